@@ -1,0 +1,73 @@
+"""Impasto paints photographs in the style of any artwork.
+
+>>> import impasto
+>>> picture = impasto.stylize("photo.jpg", "painting.jpg", size=768)  # doctest: +SKIP
+
+Names are loaded when first used, so that ``import impasto`` costs nothing.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from impasto.errors import (
+        ControlError,
+        ImageError,
+        ImpastoError,
+        OutputError,
+        Stop,
+        TooLargeError,
+        WeightsError,
+    )
+    from impasto.history import History
+    from impasto.methods import Progress
+    from impasto.style import Controls, Style
+    from impasto.stylizer import Look, Stylizer, stylize, texture
+
+__version__ = version("impasto")
+
+_HOMES = {
+    "ControlError": "errors",
+    "Controls": "style",
+    "History": "history",
+    "ImageError": "errors",
+    "ImpastoError": "errors",
+    "Look": "stylizer",
+    "OutputError": "errors",
+    "Progress": "methods",
+    "Stop": "errors",
+    "Style": "style",
+    "Stylizer": "stylizer",
+    "TooLargeError": "errors",
+    "WeightsError": "errors",
+    "stylize": "stylizer",
+    "texture": "stylizer",
+}
+__all__ = [
+    "ControlError",
+    "Controls",
+    "History",
+    "ImageError",
+    "ImpastoError",
+    "Look",
+    "OutputError",
+    "Progress",
+    "Stop",
+    "Style",
+    "Stylizer",
+    "TooLargeError",
+    "WeightsError",
+    "stylize",
+    "texture",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'impasto' has no attribute '{name}'")
+    return getattr(import_module(f"impasto.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

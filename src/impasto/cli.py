@@ -1,0 +1,510 @@
+"""The command line. Commands are thin: they parse, call the library, and report.
+
+Nothing heavy is imported at module level: ``impasto --help`` answers without loading torch. The
+flags of ``stylize`` and ``texture`` are generated from `Controls` and from the methods' settings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from impasto import __version__
+from impasto.errors import ControlError, ImageError, ImpastoError, OutputError, Stop, WeightsError
+from impasto.style import Controls, Style
+
+if TYPE_CHECKING:
+    from impasto.images import Picture
+    from impasto.methods import OnStep, Progress
+    from impasto.stylizer import Look
+
+_INTERRUPTED = 130
+_PLAIN_LINES = 10
+"""How many lines of progress a painting prints where there is no terminal."""
+
+
+def main() -> None:
+    """Runs the command line. Whatever goes wrong is one line on stderr and exit code 2."""
+    try:
+        code = cli.main(standalone_mode=False, prog_name="impasto")
+    except ImpastoError as error:
+        code = _fail(str(error))
+    except click.ClickException as error:
+        code = _fail(error.format_message().replace("\n", " "))
+    except (KeyboardInterrupt, click.Abort):
+        _say("stopped before there was a picture; nothing was written")
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def _fail(message: str) -> int:
+    _say(f"error: {message}")
+    return 2
+
+
+def _say(text: str) -> None:
+    click.echo(f"impasto: {text}", err=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="impasto")
+def cli() -> None:
+    """Paint photographs in the style of any artwork."""
+
+
+class _Generated(click.Command):
+    """A command with flags for `Controls` and for the settings of the method ``gatys`` besides
+    its own. They are made on demand: the settings live beside the method, which needs torch.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if not any(parameter.name == "strength" for parameter in self.params):
+            from impasto.methods.gatys import GatysConfig
+
+            self.params += [
+                _flag(knob) for kind in (Controls, GatysConfig) for knob in fields(kind)
+            ]
+        return super().get_params(ctx)
+
+
+def _flag(knob: Field[Any]) -> click.Option:
+    """The flag of a setting. Its default is None, "not given", so that recipes show through."""
+    name = knob.name.replace("_", "-")
+    shown = "" if knob.default is None else f"  [default: {knob.default}]"
+    kinds: dict[str, click.ParamType[Any]] = {"int": click.INT, "float": click.FLOAT}
+    kind = kinds.get(str(knob.type).split(" ")[0], click.STRING)
+    return click.Option(
+        [f"--{name}/--no-{name}" if knob.type == "bool" else f"--{name}"],
+        default=None,
+        type=None if knob.type == "bool" else _choice(knob) or kind,
+        help=knob.metadata["help"] + shown,
+    )
+
+
+def _choice(knob: Field[Any]) -> click.Choice[str] | None:
+    choices = knob.metadata["choices"]
+    return click.Choice(choices) if choices else None
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that ``stylize`` and ``texture`` share."""
+    path = click.Path(path_type=Path)
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print a report as JSON."),
+        click.option("--plot", type=path, help="Draw the losses (PNG, SVG, PDF)."),
+        click.option("--history", type=path, help="Write the losses of each step as CSV."),
+        click.option("--snapshot-every", type=int, help="Keep the picture every N steps."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps."),
+        click.option(
+            "--recipe", help="Settings from a recipe (see `recipes`), YAML file or painted picture."
+        ),
+        click.option(
+            "--style",
+            "styles",
+            multiple=True,
+            metavar="STYLE[:WEIGHT[:MASK]]",
+            help="A style with its weight and a mask picture; repeatable.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@cli.command(cls=_Generated)
+@click.argument("pictures", nargs=-1, required=True, metavar="CONTENT... [STYLE]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option("--method", default=None, help="See `methods`.  [default: auto]")
+@_common
+def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **options: Any) -> None:
+    """Paint photos in the look of a style.
+
+    The last picture is the style, unless --style is given: then all pictures are photos. With
+    several photos, OUTPUT is a folder.
+    """
+    contents = [Path(name) for name in (pictures if styles else pictures[:-1])]
+    if not contents:
+        raise ControlError("no style is given: write CONTENT STYLE, or add --style STYLE")
+    if len(contents) > 1 and (options["history"] or options["plot"]):
+        raise ControlError("--history and --plot follow one photo: give a single CONTENT")
+    job = _Job.of([parse_style(text) for text in styles or pictures[-1:]], options)
+    _paint_all(job, _targets(contents, output, [style.source for style in job.styles]))
+
+
+@cli.command(cls=_Generated)
+@click.argument("pictures", nargs=-1, metavar="[STYLE]")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@click.option("--size", "size_text", metavar="WxH", help="Of the result.  [default: the style's]")
+@_common
+def texture(
+    pictures: Sequence[str],
+    styles: Sequence[str],
+    output: Path,
+    size_text: str | None,
+    **options: Any,
+) -> None:
+    """Synthesise a texture: the style's statistics alone, from noise."""
+    job = _Job.of([parse_style(text) for text in (*pictures, *styles)], options)
+    width, height = parse_size(size_text) if size_text else (None, None)
+    _check_output(output, [Path(str(style.source)) for style in job.styles])
+
+    def fit() -> tuple[Look, Picture]:
+        from impasto.stylizer import fit_texture
+
+        if job.values.pop("method", "gatys") not in ("auto", "gatys"):
+            raise ControlError("textures are made by the method gatys")
+        return fit_texture(job.styles, width=width, height=height, device=job.device, **job.values)
+
+    with _interruptible() as stop:
+        job.report([job.paint(Path("texture"), output, fit, stop)])
+
+
+@cli.command()
+def methods() -> None:
+    """List the methods."""
+    from impasto.methods import METHODS
+
+    for name, line in METHODS.items():
+        click.echo(f"{name:10} {line}")
+
+
+@cli.command()
+def recipes() -> None:
+    """List the recipes."""
+    from impasto.recipes import names, read_named
+
+    for name in names():
+        click.echo(f"{name:14} {read_named(name)['about']}")
+
+
+@cli.group()
+def weights() -> None:
+    """List, fetch and verify the weights of the networks."""
+
+
+@weights.command("list")
+def weights_list() -> None:
+    """List all known weights and where they are."""
+    from impasto import weights as files
+
+    for known in files.table().values():
+        path = files.find(known)
+        place = "not here" if path is None else str(path)
+        click.echo(f"{known.name:18} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
+
+
+@weights.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def weights_fetch(names: Sequence[str]) -> None:
+    """Get weights onto this machine, for work offline."""
+    from impasto import weights as files
+
+    for name in names:
+        click.echo(f"{name}: {files.fetch(name)}")
+
+
+@weights.command("verify")
+def weights_verify() -> None:
+    """Check the hash of all weights on this machine."""
+    from impasto import weights as files
+
+    damaged = []
+    for known in files.table().values():
+        path = files.find(known)
+        good = path is None or files.sha256_of(path) == known.sha256
+        click.echo(f"{known.name:18} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
+        if not good:
+            damaged.append(str(path))
+    if damaged:
+        raise WeightsError(f"{', '.join(damaged)}: wrong sha256; delete and fetch again")
+
+
+def parse_style(text: str) -> Style:
+    """``PATH[:WEIGHT[:MASK]]``; a file of exactly that name wins.
+
+    Raises:
+        ControlError: the weight is not a number.
+    """
+    parts = re.fullmatch(r"(.{2,}?):([^:\\/]*)(?::(.+))?", text)
+    if Path(text).exists() or parts is None:
+        return Style(text)
+    path, weight, mask = parts.groups()
+    try:
+        return Style(path, float(weight or 1), mask)
+    except ValueError as error:
+        raise ControlError(
+            f"style '{text}': '{weight}' is no weight; write PATH[:WEIGHT[:MASK]]"
+        ) from error
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``WxH`` in pixels.
+
+    Raises:
+        ControlError: it is not of that form.
+    """
+    found = re.fullmatch(r"(\d+)\s*[xX]\s*(\d+)", text)
+    if found is None:
+        raise ControlError(f"size is '{text}': write WIDTHxHEIGHT, for instance 512x384")
+    return int(found[1]), int(found[2])
+
+
+def _targets(
+    contents: Sequence[Path], output: Path, sources: Sequence[Any]
+) -> list[tuple[Path, Path]]:
+    """Which photo is painted into which file; every target is checked before work begins."""
+    if len(contents) == 1 and not output.is_dir():
+        targets = [(contents[0], output)]
+    else:
+        if output.suffix and not output.is_dir():
+            raise OutputError(f"{output}: several photos need a folder as output")
+        targets = [(content, output / f"{content.stem}.png") for content in contents]
+        twice = {target for _, target in targets if [t for _, t in targets].count(target) > 1}
+        if twice:
+            raise OutputError(f"{min(twice)}: two photos of this name; paint them one by one")
+        if not output.exists():
+            try:
+                output.mkdir()
+            except OSError as error:
+                raise OutputError(f"{output}: cannot be created ({error.strerror})") from error
+    for _, target in targets:
+        _check_output(target, [*contents, *(Path(str(source)) for source in sources)])
+    return targets
+
+
+def _check_output(target: Path, inputs: Sequence[Path]) -> None:
+    from impasto import images
+
+    images.check_writable(target)
+    if any(target.resolve() == path.resolve() for path in inputs):
+        raise OutputError(f"{target}: is one of the pictures that go in; choose another name")
+
+
+def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
+    """Paints each photo; one that fails does not keep the others from being painted."""
+    from impasto import images
+    from impasto.stylizer import Stylizer, split_options
+
+    controls, settings = split_options(job.values)
+    stylizer = Stylizer(settings.pop("method", "auto"), device=job.device, **settings)
+    Controls(**controls)
+    rows = []
+    with _interruptible() as stop:
+        for content, target in targets:
+
+            def fit(content: Path = content) -> tuple[Look, Picture]:
+                photo = images.read(content)
+                return stylizer.fit(photo, job.styles, **controls), photo
+
+            try:
+                rows.append(job.paint(content, target, fit, stop))
+            except ImageError as error:
+                if len(targets) == 1:
+                    raise
+                _fail(str(error))
+                rows.append({"content": str(content), "error": str(error)})
+            if stop.is_set():
+                break
+    job.report(rows)
+
+
+@dataclass
+class _Job:
+    """What one call of ``stylize`` or ``texture`` asks for, besides the pictures."""
+
+    styles: list[Style]
+    values: dict[str, Any]
+    """Controls and settings of the method: the recipe's, overridden by the flags given."""
+    device: str
+    as_json: bool
+    snapshot_every: int | None
+    history: Path | None
+    plot: Path | None
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def of(cls, styles: list[Style], options: dict[str, Any]) -> _Job:
+        from impasto import files, history
+        from impasto.recipes import read_recipe
+
+        if not styles:
+            raise ControlError("no style is given: name a picture")
+        own = {name: options.pop(name) for name in ("device", "as_json", "history", "plot")}
+        recipe = read_recipe(options.pop("recipe")) if options["recipe"] else {}
+        options.pop("recipe", None)
+        values = {**recipe, **{name: given for name, given in options.items() if given is not None}}
+        every = values.pop("snapshot_every", None)
+        if every is not None and every < 1:
+            raise ControlError(f"snapshot_every is {every}: use at least 1")
+        if own["plot"]:
+            history.plot_format(own["plot"])
+        for path in filter(None, (own["history"], own["plot"])):
+            files.check_writable(path)
+        return cls(styles, values, snapshot_every=every, **own)
+
+    def paint(
+        self,
+        content: Path,
+        target: Path,
+        fit: Callable[[], tuple[Look, Picture]],
+        stop: threading.Event,
+    ) -> dict[str, Any]:
+        """Fits, paints and writes one picture; returns its row of the report."""
+        from impasto import images
+        from impasto.history import History
+
+        started, losses = time.monotonic(), History()
+        look, photo = fit()
+        for note in look.notes:
+            _say(f"note: {note}")
+        with _progress(content.name) as show:
+            watchers: list[OnStep] = [losses, show]
+            if self.snapshot_every:
+                watchers.append(_snapshots(target, self.snapshot_every))
+
+            def on_step(progress: Progress) -> None:
+                for watcher in watchers:
+                    watcher(progress)
+                if stop.is_set() and progress.step < progress.steps:
+                    raise Stop
+
+            result = look(photo, on_step)
+        recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
+        images.write(target, result, recipe)
+        if self.history:
+            losses.write_csv(self.history)
+        if self.plot:
+            losses.write_plot(self.plot)
+        done = losses.rows[-1] if losses.rows else {"step": 0}
+        if stop.is_set():
+            _say(f"stopped after step {done['step']}; the picture so far is in {target}")
+        return {
+            "content": str(content),
+            "output": str(target),
+            "width": result.size[1],
+            "height": result.size[0],
+            "seconds": round(time.monotonic() - started, 2),
+            "stopped": stop.is_set(),
+            **done,
+            "notes": list(look.notes),
+            "recipe": recipe,
+        }
+
+    def report(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Tells what was painted, and sets the exit code."""
+        if self.as_json:
+            click.echo(json.dumps(rows, indent=2))
+        else:
+            for row in rows:
+                if "output" in row:
+                    size = f"{row['width']}x{row['height']}"
+                    click.echo(f"{row['output']}: {size}, {row['seconds']:.0f} s")
+        if any(row.get("stopped") for row in rows):
+            sys.exit(_INTERRUPTED)
+        if any("error" in row for row in rows):
+            sys.exit(2)
+
+
+def _named(style: Style) -> dict[str, Any]:
+    """A style as recipes tell of it: file names, not the folders of whoever painted."""
+    mask = None if style.mask is None else Path(str(style.mask)).name
+    return {"source": Path(str(style.source)).name, "weight": style.weight, "mask": mask}
+
+
+def _snapshots(target: Path, every: int) -> OnStep:
+    """Writes ``NAME-0100.png`` and so on beside the target."""
+    from impasto import images
+
+    def write(progress: Progress) -> None:
+        if progress.step % every == 0:
+            path = target.with_name(f"{target.stem}-{progress.step:05}{target.suffix}")
+            images.write(path, images.Picture(progress.image().cpu()))
+
+    return write
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """While open, the first Ctrl-C sets the event, so that the picture so far can be kept; a
+    second one breaks off.
+    """
+    stop = threading.Event()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _progress(name: str) -> _Bar | nullcontext[OnStep]:
+    return _Bar(name) if sys.stderr.isatty() else nullcontext(_plain_progress(name))
+
+
+def _losses(progress: Progress) -> str:
+    parts = ", ".join(f"{k} {v:.3g}" for k, v in progress.losses.items() if k != "total" and v)
+    return f"loss {progress.losses['total']:.3g} ({parts})"
+
+
+def _plain_progress(name: str) -> OnStep:
+    started = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        step, steps = progress.step, progress.steps
+        if step * _PLAIN_LINES // steps != (step - 1) * _PLAIN_LINES // steps:
+            seconds = time.monotonic() - started
+            _say(f"{name}: step {step} of {steps}, {_losses(progress)}, {seconds:.0f} s")
+
+    return show
+
+
+class _Bar:
+    """A progress bar on a terminal."""
+
+    def __init__(self, name: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[losses]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self.task = self.bar.add_task(name, total=None, losses="")
+
+    def __enter__(self) -> OnStep:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        self.bar.update(
+            self.task, completed=progress.step, total=progress.steps, losses=_losses(progress)
+        )

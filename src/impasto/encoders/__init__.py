@@ -1,0 +1,83 @@
+"""Encoders: frozen networks that turn a picture into feature maps with names ("taps").
+
+An encoder has no state but its weights. What it expects of its input (colour order, mean, scale)
+is part of it, so every encoder is called with the one currency of the package: sRGB in [0, 1].
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from impasto.errors import ControlError
+
+__all__ = ["Encoder", "Tap", "load_encoder"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place in the network whose output can be asked for."""
+
+    channels: int
+    stride: int
+    """Input pixels per feature pixel, along each side."""
+
+
+class Encoder(nn.Module):
+    """Base of all encoders."""
+
+    name: str
+    """Name of the weights, for instance ``vgg19.imagenet``, or of the file they came from."""
+    sha256: str
+    """Hash of the weights file."""
+    taps: dict[str, Tap]
+
+    def check(self, taps: Iterable[str]) -> None:
+        """Raises `ControlError` for a tap that the network lacks, with the nearest names."""
+        for tap in taps:
+            if tap not in self.taps:
+                near = get_close_matches(tap, self.taps, n=3) or list(self.taps)[:5]
+                raise ControlError(
+                    f"unknown layer '{tap}' of {self.name}: did you mean {', '.join(near)}?"
+                )
+
+    @abstractmethod
+    def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """Features of a picture.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1].
+            taps: names of `taps`; nothing behind the deepest of them is computed.
+
+        Returns:
+            For each tap (N, C, H / stride, W / stride), sizes rounded down.
+        """
+
+    def __call__(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """See `forward`."""
+        features: dict[str, Tensor] = super().__call__(image, taps)
+        return features
+
+
+def load_encoder(
+    name: str = "vgg19", *, pooling: str = "max", weights: Path | None = None
+) -> Encoder:
+    """The encoder ``vgg16`` or ``vgg19``, with the embedded ImageNet weights or those of a file.
+
+    Args:
+        name: the architecture.
+        pooling: ``max`` as trained, or ``average``, which Gatys et al. found smoother.
+        weights: a safetensors file with other weights of the same architecture.
+
+    Raises:
+        ControlError: unknown name or pooling.
+        WeightsError: the weights are damaged or of another architecture.
+    """
+    from impasto.encoders.vgg import load_vgg
+
+    return load_vgg(name, pooling=pooling, weights=weights)

@@ -1,0 +1,152 @@
+"""VGG-16 and VGG-19 (Simonyan & Zisserman 2014), convolutions only.
+
+Taps are ``convB_I`` (before) and ``reluB_I`` (after the ReLU), block B = 1..5.
+
+Two things differ from the classification network. The input normalisation is folded into the
+first convolution. And the first convolution pads by repeating the border pixels: with zeros,
+which stand for a grey frame, painted pictures get dirty borders.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from impasto import weights as weights_files
+from impasto.encoders import Encoder, Tap
+from impasto.errors import ControlError, WeightsError
+
+_BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+_CHANNELS = (64, 128, 256, 512, 512)
+_POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "max": F.max_pool2d,
+    "average": F.avg_pool2d,
+}
+
+# Channel order, mean and standard deviation that weights expect, for pixels in [0, 1]. "caffe":
+# BGR in 0..255 minus the mean, as the Oxford weights; "torchvision": RGB, standardised.
+_NORMALISATIONS = {
+    "caffe": ((2, 1, 0), (103.939 / 255, 116.779 / 255, 123.68 / 255), (1 / 255,) * 3),
+    "torchvision": ((0, 1, 2), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+class VGG(Encoder):
+    """The convolutional part of a VGG network.
+
+    Args:
+        architecture: ``vgg16`` or ``vgg19``.
+        pooling: ``max`` or ``average``.
+        width: channels of the first block; 64 in the published networks. Tests use fewer.
+    """
+
+    def __init__(self, architecture: str = "vgg19", *, pooling: str = "max", width: int = 64):
+        super().__init__()
+        if architecture not in _BLOCKS:
+            raise ControlError(f"unknown encoder '{architecture}': use {' or '.join(_BLOCKS)}")
+        if pooling not in _POOLINGS:
+            raise ControlError(f"unknown pooling '{pooling}': use {' or '.join(_POOLINGS)}")
+        self.name, self.sha256 = architecture, ""
+        self.pooling = pooling
+        self.convs = nn.ModuleDict()
+        self.taps = {}
+        inputs = 3
+        for block, (count, channels) in enumerate(
+            zip(_BLOCKS[architecture], _CHANNELS, strict=True)
+        ):
+            outputs = channels * width // 64
+            for index in range(1, count + 1):
+                place = f"{block + 1}_{index}"
+                # The first convolution has no padding: `forward` repeats the border instead.
+                self.convs[place] = nn.Conv2d(inputs, outputs, 3, padding=0 if inputs == 3 else 1)
+                self.taps[f"conv{place}"] = self.taps[f"relu{place}"] = Tap(outputs, 2**block)
+                inputs = outputs
+        self.requires_grad_(False)
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+        """See `Encoder.forward`."""
+        wanted = set(taps)
+        self.check(wanted)
+        features: dict[str, Tensor] = {}
+        x = F.pad(image, (1, 1, 1, 1), mode="replicate").contiguous(
+            memory_format=torch.channels_last
+        )
+        for place, following in pairwise([*self.convs, None]):
+            if len(features) == len(wanted):
+                break
+            x = self.convs[place](x)
+            if f"conv{place}" in wanted:
+                features[f"conv{place}"] = x
+                x = F.relu(x)
+            else:
+                x = F.relu_(x)
+            if f"relu{place}" in wanted:
+                features[f"relu{place}"] = x
+            if following and following[0] != place[0] and len(features) < len(wanted):
+                x = _POOLINGS[self.pooling](x, 2)
+        return features
+
+    def load(self, file: weights_files.WeightsFile, path: Path) -> None:
+        """Takes over weights, folding the normalisation they expect into the first convolution.
+
+        Understood are our own files (``conv1_1.weight`` ...) and the layout of torchvision and
+        timm (``features.0.weight`` ...), which implies torchvision's normalisation.
+
+        Raises:
+            WeightsError: a tensor is missing or has another shape.
+        """
+        tensors, normalisation = file.tensors, "torchvision"
+        if "features.0.weight" in tensors:
+            names = _torchvision_names(self.convs)
+        else:
+            names = {place: f"conv{place}" for place in self.convs}
+            config = json.loads(file.metadata.get("config", "{}"))
+            normalisation = config.get("normalisation", "caffe")
+        if normalisation not in _NORMALISATIONS:
+            raise WeightsError(f"{path}: unknown normalisation '{normalisation}'")
+        for place, conv in self.convs.items():
+            for kind, parameter in conv.named_parameters():
+                stored = tensors.get(f"{names[place]}.{kind}")
+                if stored is None or stored.shape != parameter.shape:
+                    found = "missing" if stored is None else f"of shape {tuple(stored.shape)}"
+                    raise WeightsError(
+                        f"{path}: {names[place]}.{kind} is {found}, {self.name} needs "
+                        f"{tuple(parameter.shape)}; give weights of a {self.name}"
+                    )
+                parameter.copy_(stored)
+        self._fold(*_NORMALISATIONS[normalisation])
+        self.name, self.sha256 = file.metadata.get("name", path.name), file.sha256
+
+    def _fold(
+        self, order: tuple[int, ...], mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> None:
+        """conv((x[order] - mean) / std) = conv'(x), in float64."""
+        first = self.convs["1_1"]
+        assert isinstance(first, nn.Conv2d)
+        assert first.bias is not None
+        weight = first.weight.double() / torch.tensor(std, dtype=torch.float64).view(1, 3, 1, 1)
+        shift = (weight * torch.tensor(mean, dtype=torch.float64).view(1, 3, 1, 1)).sum((1, 2, 3))
+        first.bias.copy_(first.bias.double() - shift)
+        first.weight.copy_(weight[:, list(order)])
+
+
+def _torchvision_names(places: Iterable[str]) -> dict[str, str]:
+    """Place -> ``features.N``: a convolution and its ReLU count two, each pooling one."""
+    return {
+        place: f"features.{2 * count + int(place[0]) - 1}" for count, place in enumerate(places)
+    }
+
+
+def load_vgg(architecture: str, *, pooling: str = "max", weights: Path | None = None) -> VGG:
+    """A VGG with its weights; see `impasto.encoders.load_encoder`."""
+    vgg = VGG(architecture, pooling=pooling)
+    path = weights or weights_files.fetch(f"{architecture}.imagenet")
+    vgg.load(weights_files.read(path), path)
+    return vgg

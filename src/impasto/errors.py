@@ -1,0 +1,41 @@
+"""Everything that can go wrong, as one tree.
+
+    ImpastoError            base: catch this to catch all of ours
+    ├── ImageError          a picture cannot be read or is unfit for painting
+    ├── OutputError         a file cannot be written
+    ├── ControlError        a control, a recipe or a layer name makes no sense (also a ValueError)
+    ├── WeightsError        a weights file is missing, damaged or does not match
+    └── TooLargeError       the job does not fit into memory; the text names a size that does
+
+    Stop                    not an error: raised by an ``on_step`` callback to end a painting early
+
+Every message is one line that names the thing at fault and what to do about it.
+"""
+
+
+class ImpastoError(Exception):
+    """Base of all errors that the package raises on purpose."""
+
+
+class ImageError(ImpastoError):
+    """A picture cannot be read or is unfit for painting."""
+
+
+class OutputError(ImpastoError):
+    """A file cannot be written: no folder, no permission, no space, unknown extension."""
+
+
+class ControlError(ImpastoError, ValueError):
+    """A setting is out of its range, unknown or contradicts another."""
+
+
+class WeightsError(ImpastoError):
+    """A weights file is missing, damaged, unknown or made for something else."""
+
+
+class TooLargeError(ImpastoError):
+    """The job needs more memory than there is; the text names a size that fits."""
+
+
+class Stop(Exception):  # noqa: N818 - a request, not an error
+    """Raise it inside ``on_step`` to end a painting early; the picture so far is returned."""

@@ -1,0 +1,72 @@
+"""The losses of a run, as a table and as a plot."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from impasto import files
+from impasto.errors import OutputError
+from impasto.methods import Progress
+
+
+class History:
+    """Collects the losses of each step; give it as ``on_step``."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        """``step`` and the losses by name, in order."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes down one step."""
+        self.rows.append({"step": progress.step, **progress.losses})
+
+    def write_csv(self, path: Path) -> None:
+        """Writes one line for each step.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        text = io.StringIO()
+        names = list(self.rows[0]) if self.rows else ["step"]
+        table = csv.DictWriter(text, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        files.replace(path, text.getvalue().encode())
+
+    def write_plot(self, path: Path) -> None:
+        """Draws the losses against the steps, on a logarithmic scale, as PNG, SVG or PDF.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.subplots()
+        steps = [row["step"] for row in self.rows]
+        for name in [name for name in (self.rows[0] if self.rows else {}) if name != "step"]:
+            values = [row[name] for row in self.rows]
+            if any(value > 0 for value in values):
+                width = 2 if name == "total" else 1
+                axes.plot(steps, values, label=name, linewidth=width)
+        axes.set(xlabel="iteration", ylabel="weighted loss", yscale="log")
+        axes.grid(visible=True, which="both", alpha=0.2)
+        if axes.lines:
+            axes.legend()
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format=plot_format(path))
+        files.replace(path, drawn.getvalue())
+
+
+def plot_format(path: Path) -> str:
+    """The format that a plot's extension asks for.
+
+    Raises:
+        OutputError: none that can be drawn.
+    """
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise OutputError(f"{path}: cannot draw '{path.suffix}' plots; use .png, .svg or .pdf")
+    return kind

@@ -1,0 +1,104 @@
+"""Losses of style transfer, shared by the optimiser and by training.
+
+Content and style losses are *relative*: divided by the size of their target. So 1 means "as far off
+as nothing at all", layers of different depth and encoders of different scale weigh the same, and
+one set of weights suits them all. (The papers' losses are absolute; their weights carry the scale.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from impasto.moments import Moments
+
+_TINY = 1e-12
+_NEWTON_SCHULZ_STEPS = 12
+# Added to covariances, as a share of their mean variance: keeps their square roots defined where a
+# small feature map has fewer pixels than channels.
+_RIDGE = 1e-4
+
+
+def content_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of features (Gatys et al. 2016, eq. 1), relative to the target's.
+
+    Args:
+        features: (N, C, H, W).
+        target: the content picture's features, the same shape.
+    """
+    return (features - target).square().mean() / target.square().mean().clamp_min(_TINY)
+
+
+def gram_loss(moments: Moments, target: Moments) -> Tensor:
+    """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's."""
+    return (moments.gram - target.gram).square().sum() / target.gram.square().sum().clamp_min(_TINY)
+
+
+def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:
+    """Squared Wasserstein-2 distance of the Gaussians with these moments, relative to the
+    target's mean square.
+
+    |m - m*|^2 + tr(C + C* - 2 (C*^1/2 C C*^1/2)^1/2) (Dowson & Landau 1982). Unlike Gram
+    matrices it is not ruled by the strongest correlations, so that palette and fine texture come
+    out truer.
+    """
+    size = len(target.mean)
+    ridge = _RIDGE * target.cov.diagonal().mean() * torch.eye(size).to(target.cov)
+    cov, target_cov = moments.cov + ridge, target.cov + ridge
+    with torch.no_grad():
+        root = sqrtm(target_cov)
+    between = (moments.mean - target.mean).square().sum()
+    spread = cov.trace() + target_cov.trace() - 2 * trace_sqrt_product(cov, root)
+    return (between + spread) / target.gram.trace().clamp_min(_TINY)
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, across plus down.
+
+    Args:
+        image: (N, 3, H, W).
+    """
+    across = image[..., :, 1:] - image[..., :, :-1]
+    down = image[..., 1:, :] - image[..., :-1, :]
+    return across.square().mean() + down.square().mean()
+
+
+def sqrtm(matrix: Tensor) -> Tensor:
+    """Square root of a symmetric positive definite matrix (C, C), by Newton-Schulz iteration."""
+    return _newton_schulz(matrix)[0]
+
+
+def _newton_schulz(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Square root and its inverse (Higham 2008, eq. 6.35): products only, fast on any device."""
+    identity = torch.eye(len(matrix)).to(matrix)
+    norm = matrix.norm().clamp_min(_TINY)
+    root, inverse = matrix / norm, identity
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        step = 1.5 * identity - 0.5 * inverse @ root
+        root, inverse = root @ step, step @ inverse
+    return root * norm.sqrt(), inverse / norm.sqrt()
+
+
+class _TraceSqrtProduct(torch.autograd.Function):
+    """tr((R C R)^1/2) of a symmetric R. Its derivative by C, R (R C R)^-1/2 R / 2, needs no more
+    than the inverse root that the iteration gives anyway.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, cov: Tensor, root: Tensor) -> Tensor:
+        sqrt, inverse = _newton_schulz(root @ cov @ root)
+        ctx.save_for_backward(root @ inverse @ root / 2)
+        return sqrt.trace()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (derivative,) = ctx.saved_tensors
+        return grads[0] * derivative, None
+
+
+def trace_sqrt_product(cov: Tensor, root: Tensor) -> Tensor:
+    """tr((root cov root)^1/2), differentiable by ``cov``; both (C, C), symmetric."""
+    product: Tensor = _TraceSqrtProduct.apply(cov, root)  # type: ignore[no-untyped-call]
+    return product

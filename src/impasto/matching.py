@@ -1,0 +1,119 @@
+"""Matching: maps that give content features the statistics of style features.
+
+Each function takes what was measured of content and style and returns the map, which is local:
+once fitted it can be applied to any tile or frame.
+
+==============  =========================================================  =====================
+`adain`         mean and standard deviation of each channel                Huang & Belongie 2017
+`wct`           mean and covariance, by whitening and colouring            Li et al. 2017
+`coral`         the same, standardised first, so that strong channels      Sun, Feng & Saenko 2016
+                do not drown weak ones
+`histogram`     the whole distribution of each channel                     Risser et al. 2017
+==============  =========================================================  =====================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from impasto.moments import Moments, Quantiles, interpolate
+
+# Directions that hold less than this share of the strongest one's variance are left as they are
+# (WCT) or count as this much (the others): dividing by nothing amplifies noise.
+_FLOOR = 1e-5
+# Sun et al. add 1 to the diagonal. For colours, which are strongly correlated, that would leave
+# half of the difference in place.
+_CORAL_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class Affine:
+    """x -> matrix @ x + shift, at every pixel."""
+
+    matrix: Tensor
+    """(C, C), or (C,) for a diagonal one."""
+    shift: Tensor
+    """(C,)"""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Maps features (..., C, H, W)."""
+        if self.matrix.ndim == 1:
+            mapped = features * self.matrix[:, None, None]
+        else:
+            mapped = torch.einsum("ij,...jhw->...ihw", self.matrix, features)
+        return mapped + self.shift[:, None, None]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A monotone piecewise linear curve for each channel."""
+
+    inputs: Tensor
+    """(C, Q), ascending along Q."""
+    outputs: Tensor
+    """(C, Q), ascending along Q."""
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Maps features (..., C, H, W)."""
+        channels_first = features.movedim(-3, 0)
+        mapped = interpolate(channels_first.flatten(1), self.inputs, self.outputs)
+        return mapped.view(channels_first.shape).movedim(0, -3)
+
+
+def adain(content: Moments, style: Moments) -> Affine:
+    """Adaptive instance normalisation (Huang & Belongie 2017, eq. 8).
+
+    Args:
+        content: moments of (C,) vectors.
+        style: the same of the style.
+    """
+    floor = _FLOOR**0.5 * content.std.max()
+    scale = style.std / content.std.clamp_min(floor).clamp_min(1e-12)
+    return Affine(scale, style.mean - scale * content.mean)
+
+
+def wct(content: Moments, style: Moments) -> Affine:
+    """Whitening and colouring transform (Li et al. 2017, sec. 3.2): Cs^1/2 Cc^-1/2.
+
+    As in the paper's code, directions without variance in the content are dropped.
+    """
+    matrix = _root(style.cov, 0.5) @ _root(content.cov, -0.5)
+    return _through_means(matrix, content, style)
+
+
+def coral(content: Moments, style: Moments) -> Affine:
+    """Correlation alignment (Sun et al. 2016, alg. 1) of standardised features."""
+    content_std = content.std.clamp_min(1e-6)
+    style_std = style.std.clamp_min(1e-6)
+    matrix = (
+        style_std[:, None]
+        * _root(_correlation(style.cov, style_std), 0.5)
+        @ _root(_correlation(content.cov, content_std), -0.5)
+        / content_std
+    )
+    return _through_means(matrix, content, style)
+
+
+def histogram(content: Quantiles, style: Quantiles) -> Lookup:
+    """Histogram matching of each channel: the content's quantiles become the style's."""
+    return Lookup(content.values, style.values)
+
+
+def _through_means(matrix: Tensor, content: Moments, style: Moments) -> Affine:
+    return Affine(matrix, style.mean - matrix @ content.mean)
+
+
+def _correlation(cov: Tensor, std: Tensor) -> Tensor:
+    return cov / (std[:, None] * std) + _CORAL_RIDGE * torch.eye(len(std)).to(cov)
+
+
+def _root(matrix: Tensor, power: float) -> Tensor:
+    """A power of a symmetric positive semi-definite matrix, in float64, without its null space."""
+    values, vectors = torch.linalg.eigh(matrix.cpu().double())
+    kept = values > _FLOOR * values[-1].clamp_min(1e-12)
+    powers = torch.where(kept, values.clamp_min(1e-300) ** power, 0.0)
+    result: Tensor = (vectors * powers) @ vectors.mT
+    return result.to(matrix)

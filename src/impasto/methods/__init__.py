@@ -1,0 +1,109 @@
+"""Methods: the ways to paint. Each has a file of its own; `load_method` finds them by name.
+
+A method measures whatever is global in `Method.fit` and hands back a `Transfer`, which paints.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor, nn
+
+from impasto.errors import ControlError
+from impasto.style import replace_known
+
+__all__ = ["METHODS", "Method", "OnStep", "Progress", "Transfer", "load_method", "method_class"]
+
+METHODS = {
+    "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
+}
+"""Every method by name, with the line that `impasto methods` shows. The class of method ``x`` is
+``X`` in ``impasto/methods/x.py``."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a painting stands."""
+
+    step: int
+    """Steps done, from 1."""
+    steps: int
+    """Steps in all."""
+    losses: Mapping[str, float]
+    """Of this step: ``content``, ``style``, ``tv`` (weighted) and their sum, ``total``."""
+    image: Callable[[], Tensor]
+    """Makes the picture as it would be if it stopped now, (1, 3, H, W)."""
+
+
+OnStep: TypeAlias = Callable[[Progress], None]
+"""Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
+
+
+class Transfer(ABC):
+    """What `Method.fit` returns: the fitted function that paints."""
+
+    @abstractmethod
+    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
+        """Paints.
+
+        Args:
+            content: (1, 3, H, W), sRGB in [0, 1].
+            weights: (1 + K, H, W) from `impasto.style.weight_maps`.
+            on_step: told of the progress.
+
+        Returns:
+            (1, 3, H, W), sRGB in [0, 1]. Where row 0 of ``weights`` is 1, exactly the content.
+        """
+
+
+class Method(nn.Module, ABC):
+    """A way to paint. Made once; holds networks and settings, nothing about any picture."""
+
+    Config: ClassVar[type[Any]]
+    """The method's own settings: a frozen dataclass of `impasto.style.setting` fields."""
+
+    config: Any
+
+    @abstractmethod
+    def fit(self, content: Tensor, styles: Sequence[Tensor], seed: int = 0) -> Transfer:
+        """Measures everything global.
+
+        Args:
+            content: (1, 3, H, W), sRGB in [0, 1].
+            styles: K pictures (1, 3, h, w), each at the scale of its brush strokes.
+            seed: of whatever is random in the painting.
+        """
+
+    @abstractmethod
+    def bytes_per_pixel(self) -> int:
+        """Memory that painting takes for each pixel of the result, in bytes, at its peak."""
+
+    def weights_used(self) -> dict[str, str]:
+        """Name and sha256 of the weights, for the recipe."""
+        return {}
+
+
+def method_class(name: str) -> type[Method]:
+    """The class of a method.
+
+    Raises:
+        ControlError: there is no such method.
+    """
+    if name not in METHODS:
+        raise ControlError(f"unknown method '{name}': use {', '.join(METHODS)}")
+    found: type[Method] = getattr(import_module(f"impasto.methods.{name}"), name.capitalize())
+    return found
+
+
+def load_method(name: str, **settings: Any) -> Method:
+    """A method by name, with its own settings.
+
+    Raises:
+        ControlError: unknown method or setting.
+    """
+    kind = method_class(name)
+    return kind(replace_known(kind.Config, settings))

@@ -1,0 +1,134 @@
+"""Moments: weight, mean and covariance of feature vectors, the statistics that style is made of.
+
+Moments add up: those of two tiles, frames or masked regions give those of both together. Means and
+covariances are kept around the mean and merged pairwise (Chan, Golub & LeVeque 1983), which loses
+no digits where sums of squares would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Statistics of a set of (C,) vectors; leading dimensions (...) are independent sets."""
+
+    weight: Tensor
+    """(...): the number of vectors, or the sum of their weights."""
+    mean: Tensor
+    """(..., C)"""
+    cov: Tensor
+    """(..., C, C), divided by the weight (not by weight - 1)."""
+
+    @classmethod
+    def of(cls, features: Tensor, weights: Tensor | None = None) -> Moments:
+        """Moments over the pixels of feature maps.
+
+        Args:
+            features: (..., C, H, W).
+            weights: how much each pixel counts, non-negative, broadcastable to (..., H, W);
+                None counts each as 1.
+        """
+        # (..., H*W, C): free of copies for channels-last features.
+        vectors = features.movedim(-3, -1).flatten(-3, -2)
+        if weights is None:
+            weight = vectors.new_full(vectors.shape[:-2], vectors.shape[-2])
+            mean = vectors.mean(-2)
+            centred = vectors - mean.unsqueeze(-2)
+            return cls(weight, mean, centred.mT @ centred / vectors.shape[-2])
+        per_pixel = weights.expand(*features.shape[:-3], *features.shape[-2:]).flatten(-2)
+        weight = per_pixel.sum(-1)
+        share = (per_pixel / weight.clamp_min(_TINY).unsqueeze(-1)).unsqueeze(-1)
+        mean = (vectors * share).sum(-2)
+        centred = (vectors - mean.unsqueeze(-2)) * share.sqrt()
+        return cls(weight, mean, centred.mT @ centred)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Moments of both sets together."""
+        weight = self.weight + other.weight
+        share = (other.weight / weight.clamp_min(_TINY)).unsqueeze(-1)
+        step = other.mean - self.mean
+        between = share * (1 - share) * step
+        share_cov = share.unsqueeze(-1)
+        return Moments(
+            weight,
+            self.mean + share * step,
+            (1 - share_cov) * self.cov
+            + share_cov * other.cov
+            + between.unsqueeze(-1) * step.unsqueeze(-2),
+        )
+
+    def __mul__(self, factor: float | Tensor) -> Moments:
+        """The same statistics with ``factor`` times the weight, for mixing with others."""
+        return Moments(self.weight * factor, self.mean, self.cov)
+
+    def normalised(self) -> Moments:
+        """The same statistics with weight 1."""
+        return Moments(torch.ones_like(self.weight), self.mean, self.cov)
+
+    @property
+    def gram(self) -> Tensor:
+        """(..., C, C): the Gram matrix F F^T / weight (Gatys et al. 2016, eq. 3), the raw second
+        moment. The paper does not divide; dividing makes it independent of the picture's size.
+        """
+        return self.cov + self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
+
+    @property
+    def std(self) -> Tensor:
+        """(..., C): standard deviation of each channel."""
+        return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+
+
+@dataclass(frozen=True)
+class Quantiles:
+    """The distribution of each channel by itself, as values at evenly spaced probabilities."""
+
+    values: Tensor
+    """(C, Q), ascending along Q, at probabilities 0, 1 / (Q - 1), ..., 1."""
+
+    @classmethod
+    def of(cls, features: Tensor, weights: Tensor | None = None, count: int = 256) -> Quantiles:
+        """Quantiles over the pixels of one feature map.
+
+        Args:
+            features: (C, H, W).
+            weights: (H, W), how much each pixel counts; None counts each as 1.
+            count: Q, at least 2.
+        """
+        vectors = features.flatten(-2)
+        if weights is None:
+            weights = torch.ones_like(features[0])
+        counted = weights.flatten() > 0
+        vectors, order = vectors[:, counted].sort(dim=-1)
+        per_pixel = weights.flatten()[counted][order]
+        # Mid-point rule: a pixel sits in the middle of the probability that it covers.
+        position = per_pixel.cumsum(-1) - per_pixel / 2
+        low, high = position[:, :1], position[:, -1:]
+        position = (position - low) / (high - low).clamp_min(_TINY)
+        wanted = torch.linspace(0, 1, count, dtype=vectors.dtype, device=vectors.device)
+        return cls(interpolate(wanted.expand(len(vectors), -1), position.to(vectors), vectors))
+
+
+def interpolate(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
+    """Piecewise linear interpolation per row, as `numpy.interp`.
+
+    Args:
+        x: (C, M) where to evaluate.
+        xp: (C, P) positions, ascending along P.
+        fp: (C, P) values at the positions.
+
+    Returns:
+        (C, M); outside of ``xp`` the first or last value.
+    """
+    right = torch.searchsorted(xp.contiguous(), x.contiguous()).clamp(1, xp.shape[-1] - 1)
+    left = right - 1
+    x0, x1 = xp.gather(-1, left), xp.gather(-1, right)
+    f0, f1 = fp.gather(-1, left), fp.gather(-1, right)
+    share = ((x - x0) / (x1 - x0).clamp_min(_TINY)).clamp(0, 1)
+    return f0 + share * (f1 - f0)

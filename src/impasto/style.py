@@ -1,0 +1,146 @@
+"""Style and Controls: what the user asks for, and the one tensor that it compiles to.
+
+Every field of `Controls` carries its sentence of help; command line, app and docs are made from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from impasto.errors import ControlError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from impasto.images import ImageLike
+
+ColorMode = Literal["off", "luminance", "coral", "histogram"]
+
+MIN_SIDE = 16
+"""Shortest side, in pixels, of a picture that can be painted: deeper features need this much."""
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+    """A dataclass field with the metadata that command line, app and docs are generated from."""
+    return field(default=default, metadata={"help": help, "choices": choices})
+
+
+def check_settings(settings: Any) -> None:
+    """Checks a dataclass of `setting` fields against their choices, and that numbers are finite.
+
+    Raises:
+        ControlError: naming the field and what it may be.
+    """
+    for knob in fields(settings):
+        value, choices = getattr(settings, knob.name), knob.metadata.get("choices")
+        if choices and value not in choices:
+            raise ControlError(f"{knob.name} is '{value}': use {', '.join(choices)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ControlError(f"{knob.name} is {value}: use a finite number")
+
+
+def replace_known(kind: type[Any], values: dict[str, Any]) -> Any:
+    """``kind(**values)``, with a `ControlError` for names that it does not have."""
+    known: tuple[Field[Any], ...] = fields(kind)
+    unknown = sorted(set(values) - {knob.name for knob in known})
+    if unknown:
+        raise ControlError(
+            f"unknown setting '{unknown[0]}': known are {', '.join(knob.name for knob in known)}"
+        )
+    return kind(**values)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What to take the look from, how much of it, and where."""
+
+    source: ImageLike
+    """A picture: path, PIL image, array or tensor."""
+    weight: float = 1.0
+    """Share among the styles, non-negative; only the ratio to the others matters."""
+    mask: ImageLike | None = None
+    """Where on the photo: white = here, black = not; of the photo's size. None = everywhere."""
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ControlError(f"style weight is {self.weight}: use a number of 0 or more")
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The user's knobs, the same for every method."""
+
+    strength: float = setting(1.0, "How much style: 0 is the photo itself, 1 the full style.")
+    preserve_color: ColorMode = setting(
+        "off",
+        "Keep the photo's colours: paint its lightness only (luminance), or recolour the style "
+        "with the photo's palette first (coral, histogram).",
+        get_args(ColorMode),
+    )
+    size: int | None = setting(
+        None, "Longer side of the result in pixels; without it, the photo's own size."
+    )
+    style_size: int | None = setting(
+        None,
+        "Size of the brush strokes: longer side, in pixels, that the style picture is scaled to; "
+        "without it, as large an area as the result.",
+    )
+    seed: int = setting(0, "Seed of all randomness: same seed, same picture.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not 0 <= self.strength <= 1:
+            raise ControlError(f"strength is {self.strength}: use a number from 0 to 1")
+        for name in ("size", "style_size"):
+            value = getattr(self, name)
+            if value is not None and value < MIN_SIDE:
+                raise ControlError(f"{name} is {value}: use at least {MIN_SIDE} pixels")
+        if not 0 <= self.seed < 2**63:
+            raise ControlError(f"seed is {self.seed}: use a whole number from 0 on")
+
+
+def weight_maps(
+    height: int,
+    width: int,
+    shares: Sequence[float],
+    masks: Sequence[Tensor | None],
+    strength: float = 1.0,
+) -> Tensor:
+    """All controls of "how much of which style where", as one tensor.
+
+    Masks that add up to more than 1 share the pixel in proportion to mask x share; where they add
+    up to less, the photo keeps the rest.
+
+    Args:
+        height, width: of the picture that is painted.
+        shares: K non-negative numbers, not all 0: the weights of the styles.
+        masks: K masks (H, W) in [0, 1], or None for everywhere.
+        strength: 0..1.
+
+    Returns:
+        (1 + K, H, W), non-negative, summing to 1 at every pixel. Row 0 is "keep the photo", rows
+        1..K are the styles.
+
+    Raises:
+        ControlError: the shares sum to zero, or no pixel has any style.
+    """
+    import torch
+
+    if sum(shares) <= 0:
+        raise ControlError("the style weights sum to zero: give at least one a positive weight")
+    where = torch.stack(
+        [torch.ones(height, width) if mask is None else mask.float().cpu() for mask in masks]
+    )
+    for number, mask in enumerate(where, 1):
+        if not mask.any():
+            raise ControlError(
+                f"the mask of style {number} is all black: paint white where it goes"
+            )
+    wanted = where * torch.tensor(shares, dtype=torch.float32).view(-1, 1, 1) / sum(shares)
+    total = wanted.sum(0)
+    covered = torch.where(total > 0, where.sum(0).clamp(max=1), 0.0)
+    styles = wanted / total.clamp_min(1e-12) * covered * strength
+    return torch.cat((1 - styles.sum(0, keepdim=True), styles)).clamp(0, 1)

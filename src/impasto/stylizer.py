@@ -1,0 +1,337 @@
+"""The public face: `Stylizer`, the `Look` it fits, and `stylize` and `texture` for single use."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeAlias
+
+import psutil
+import torch
+from torch import Tensor
+
+from impasto import color, images
+from impasto.errors import ControlError, TooLargeError
+from impasto.images import ImageLike, Picture
+from impasto.methods import Method, OnStep, Progress, Transfer, load_method
+from impasto.style import MIN_SIDE, Controls, Style, replace_known, weight_maps
+
+Styles: TypeAlias = "Style | ImageLike | Sequence[Style | ImageLike]"
+
+_BYTES_PER_STYLE_PIXEL = 1_000
+"""Peak memory of measuring a style: features of the first block, without gradients."""
+
+
+class Stylizer:
+    """A method, loaded on a device, ready to paint any number of pictures.
+
+    Args:
+        method: ``auto`` or one of `impasto.methods.METHODS`.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        **settings: the method's own, for instance those of `impasto.methods.gatys.GatysConfig`.
+
+    Raises:
+        ControlError: unknown method or setting, or no such device.
+        WeightsError: weights are missing or damaged.
+    """
+
+    def __init__(self, method: str = "auto", *, device: str = "auto", **settings: Any) -> None:
+        self.device = find_device(device)
+        self.name = "gatys" if method == "auto" else method
+        self.method: Method = load_method(self.name, **settings).to(self.device).eval()
+
+    def fit(self, content: ImageLike, styles: Styles, **controls: Any) -> Look:
+        """Measures content and styles; the `Look` that comes back paints.
+
+        Args:
+            content: the photo.
+            styles: one or several, as pictures or as `Style`.
+            **controls: fields of `Controls`.
+
+        Raises:
+            ControlError, ImageError, TooLargeError: one line each, with the fix.
+        """
+        knobs: Controls = replace_known(Controls, controls)
+        asked = _as_styles(styles)
+        photo = images.read(content)
+        height, width = render_size(photo, knobs.size)
+        masks = [
+            None if style.mask is None else images.read_mask(style.mask, *photo.size)
+            for style in asked
+        ]
+        sources = [images.read(style.source) for style in asked]
+        shares = [style.weight for style in asked]
+        weights = weight_maps(*photo.size, shares, masks, knobs.strength)
+        sizes = [style_size(source, height * width, knobs.style_size) for source in sources]
+        self._check_memory(height, width, sizes)
+        with self._memory_guarded(height, width):
+            pixels = photo.resized(height, width).pixels.to(self.device)
+            transfer = self.method.fit(
+                color.prepare_content(pixels, knobs.preserve_color),
+                [
+                    color.prepare_style(
+                        source.resized(*size).pixels.to(self.device), pixels, knobs.preserve_color
+                    )
+                    for source, size in zip(sources, sizes, strict=True)
+                ],
+                knobs.seed,
+            )
+        return Look(self, knobs, transfer, weights, (*photo.notes, *_notes(sources)))
+
+    def stylize(
+        self, content: ImageLike, styles: Styles, *, on_step: OnStep | None = None, **controls: Any
+    ) -> Any:
+        """Paints ``content`` in the look of ``styles``; see `fit`.
+
+        Returns:
+            A picture in the type of ``content``; a PIL image if that is a path.
+        """
+        photo = images.read(content)
+        return images.like(self.fit(photo, styles, **controls)(photo, on_step), content)
+
+    def recipe(self, controls: Controls) -> dict[str, Any]:
+        """All that decides how a picture comes out, but the pictures that went in."""
+        from impasto import __version__
+
+        settings = {} if self.method.config is None else asdict(self.method.config)
+        return {
+            "impasto": __version__,
+            "method": self.name,
+            "weights": self.method.weights_used(),
+            **asdict(controls),
+            **settings,
+        }
+
+    def _check_memory(self, height: int, width: int, styles: Sequence[tuple[int, int]]) -> None:
+        """Refuses what cannot fit, before it drives the machine into swapping."""
+        if self.device.type == "cpu":
+            free = psutil.virtual_memory().available
+        elif self.device.type == "cuda":
+            free = torch.cuda.mem_get_info(self.device)[0]
+        else:
+            return
+        needed = self.method.bytes_per_pixel() * height * width
+        if needed > free:
+            raise _too_large(height, width, needed, math.sqrt(free / needed))
+        for high, wide in styles:
+            if high * wide * _BYTES_PER_STYLE_PIXEL > free:
+                raise TooLargeError(
+                    f"a style picture of {wide}x{high} does not fit into memory; "
+                    "give a smaller --style-size"
+                )
+
+    @contextmanager
+    def _memory_guarded(self, height: int, width: int) -> Iterator[None]:
+        """Turns failures to allocate into `TooLargeError`."""
+        try:
+            yield
+        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+            text = str(error)
+            if type(error) is RuntimeError and "memory" not in text and "alloc" not in text:
+                raise
+            needed = self.method.bytes_per_pixel() * height * width
+            raise _too_large(height, width, needed, math.sqrt(0.5)) from error
+
+
+@dataclass(frozen=True)
+class Look:
+    """A fitted look: call it on the photo, or on another of the same size (the next frame)."""
+
+    stylizer: Stylizer
+    controls: Controls
+    transfer: Transfer
+    weights: Tensor
+    """(1 + K, H, W) at the photo's own size; see `impasto.style.weight_maps`."""
+    notes: tuple[str, ...]
+    """What the user should know about how the pictures were read."""
+
+    def __call__(self, content: ImageLike, on_step: OnStep | None = None) -> Any:
+        """Paints.
+
+        Args:
+            content: the photo.
+            on_step: told of the progress; may raise `impasto.errors.Stop`.
+
+        Returns:
+            A picture in the type of ``content``; a PIL image if that is a path. The photo's alpha
+            is kept.
+        """
+        photo = images.read(content)
+        if photo.size != tuple(self.weights.shape[-2:]):
+            raise ControlError(
+                f"{images.name_of(content)}: this look was fitted to pictures of "
+                f"{self.weights.shape[-1]}x{self.weights.shape[-2]}; fit it anew"
+            )
+        height, width = render_size(photo, self.controls.size)
+        small, mode = photo.resized(height, width), self.controls.preserve_color
+        with self.stylizer._memory_guarded(height, width):
+            pixels = small.pixels.to(self.stylizer.device)
+            maps = images.resize(self.weights[None], height, width)[0].to(pixels)
+            maps = maps / maps.sum(0)
+
+            def finished(image: Tensor) -> Tensor:
+                return color.finish(image, pixels, mode)
+
+            painted = self.transfer(
+                color.prepare_content(pixels, mode), maps, on_step and _finishing(on_step, finished)
+            )
+            result = finished(painted).cpu()
+        return images.like(replace(small, pixels=result), content)
+
+    def recipe(self) -> dict[str, Any]:
+        """What made the picture; written into it, and read back by ``--recipe``."""
+        return self.stylizer.recipe(self.controls)
+
+
+def stylize(
+    content: ImageLike,
+    styles: Styles,
+    *,
+    method: str = "auto",
+    device: str = "auto",
+    on_step: OnStep | None = None,
+    **options: Any,
+) -> Any:
+    """Paints ``content`` in the look of ``styles``: a `Stylizer` used once.
+
+    Args:
+        content: the photo: path, PIL image, array or tensor.
+        styles: one or several, as pictures or as `Style` (with weight and mask).
+        method, device: see `Stylizer`.
+        on_step: called after each step with a `Progress`.
+        **options: fields of `Controls` and settings of the method.
+
+    Returns:
+        A picture in the type of ``content``; a PIL image if that is a path.
+    """
+    controls, settings = split_options(options)
+    stylizer = Stylizer(method, device=device, **settings)
+    return stylizer.stylize(content, styles, on_step=on_step, **controls)
+
+
+def texture(
+    styles: Styles,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+    **options: Any,
+) -> Any:
+    """Synthesises a texture: the style's statistics alone, from noise (Gatys et al. 2015).
+
+    Args:
+        styles: one or several; without ``style_size``, at the first one's own scale.
+        width, height: of the result; without them, the first style's.
+        device: see `Stylizer`.
+        on_step: called after each step with a `Progress`.
+        **options: as of `stylize`, with the method ``gatys``.
+
+    Returns:
+        A PIL image.
+    """
+    look, blank = fit_texture(styles, width=width, height=height, device=device, **options)
+    return images.to_pil(look(blank, on_step))
+
+
+def fit_texture(
+    styles: Styles,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> tuple[Look, Picture]:
+    """The look that paints a texture, and the blank picture to call it on; see `texture`."""
+    asked = _as_styles(styles)
+    first = images.read(asked[0].source)
+    asked[0] = replace(asked[0], source=first)
+    height, width = height or first.size[0], width or first.size[1]
+    if min(height, width) < MIN_SIDE:
+        raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
+    blank = Picture(torch.full((1, 3, height, width), 0.5))
+    controls, settings = split_options({"start": "noise", **options, "content_weight": 0.0})
+    if controls.get("style_size") is None:
+        controls["style_size"] = max(first.size)
+    return Stylizer("gatys", device=device, **settings).fit(blank, asked, **controls), blank
+
+
+def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parts keyword arguments into fields of `Controls` and settings of the method."""
+    controls = {name: value for name, value in options.items() if name in Controls.__annotations__}
+    return controls, {name: value for name, value in options.items() if name not in controls}
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is a GPU if there is one.
+
+    Raises:
+        ControlError: there is no such device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ControlError(f"device '{name}' is not on this machine: use auto or cpu") from error
+    return device
+
+
+def render_size(picture: Picture, longer_side: int | None) -> tuple[int, int]:
+    """Height and width of the picture when its longer side is scaled to this.
+
+    Raises:
+        ControlError: the shorter side would become too small.
+    """
+    height, width = picture.size
+    if longer_side is None:
+        return height, width
+    scale = longer_side / max(height, width)
+    height, width = round(height * scale), round(width * scale)
+    if min(height, width) < MIN_SIDE:
+        raise ControlError(
+            f"size is {longer_side}: this picture would become {width}x{height}, at least "
+            f"{MIN_SIDE} pixels a side are needed"
+        )
+    return height, width
+
+
+def style_size(style: Picture, area: int, longer_side: int | None) -> tuple[int, int]:
+    """Height and width that a style picture is measured at: longer side, else equal area."""
+    height, width = style.size
+    scale = longer_side / max(height, width) if longer_side else math.sqrt(area / (height * width))
+    return max(round(height * scale), MIN_SIDE), max(round(width * scale), MIN_SIDE)
+
+
+def _as_styles(styles: Styles) -> list[Style]:
+    several = isinstance(styles, Sequence) and not isinstance(styles, str)
+    listed: list[Any] = list(styles) if several else [styles]  # type: ignore[arg-type]
+    if not listed:
+        raise ControlError("no style is given: name at least one picture")
+    return [style if isinstance(style, Style) else Style(style) for style in listed]
+
+
+def _notes(pictures: Sequence[Picture]) -> tuple[str, ...]:
+    return tuple(note for picture in pictures for note in picture.notes)
+
+
+def _finishing(on_step: OnStep, finish: Callable[[Tensor], Tensor]) -> OnStep:
+    """Hands on progress whose picture has gone through ``finish``."""
+
+    def step(progress: Progress) -> None:
+        on_step(replace(progress, image=lambda: finish(progress.image())))
+
+    return step
+
+
+def _too_large(height: int, width: int, needed: float, shrink: float) -> TooLargeError:
+    fits = max(int(max(height, width) * shrink * 0.95) // 16 * 16, MIN_SIDE)
+    return TooLargeError(
+        f"{width}x{height} takes about {needed / 2**30:.1f} GiB of memory, more than is free; "
+        f"--size {fits} would fit"
+    )

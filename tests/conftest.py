@@ -1,0 +1,77 @@
+"""Pictures and networks made by code, so that tests are fast and need no files."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from impasto.encoders.vgg import VGG
+from impasto.methods.gatys import Gatys, GatysConfig
+
+
+def tiny_vgg(architecture="vgg16", **options):
+    """A VGG of an eighth of the width with random weights that keep activations in range."""
+    torch.manual_seed(0)
+    vgg = VGG(architecture, width=8, **options)
+    for conv in vgg.convs.values():
+        conv.weight.normal_(0, (2 / (9 * conv.in_channels)) ** 0.5)
+        conv.bias.zero_()
+    return vgg
+
+
+def tiny_gatys(**settings):
+    """The optimiser over a tiny network, with few steps."""
+    defaults = {"iterations": 8, "style_layers": "relu1_1,relu2_1,relu3_1"}
+    defaults["content_layers"] = "relu3_1"
+    return Gatys(GatysConfig(**(defaults | settings)), encoder=tiny_vgg())
+
+
+def photo_array(height=48, width=64):
+    """A landscape of sorts: gradients, an edge, a disc. (H, W, 3) uint8."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    red = 255 * x / width
+    green = 255 * y / height
+    blue = np.where(x + y > (height + width) / 2, 200.0, 60.0)
+    disc = (x - width / 3) ** 2 + (y - height / 3) ** 2 < (height / 5) ** 2
+    picture = np.stack((red, green, blue), -1)
+    picture[disc] = (250, 240, 120)
+    return picture.round().astype(np.uint8)
+
+
+def painting_array(height=56, width=40):
+    """Warm diagonal strokes. (H, W, 3) uint8."""
+    y, x = np.mgrid[0:height, 0:width].astype(float)
+    wave = 0.5 + 0.5 * np.sin((x + 2 * y) / 3)
+    noise = np.random.default_rng(1).uniform(0, 0.3, (height, width))
+    picture = np.stack((0.7 + 0.3 * wave, 0.3 + 0.4 * wave * noise, 0.1 + noise), -1)
+    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def as_tensor(array):
+    """(H, W, 3) uint8 -> (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(array).permute(2, 0, 1)[None].float() / 255
+
+
+def psnr(one, other):
+    """Peak signal to noise ratio of two pictures in [0, 1], in dB."""
+    error = (one - other).square().mean()
+    return float(-10 * torch.log10(error.clamp_min(1e-12)))
+
+
+@pytest.fixture
+def photo():
+    return as_tensor(photo_array())
+
+
+@pytest.fixture
+def painting():
+    return as_tensor(painting_array())
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with photo.png and painting.png."""
+    Image.fromarray(photo_array()).save(tmp_path / "photo.png")
+    Image.fromarray(painting_array()).save(tmp_path / "painting.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -1,0 +1,81 @@
+"""Losses against NumPy and SciPy in float64, and their gradients against finite differences."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+
+from impasto import losses
+from impasto.moments import Moments
+
+from .test_moments import features
+
+ONE, OTHER = features(30), features(31) + 1
+
+
+def test_content_loss_is_relative_mean_square():
+    x, t = ONE.numpy(), OTHER.numpy()
+    expected = ((x - t) ** 2).mean() / (t**2).mean()
+    assert losses.content_loss(ONE[None], OTHER[None]).item() == pytest.approx(expected)
+
+
+def test_gram_loss_is_eq_4_relative_to_the_target():
+    grams = [f.flatten(1).numpy() @ f.flatten(1).numpy().T / 42 for f in (ONE, OTHER)]
+    expected = ((grams[0] - grams[1]) ** 2).sum() / (grams[1] ** 2).sum()
+    loss = losses.gram_loss(Moments.of(ONE), Moments.of(OTHER))
+    assert loss.item() == pytest.approx(expected)
+
+
+def test_wasserstein_loss_is_scipys():
+    a, b = ONE.flatten(1).numpy(), OTHER.flatten(1).numpy()
+    ca, cb = np.cov(a, bias=True), np.cov(b, bias=True)
+    ridge = 1e-4 * np.diag(cb).mean() * np.eye(5)
+    ca, cb = ca + ridge, cb + ridge
+    root = scipy.linalg.sqrtm(cb)
+    cross = np.trace(scipy.linalg.sqrtm(root @ ca @ root)).real
+    between = ((a.mean(1) - b.mean(1)) ** 2).sum()
+    expected = (between + np.trace(ca) + np.trace(cb) - 2 * cross) / (b**2).sum(0).mean()
+    loss = losses.wasserstein_loss(Moments.of(ONE), Moments.of(OTHER))
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_total_variation_is_numpys():
+    x = torch.rand(2, 3, 5, 6, dtype=torch.float64)
+    array = x.numpy()
+    expected = (np.diff(array, axis=3) ** 2).mean() + (np.diff(array, axis=2) ** 2).mean()
+    assert losses.total_variation(x).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("loss", [losses.gram_loss, losses.wasserstein_loss])
+def test_style_losses_vanish_at_the_target_only(loss):
+    target = Moments.of(OTHER)
+    assert loss(target, target).item() == pytest.approx(0, abs=1e-9)
+    assert loss(Moments.of(ONE), target).item() > 1e-3
+
+
+@pytest.mark.parametrize("loss", [losses.gram_loss, losses.wasserstein_loss])
+def test_style_loss_gradients(loss):
+    target = Moments.of(OTHER)
+    x = ONE.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: loss(Moments.of(f), target), (x,))
+    weights = torch.rand(6, 7, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda f: loss(Moments.of(f, weights), target), (x,))
+
+
+def test_other_gradients():
+    x = ONE[None].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda f: losses.content_loss(f, OTHER[None]), (x,))
+    assert torch.autograd.gradcheck(losses.total_variation, (x,))
+
+
+def test_sqrtm_is_scipys():
+    matrix = Moments.of(ONE).cov
+    np.testing.assert_allclose(losses.sqrtm(matrix), scipy.linalg.sqrtm(matrix.numpy()), atol=1e-9)
+
+
+def test_wasserstein_survives_fewer_pixels_than_channels():
+    x = torch.rand(32, 2, 3, requires_grad=True)
+    loss = losses.wasserstein_loss(Moments.of(x), Moments.of(torch.rand(32, 2, 2)))
+    loss.backward()
+    assert loss.isfinite()
+    assert x.grad.isfinite().all()

@@ -1,0 +1,111 @@
+"""Moments and quantiles against NumPy in float64, and the laws they obey."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.moments import Moments, Quantiles, interpolate
+
+
+def features(seed, channels=5, height=6, width=7, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(channels, height, width, generator=generator, dtype=dtype)
+    return values * 3 + torch.arange(channels, dtype=dtype)[:, None, None]
+
+
+def close(one, other, tolerance=1e-10):
+    for name in ("weight", "mean", "cov"):
+        torch.testing.assert_close(
+            getattr(one, name), getattr(other, name), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_of_is_numpy():
+    x = features(0)
+    vectors = x.flatten(1).numpy()
+    moments = Moments.of(x)
+    assert moments.weight == 42
+    np.testing.assert_allclose(moments.mean, vectors.mean(1))
+    np.testing.assert_allclose(moments.cov, np.cov(vectors, bias=True))
+    np.testing.assert_allclose(moments.std, vectors.std(1))
+
+
+def test_gram_is_the_papers_divided_by_pixels():
+    x = features(1)
+    f = x.flatten(1).numpy()
+    np.testing.assert_allclose(Moments.of(x).gram, np.einsum("ik,jk->ij", f, f) / f.shape[1])
+
+
+def test_weighted_of_is_numpy():
+    x, weights = features(2), torch.rand(6, 7, dtype=torch.float64)
+    moments = Moments.of(x, weights)
+    vectors, w = x.flatten(1).numpy(), weights.flatten().numpy()
+    assert moments.weight.item() == pytest.approx(w.sum())
+    np.testing.assert_allclose(moments.mean, np.average(vectors, axis=1, weights=w))
+    np.testing.assert_allclose(moments.cov, np.cov(vectors, aweights=w, ddof=0))
+
+
+def test_weights_of_zero_leave_pixels_out():
+    x, weights = features(3), torch.zeros(6, 7, dtype=torch.float64)
+    weights[:, :3] = 1
+    close(Moments.of(x, weights), Moments.of(x[..., :3]))
+
+
+def test_leading_dimensions_are_independent_sets():
+    x = torch.stack([features(4), features(5)])
+    both = Moments.of(x)
+    for number in range(2):
+        one = Moments(both.weight[number], both.mean[number], both.cov[number])
+        close(one, Moments.of(x[number]))
+
+
+@given(st.integers(1, 6), st.integers(0, 10_000))
+def test_parts_add_up_to_the_whole(cut, seed):
+    x = features(seed)
+    close(Moments.of(x[..., :cut]) + Moments.of(x[..., cut:]), Moments.of(x))
+
+
+@given(st.floats(0.01, 0.99))
+def test_a_mixture_has_the_mixed_gram(share):
+    one, other = Moments.of(features(6)).normalised(), Moments.of(features(7)).normalised()
+    mixed = one * (1 - share) + other * share
+    torch.testing.assert_close(mixed.gram, (1 - share) * one.gram + share * other.gram)
+
+
+def test_merging_keeps_digits_far_from_zero():
+    x = features(8, dtype=torch.float32) * 1e-2 + 1000
+    pooled = Moments.of(x[..., :3]) + Moments.of(x[..., 3:])
+    exact = Moments.of(x.double())
+    torch.testing.assert_close(pooled.cov.double(), exact.cov, rtol=1e-2, atol=1e-6)
+
+
+def test_channels_last_is_the_same():
+    x = features(9)[None]
+    close(Moments.of(x.contiguous(memory_format=torch.channels_last)), Moments.of(x))
+
+
+def test_quantiles_are_numpys():
+    x = features(10)
+    levels = np.linspace(0, 1, 11)
+    expected = np.quantile(x.flatten(1).numpy(), levels, axis=1).T
+    np.testing.assert_allclose(Quantiles.of(x, count=11).values, expected)
+
+
+def test_quantiles_ignore_pixels_of_weight_zero():
+    x, weights = features(11), torch.zeros(6, 7)
+    weights[:4] = 1
+    torch.testing.assert_close(
+        Quantiles.of(x, weights).values, Quantiles.of(x[:, :4]).values, rtol=1e-5, atol=1e-5
+    )
+
+
+@given(st.integers(0, 10_000))
+def test_interpolate_is_numpys(seed):
+    random = np.random.default_rng(seed)
+    x, xp, fp = random.normal(size=(3, 9)), np.sort(random.normal(size=(3, 5))), None
+    fp = random.normal(size=(3, 5))
+    expected = np.stack([np.interp(*row) for row in zip(x, xp, fp, strict=True)])
+    actual = interpolate(*(torch.from_numpy(a) for a in (x, xp, fp)))
+    np.testing.assert_allclose(actual, expected, atol=1e-9)

@@ -1,0 +1,88 @@
+"""Controls, and the one tensor that they compile to."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto.errors import ControlError
+from impasto.style import Controls, Style, replace_known, weight_maps
+
+
+@given(
+    st.lists(st.floats(0.01, 100), min_size=1, max_size=4),
+    st.floats(0, 1),
+    st.integers(0, 1000),
+    st.booleans(),
+)
+def test_weights_are_shares_of_every_pixel(shares, strength, seed, masked):
+    generator = torch.Generator().manual_seed(seed)
+    masks = [torch.rand(5, 6, generator=generator) if masked else None for _ in shares]
+    weights = weight_maps(5, 6, shares, masks, strength)
+    assert weights.shape == (1 + len(shares), 5, 6)
+    assert (weights >= 0).all()
+    torch.testing.assert_close(weights.sum(0), torch.ones(5, 6))
+    assert (weights[0] >= 1 - strength - 1e-6).all()
+
+
+def test_without_masks_they_are_the_shares():
+    weights = weight_maps(2, 2, [3.0, 1.0], [None, None], 0.8)
+    torch.testing.assert_close(weights[:, 0, 0], torch.tensor([0.2, 0.6, 0.2]))
+
+
+def test_a_mask_of_ones_is_no_mask():
+    ones = torch.ones(4, 4)
+    torch.testing.assert_close(weight_maps(4, 4, [1], [ones]), weight_maps(4, 4, [1], [None]))
+
+
+def test_soft_masks_fade_into_the_photo_and_into_each_other():
+    ramp = torch.linspace(0, 1, 6).expand(2, 6)
+    alone = weight_maps(2, 6, [5.0], [ramp])
+    torch.testing.assert_close(alone[1], ramp)
+    pair = weight_maps(2, 6, [1, 1], [ramp, 1 - ramp])
+    torch.testing.assert_close(pair, torch.stack((torch.zeros(2, 6), ramp, 1 - ramp)))
+
+
+def test_unmasked_places_stay_the_photo():
+    left = torch.zeros(3, 4)
+    left[:, :2] = 1
+    weights = weight_maps(3, 4, [1], [left], 0.5)
+    assert (weights[0, :, 2:] == 1).all()
+    assert (weights[0, :, :2] == 0.5).all()
+
+
+def test_nothing_to_paint_is_an_error():
+    with pytest.raises(ControlError, match="sum to zero"):
+        weight_maps(2, 2, [0.0], [None])
+    with pytest.raises(ControlError, match="mask of style 2 is all black"):
+        weight_maps(2, 2, [1, 1], [None, torch.zeros(2, 2)])
+
+
+@pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
+def test_style_weights_are_checked(weight):
+    with pytest.raises(ControlError, match="style weight"):
+        Style("painting.jpg", weight)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strength": 1.1},
+        {"strength": -0.1},
+        {"strength": math.nan},
+        {"preserve_color": "hue"},
+        {"size": 3},
+        {"style_size": 0},
+        {"seed": -1},
+    ],
+)
+def test_controls_are_checked(values):
+    with pytest.raises(ControlError, match=next(iter(values))):
+        Controls(**values)
+
+
+def test_unknown_settings_are_refused_with_the_known_ones():
+    with pytest.raises(ControlError, match=r"'strenght': known are strength, preserve_color"):
+        replace_known(Controls, {"strenght": 1})
