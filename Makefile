@@ -1,0 +1,23 @@
+# The same few commands everywhere: at home, in CI, in the README.
+PYTHON ?= python3
+
+.PHONY: install check test format bench
+
+install:  ## the package with everything that development needs
+	$(PYTHON) -m pip install -e ".[dev]"
+
+check:  ## style and types
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench:  ## time to loss and memory; minutes, on an idle machine
+	$(PYTHON) benchmarks/time_to_loss.py
+	$(PYTHON) benchmarks/resources.py

@@ -1,0 +1,303 @@
+"""The command line, with real files and the real encoder on small pictures."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from impasto import cli, images
+from impasto.errors import ControlError
+from impasto.recipes import names, read_named
+
+from .conftest import painting_array, photo_array
+
+FAST = ["--encoder", "vgg16", "--iterations", "2"]
+
+
+@pytest.fixture
+def run(folder, monkeypatch, capsys):
+    """Runs ``impasto ...`` in the folder; returns exit code, stdout, stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["impasto", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def refused(run, folder):
+    """Runs a call that must fail: exit code 2, one line, and no new file. Returns the line."""
+
+    def refused(*arguments):
+        before = sorted(folder.rglob("*"))
+        code, out, err = run(*arguments)
+        assert code == 2
+        assert out == ""
+        assert err.count("\n") == 1
+        assert err.startswith("impasto: error: ")
+        assert sorted(folder.rglob("*")) == before
+        return err
+
+    return refused
+
+
+def impasto(*arguments, **options):
+    command = [sys.executable, "-m", "impasto", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_help_is_light():
+    code = "import sys, impasto.cli; print('torch' in sys.modules, 'PIL' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
+    assert "stylize" in impasto("--help").stdout
+
+
+def test_every_flag_has_its_help(run):
+    code, out, _ = run("stylize", "--help")
+    assert code == 0
+    for flag in ("--strength", "--preserve-color", "--style-layers", "--no-coarse-to-fine"):
+        assert flag in out
+    assert "[default: lbfgs]" in out
+
+
+def test_stylize_writes_a_picture_with_its_recipe(run, folder):
+    code, out, err = run("stylize", "photo.png", "painting.png", "-o", "out.png", *FAST)
+    assert (code, out.startswith("out.png: 64x48")) == (0, True)
+    assert "step 2 of 2" in err
+    with Image.open("out.png") as image:
+        assert image.size == (64, 48)
+    recipe = images.read_recipe(folder / "out.png")
+    assert recipe["encoder"] == "vgg16"
+    assert recipe["styles"] == [{"source": "painting.png", "weight": 1.0, "mask": None}]
+    assert len(recipe["weights"]["vgg16.imagenet"]) == 64
+
+
+def test_a_painted_picture_is_a_recipe(run, folder):
+    run("stylize", "photo.png", "painting.png", "-o", "a.png", *FAST, "--tv-weight", "3")
+    run("stylize", "photo.png", "painting.png", "-o", "b.png", "--recipe", "a.png")
+    assert np.array_equal(Image.open("a.png"), Image.open("b.png"))
+    assert images.read_recipe(folder / "b.png") == images.read_recipe(folder / "a.png")
+
+
+def test_flags_override_the_recipe(run, folder):
+    (folder / "mine.yaml").write_text("iterations: 5\nencoder: vgg16\nstrength: 0.5\n")
+    call = ["stylize", "photo.png", "painting.png", "-o", "o.png", "--recipe", "mine.yaml"]
+    run(*call, "--iterations", "1", "--no-coarse-to-fine")
+    recipe = images.read_recipe(folder / "o.png")
+    assert (recipe["iterations"], recipe["strength"]) == (1, 0.5)
+    assert recipe["coarse_to_fine"] is False
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_recipe_runs(run, folder, name):
+    options = ["--recipe", name, "--iterations", "1"]
+    code, _, err = run("stylize", "photo.png", "painting.png", "-o", "out.jpg", *options)
+    assert code == 0, err
+    assert images.read_recipe(folder / "out.jpg")["iterations"] == 1
+    assert "about" in read_named(name)
+
+
+def test_lists(run):
+    assert "gatys" in run("methods")[1]
+    assert "adam-1000" in run("recipes")[1]
+    assert "vgg19.imagenet" in run("weights", "list")[1]
+    assert run("weights", "verify")[1].count(" ok") == 2
+    assert "vgg16.imagenet.safetensors" in run("weights", "fetch", "vgg16.imagenet")[1]
+
+
+def test_several_styles_with_weights_and_masks(run, folder):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, :32] = 255
+    Image.fromarray(mask).save("left.png")
+    Image.fromarray(painting_array()[..., ::-1]).save("blue.png")
+    styles = ["--style", "painting.png:2:left.png", "--style", "blue.png::left.png"]
+    code, _, err = run("stylize", "photo.png", *styles, "-o", "out.png", *FAST)
+    assert code == 0, err
+    painted, photo = np.asarray(Image.open("out.png")), photo_array()
+    np.testing.assert_array_equal(painted[:, 34:], photo[:, 34:])
+    assert (painted[:, :30] != photo[:, :30]).any()
+
+
+def test_several_photos_go_into_a_folder(run, folder):
+    Image.fromarray(photo_array(40, 40)).save("second.png")
+    (folder / "broken.png").write_text("no picture")
+    photos = ["photo.png", "broken.png", "second.png"]
+    code, out, err = run("stylize", *photos, "painting.png", "-o", "painted", *FAST, "--json")
+    assert code == 2
+    assert "broken.png: not a picture" in err
+    rows = json.loads(out)
+    assert ["error" in row for row in rows] == [False, True, False]
+    assert {path.name for path in (folder / "painted").iterdir()} == {"photo.png", "second.png"}
+    assert rows[2]["width"] == 40
+    assert rows[2]["total"] > 0
+
+
+def test_texture(run):
+    code, out, err = run("texture", "painting.png", "-o", "t.png", "--size", "48x32", *FAST)
+    assert code == 0, err
+    assert out.startswith("t.png: 48x32")
+
+
+def test_snapshots_history_and_plot(run, folder):
+    options = ["--snapshot-every", "2", "--history", "l.csv", "--plot", "l.png"]
+    call = ["stylize", "photo.png", "painting.png", "-o", "out.png", "--size", "32"]
+    code, _, err = run(*call, "--encoder", "vgg16", "--iterations", "5", *options)
+    assert code == 0, err
+    assert {path.name for path in folder.glob("out-*")} == {"out-00002.png", "out-00004.png"}
+    assert (folder / "l.csv").read_text().startswith("step,content,style,tv,total\n1,")
+    assert Image.open("l.png").size[0] > 300
+    assert Image.open("out-00002.png").size == (32, 24)
+
+
+CALL = ["stylize", "photo.png", "painting.png", "-o", "out.png"]
+BAD = {
+    "missing file": (["stylize", "nowhere.jpg", "painting.png", "-o", "o.png"], "nowhere.jpg: no such"),
+    "missing style": (["stylize", "photo.png", "nowhere.jpg", "-o", "o.png"], "nowhere.jpg: no such"),
+    "directory": (["stylize", ".", "painting.png", "-o", "o.png"], "is a folder"),
+    "no style": (["stylize", "photo.png", "-o", "o.png"], "no style is given"),
+    "no output": (["stylize", "photo.png", "painting.png"], "'-o'"),
+    "text as jpg": (["stylize", "text.jpg", "painting.png", "-o", "o.png"], "text.jpg: not a picture"),
+    "truncated": (["stylize", "cut.jpg", "painting.png", "-o", "o.png"], "cut.jpg: cannot be read"),
+    "one pixel": (["stylize", "dot.png", "painting.png", "-o", "o.png"], "dot.png: 1x1 is too small"),
+    "bomb": (["stylize", "bomb.png", "painting.png", "-o", "o.png"], "bomb.png: too many pixels"),
+    "mask size": ([*CALL[:2], "--style", "painting.png:1:painting.png", "-o", "o.png"], "photo's size"),
+    "black mask": ([*CALL[:2], "--style", "painting.png:1:black.png", "-o", "o.png"], "all black"),
+    "no mask": ([*CALL[:2], "--style", "painting.png:1:no.png", "-o", "o.png"], "no.png: no such"),
+    "negative weight": ([*CALL[:2], "--style", "painting.png:-1", "-o", "o.png"], "weight is -1"),
+    "weight word": ([*CALL[:2], "--style", "painting.png:big", "-o", "o.png"], "'big' is no weight"),
+    "zero weights": ([*CALL[:2], "--style", "painting.png:0", "-o", "o.png"], "sum to zero"),
+    "nan strength": ([*CALL, "--strength", "nan"], "strength is nan"),
+    "word as strength": ([*CALL, "--strength", "much"], "'much'"),
+    "unknown layer": ([*CALL, "--style-layers", "relu9_9"], "unknown layer 'relu9_9'"),
+    "unknown method": ([*CALL, "--method", "magic"], "unknown method 'magic'"),
+    "unknown recipe": ([*CALL, "--recipe", "magic"], "unknown recipe 'magic'"),
+    "missing recipe": ([*CALL, "--recipe", "no.yaml"], "no.yaml: cannot be read"),
+    "recipe of words": ([*CALL, "--recipe", "words.yaml"], "words.yaml: write lines"),
+    "recipe not yaml": ([*CALL, "--recipe", "bad.yaml"], "bad.yaml: not YAML"),
+    "recipe unknown key": ([*CALL, "--recipe", "key.yaml"], "unknown setting 'strenght'"),
+    "recipe wrong type": ([*CALL, "--recipe", "type.yaml"], "iterations"),
+    "photo as recipe": ([*CALL, "--recipe", "photo.png"], "photo.png: holds no recipe"),
+    "output type": (["stylize", "photo.png", "painting.png", "-o", "o.xyz"], "cannot write '.xyz'"),
+    "output folder": (["stylize", "photo.png", "painting.png", "-o", "no/o.png"], "no folder no"),
+    "output is input": (["stylize", "photo.png", "painting.png", "-o", "photo.png"], "that go in"),
+    "plot type": ([*CALL, "--plot", "plot.txt"], "cannot draw '.txt'"),
+    "history folder": ([*CALL, "--history", "no/l.csv"], "no folder no"),
+    "cuda": ([*CALL, "--device", "cuda"], "device 'cuda' is not on this machine"),
+    "device word": ([*CALL, "--device", "abacus"], "device 'abacus'"),
+    "encoder file": ([*CALL, "--encoder-weights", "text.jpg"], "text.jpg: not a readable safetensors"),
+    "start file": ([*CALL, "--start", "no.png"], "no.png: no such file"),
+    "texture size": (["texture", "painting.png", "-o", "t.png", "--size", "big"], "write WIDTHxHEIGHT"),
+    "texture nothing": (["texture", "-o", "t.png"], "no style is given"),
+    "snapshots": ([*CALL, "--snapshot-every", "0"], "snapshot_every is 0"),
+    "weights name": (["weights", "fetch", "vgg11"], "unknown weights 'vgg11'"),
+    "no command": (["paint"], "No such command 'paint'"),
+}
+
+
+@pytest.fixture
+def bad_files(folder):
+    (folder / "text.jpg").write_text("once upon a time")
+    Image.fromarray(photo_array(200, 200)).save("whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
+    Image.new("RGB", (1, 1)).save("dot.png")
+    Image.new("1", (20_000, 20_000)).save("bomb.png")
+    Image.new("L", (64, 48)).save("black.png")
+    (folder / "words.yaml").write_text("just words")
+    (folder / "bad.yaml").write_text("a: [1\nb")
+    (folder / "key.yaml").write_text("strenght: 1")
+    (folder / "type.yaml").write_text("iterations: many")
+
+
+@pytest.mark.usefixtures("bad_files")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(refused, case):
+    arguments, message = BAD[case]
+    assert message in refused(*arguments)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(folder):
+    """RLIMIT_FSIZE is the full disk that needs no mount."""
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    result = impasto(*CALL, *FAST, cwd=folder, preexec_fn=limit)
+    assert result.returncode == 2
+    assert "out.png: cannot be written" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["painting.png", "photo.png"]
+
+
+def test_ctrl_c_keeps_the_picture_so_far(folder):
+    command = [sys.executable, "-m", "impasto", *CALL, "--encoder", "vgg16", "--iterations", "5000"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        assert "step 500 of 5000" in line
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        process.wait(timeout=60)
+    assert process.returncode == 130
+    assert "the picture so far is in out.png" in rest
+    assert "Traceback" not in rest
+    assert images.read(folder / "out.png").size == (48, 64)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.jpg", ("a.jpg", 1.0, None)),
+        ("a.jpg:0.5", ("a.jpg", 0.5, None)),
+        ("a.jpg:2:m.png", ("a.jpg", 2.0, "m.png")),
+        ("a.jpg::m.png", ("a.jpg", 1.0, "m.png")),
+        (r"C:\a.jpg:2", (r"C:\a.jpg", 2.0, None)),
+        (r"C:\a.jpg", (r"C:\a.jpg", 1.0, None)),
+    ],
+)
+def test_styles_are_parsed(text, expected):
+    style = cli.parse_style(text)
+    assert (style.source, style.weight, style.mask) == expected
+
+
+def test_a_file_with_a_colon_is_found(folder):
+    os.rename("painting.png", "odd:2")
+    assert cli.parse_style("odd:2").source == "odd:2"
+    with pytest.raises(ControlError):
+        cli.parse_style("other:two")
+
+
+def test_a_terminal_shows_a_bar(folder):
+    """In a pseudo-terminal the progress is a bar with the losses."""
+    import pty
+
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "impasto", *CALL, *FAST]
+    environment = {**os.environ, "COLUMNS": "140", "TERM": "xterm"}
+    with subprocess.Popen(command, cwd=folder, stderr=child, env=environment) as process:
+        os.close(child)
+        shown = b""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            try:
+                chunk = os.read(parent, 4096)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+    os.close(parent)
+    assert process.returncode == 0
+    assert b"2/2" in shown
+    assert b"loss" in shown

@@ -1,0 +1,182 @@
+"""Every method keeps every promise of the design, on tiny networks."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from impasto.errors import ImpastoError, Stop
+from impasto.images import Picture
+from impasto.methods import METHODS, load_method
+from impasto.style import Style
+from impasto.stylizer import Stylizer
+
+from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_gatys
+
+TINY = {"gatys": tiny_gatys}
+
+
+@pytest.fixture(params=sorted(METHODS))
+def stylizer(request):
+    made = Stylizer.__new__(Stylizer)
+    made.name, made.device, made.method = request.param, torch.device("cpu"), TINY[request.param]()
+    return made
+
+
+def test_every_method_is_under_contract():
+    assert set(TINY) == set(METHODS)
+    with pytest.raises(ImpastoError, match="unknown method 'magic'"):
+        load_method("magic")
+
+
+def test_it_paints(stylizer, photo, painting):
+    painted = stylizer.stylize(photo, painting)
+    assert painted.shape == photo.shape
+    assert painted.min() >= 0
+    assert painted.max() <= 1
+    assert 5 < psnr(painted, photo) < 30
+
+
+def test_strength_0_is_the_photo(stylizer, photo, painting):
+    assert psnr(stylizer.stylize(photo, painting, strength=0), photo) > 40
+
+
+@pytest.mark.parametrize("mode", ["luminance", "coral", "histogram"])
+def test_strength_0_is_the_photo_in_every_colour_mode(stylizer, photo, painting, mode):
+    painted = stylizer.stylize(photo, painting, strength=0, preserve_color=mode)
+    assert psnr(painted, photo) > 40
+
+
+def test_distance_to_the_photo_grows_with_strength(stylizer, photo, painting):
+    distances = [
+        (stylizer.stylize(photo, painting, strength=strength) - photo).square().mean().item()
+        for strength in (0, 0.1, 0.3, 0.6, 1)
+    ]
+    assert distances == sorted(distances)
+    assert distances[1] < 0.5 * distances[-1]
+
+
+def test_same_seed_same_bits(stylizer, photo, painting):
+    first = stylizer.stylize(photo, painting, seed=3)
+    assert torch.equal(stylizer.stylize(photo, painting, seed=3), first)
+
+
+def test_a_mask_of_ones_is_no_mask(stylizer, photo, painting):
+    masked = Style(painting, mask=np.full((48, 64), 255, np.uint8))
+    torch.testing.assert_close(stylizer.stylize(photo, masked), stylizer.stylize(photo, painting))
+
+
+def test_outside_of_all_masks_the_photo_stays(stylizer, photo, painting):
+    mask = np.zeros((48, 64), np.uint8)
+    mask[:, 40:] = 255
+    painted = stylizer.stylize(photo, Style(painting, mask=mask))
+    torch.testing.assert_close(painted[..., :40], photo[..., :40])
+    assert psnr(painted[..., 40:], photo[..., 40:]) < 30
+
+
+def test_each_region_takes_only_its_own_style(stylizer, photo):
+    red, blue = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    red[:, 0], blue[:, 2] = 0.9, 0.9
+    left, right = np.zeros((2, 48, 64), np.uint8)
+    left[:, :32], right[:, 32:] = 255, 255
+    grey = photo.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    painted = stylizer.stylize(grey, [Style(red, mask=left), Style(blue, mask=right)])
+    redness = (painted - grey)[:, 0] - (painted - grey)[:, 2]
+    assert redness[..., :24].mean() > 0.02
+    assert redness[..., 40:].mean() < -0.02
+
+
+def test_styles_interpolate(stylizer, photo):
+    red, blue = torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32)
+    red[:, 0], blue[:, 2] = 0.9, 0.9
+
+    def redness(share):
+        painted = stylizer.stylize(photo, [Style(red, share), Style(blue, 1 - share)])
+        return float(painted[:, 0].mean() - painted[:, 2].mean())
+
+    assert redness(0.0) < redness(0.5) < redness(1.0)
+
+
+def test_a_style_of_weight_0_changes_nothing(stylizer, photo, painting):
+    both = stylizer.stylize(photo, [Style(painting), Style(1 - painting, 0.0)])
+    torch.testing.assert_close(both, stylizer.stylize(photo, painting))
+
+
+@pytest.mark.parametrize(("height", "width"), [(31, 97), (97, 31), (16, 200), (33, 33)])
+def test_odd_sizes_come_out_as_they_went_in(stylizer, painting, height, width):
+    photo = as_tensor(photo_array(height, width))
+    assert stylizer.stylize(photo, painting).shape == (1, 3, height, width)
+
+
+def test_size_is_the_longer_side(stylizer, photo, painting):
+    assert stylizer.stylize(photo, painting, size=32).shape == (1, 3, 24, 32)
+    with pytest.raises(ImpastoError, match="would become"):
+        stylizer.stylize(as_tensor(photo_array(20, 200)), painting, size=100)
+
+
+def test_style_size_changes_the_strokes(stylizer, photo, painting):
+    small = stylizer.stylize(photo, painting, style_size=20)
+    assert psnr(small, stylizer.stylize(photo, painting, style_size=80)) < 45
+
+
+def test_alpha_is_kept_and_hidden_pixels_do_not_matter(stylizer, painting):
+    array = np.dstack((photo_array(), np.full((48, 64), 255, np.uint8)))
+    array[:, :16, 3] = 0
+    painted = stylizer.stylize(Image.fromarray(array), painting)
+    assert painted.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(painted)[..., 3], array[..., 3])
+    array[:, :16, :3] = 255
+    again = stylizer.stylize(Image.fromarray(array), painting)
+    np.testing.assert_array_equal(np.asarray(again), np.asarray(painted))
+
+
+def test_paths_and_pil_give_pil(stylizer, folder):
+    assert isinstance(stylizer.stylize("photo.png", "painting.png"), Image.Image)
+    assert isinstance(stylizer.stylize(Image.open("photo.png"), "painting.png"), Image.Image)
+
+
+def test_a_look_paints_the_next_frame(stylizer, photo, painting):
+    look = stylizer.fit(photo, painting)
+    torch.testing.assert_close(look(photo), stylizer.stylize(photo, painting))
+    assert look(photo.flip(-1)).shape == photo.shape
+    with pytest.raises(ImpastoError, match="fit it anew"):
+        look(photo[..., :40])
+
+
+def test_progress_is_told_and_can_stop(stylizer, photo, painting):
+    seen = []
+
+    def watch(progress):
+        seen.append((progress.step, progress.image()))
+        assert set(progress.losses) >= {"content", "style", "tv", "total"}
+        if progress.step == 3:
+            raise Stop
+
+    painted = stylizer.stylize(photo, painting, on_step=watch)
+    assert [step for step, _ in seen] == [1, 2, 3]
+    torch.testing.assert_close(painted, seen[-1][1])
+
+
+def test_too_large_a_job_names_a_size_that_fits(stylizer, painting, monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 2**20}))
+    with pytest.raises(ImpastoError, match=r"GiB of memory.*--size \d+ would fit"):
+        stylizer.fit(Picture(torch.rand(1, 3, 600, 800)), painting)
+
+
+def test_a_failed_allocation_names_a_size_that_fits(stylizer, photo, painting, monkeypatch):
+    def fail(*args, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(type(stylizer.method), "fit", fail)
+    with pytest.raises(ImpastoError, match=r"--size \d+ would fit"):
+        stylizer.fit(photo, painting)
+
+
+def test_the_style_of_a_photo_is_itself(stylizer, photo):
+    """The photo in its own style stays much closer to itself than in another's."""
+    own = stylizer.stylize(photo, photo, style_size=64)
+    assert psnr(own, photo) > 25
+
+
+def test_painting_array_is_no_constant():
+    assert painting_array().std() > 20
