@@ -21,7 +21,7 @@ def tiny_vgg(architecture="vgg16", **options):
 
 def tiny_gatys(**settings):
     """The optimiser over a tiny network, with few steps."""
-    defaults = {"iterations": 8, "style_layers": "relu1_1,relu2_1,relu3_1"}
+    defaults = {"iterations": 12, "style_layers": "relu1_1,relu2_1,relu3_1"}
     defaults["content_layers"] = "relu3_1"
     return Gatys(GatysConfig(**(defaults | settings)), encoder=tiny_vgg())
 

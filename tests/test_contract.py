@@ -132,7 +132,8 @@ def test_alpha_is_kept_and_hidden_pixels_do_not_matter(stylizer, painting):
 
 def test_paths_and_pil_give_pil(stylizer, folder):
     assert isinstance(stylizer.stylize("photo.png", "painting.png"), Image.Image)
-    assert isinstance(stylizer.stylize(Image.open("photo.png"), "painting.png"), Image.Image)
+    with Image.open("photo.png") as opened:
+        assert isinstance(stylizer.stylize(opened, "painting.png"), Image.Image)
 
 
 def test_a_look_paints_the_next_frame(stylizer, photo, painting):

@@ -108,7 +108,7 @@ def test_a_flat_picture_has_no_border():
 def test_unknown_names_are_answered_with_near_ones():
     with pytest.raises(ControlError, match=r"relu6_1.*did you mean"):
         tiny_vgg().check(["relu6_1"])
-    with pytest.raises(ControlError, match="vgg16 or vgg19|vgg19 or vgg16"):
+    with pytest.raises(ControlError, match="vgg16 or vgg19"):
         load_encoder("vgg11")
     with pytest.raises(ControlError, match="max or average"):
         load_encoder("vgg16", pooling="median")
@@ -160,3 +160,18 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file(full_width(), path, metadata={"config": json.dumps({"normalisation": "lab"})})
     with pytest.raises(WeightsError, match="unknown normalisation 'lab'"):
         load_encoder("vgg16", weights=path)
+
+
+def test_bfloat16_is_close_and_gives_features_in_the_pictures_type():
+    picture = as_tensor(photo_array(32, 32))
+    exact = load_encoder("vgg16")(picture, ["relu3_1"])["relu3_1"]
+    narrow = load_encoder("vgg16", precision="bfloat16")(picture, ["relu3_1"])["relu3_1"]
+    assert narrow.dtype == torch.float32
+    error = (narrow - exact).norm() / exact.norm()
+    assert 1e-4 < error < 2e-2
+
+
+def test_gradients_reach_the_picture():
+    vgg, picture = tiny_vgg(pooling="average").double(), torch.rand(1, 3, 4, 5).double()
+    picture.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: vgg(x, ["conv2_1"])["conv2_1"], (picture,))

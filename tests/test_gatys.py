@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F  # noqa: N812
 
 from impasto.errors import ControlError
 from impasto.history import History
@@ -112,29 +112,24 @@ def big(picture, factor=3):
 
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_coarse_to_fine_goes_through_the_scales_with_its_memory(photo, painting, optimizer):
-    photo, sizes, states = big(photo), [], []
+    photo = big(photo)
     method = tiny_gatys(optimizer=optimizer)
     weights = weight_maps(144, 192, [1.0], [None])
     transfer = method.fit(photo, [painting])
     assert list(transfer.scales) == [0.5, 1.0]
 
-    def watch(progress):
-        sizes.append(progress.steps)
-        pixels = progress.image.__closure__
-        states.append(pixels)
-
     history = History()
     transfer(photo, weights, history)
     losses = [row["total"] for row in history.rows]
-    assert len(losses) == 16
-    assert losses[7] < losses[0]
+    assert len(losses) == 24
+    assert losses[11] < losses[0]
     # The first step at full size profits from the coarse one and from what the optimiser learnt.
-    assert losses[-1] < losses[8] < losses[0]
+    assert losses[-1] < losses[12] < losses[0]
 
 
 def test_pixels_stay_in_range_on_the_way(photo, painting):
     def watch(progress):
-        assert 0 <= progress.image().min()
+        assert progress.image().min() >= 0
         assert progress.image().max() <= 1
 
     paint(photo, painting, on_step=watch, content_weight=0.0)
@@ -197,7 +192,7 @@ def test_history_becomes_csv_and_plot(photo, painting, tmp_path):
     history.write_csv(tmp_path / "losses.csv")
     with (tmp_path / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == list(range(1, 9))
+    assert [int(row["step"]) for row in rows] == list(range(1, 13))
     assert float(rows[-1]["total"]) == history.rows[-1]["total"]
     for name, magic in {"p.png": b"\x89PNG", "p.svg": b"<?xml", "p.pdf": b"%PDF"}.items():
         history.write_plot(tmp_path / name)
@@ -206,7 +201,7 @@ def test_history_becomes_csv_and_plot(photo, painting, tmp_path):
 
 def test_texture_has_the_styles_statistics_and_not_its_picture():
     source = painting_array(64, 64)
-    made = texture(source, width=48, height=40, iterations=30, encoder="vgg16")
+    made = texture(source, width=48, height=40, iterations=60, encoder="vgg16")
     assert made.size == (48, 40)
     pixels = np.asarray(made) / 255
     np.testing.assert_allclose(pixels.mean((0, 1)), (source / 255).mean((0, 1)), atol=0.1)

@@ -156,8 +156,8 @@ def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
         Image.fromarray,
         lambda array: array,
         lambda array: (array / 255).astype(np.float32),
-        lambda array: (array.astype(np.uint16) * 257),
-        lambda array: as_tensor(array),
+        lambda array: array.astype(np.uint16) * 257,
+        as_tensor,
         lambda array: as_tensor(array)[0],
     ],
 )
@@ -209,7 +209,9 @@ def bad_file(tmp_path, kind):
     return path
 
 
-@pytest.mark.parametrize("kind", ["missing", "text", "empty", "truncated", "folder", "tiny", "bomb"])
+@pytest.mark.parametrize(
+    "kind", ["missing", "text", "empty", "truncated", "folder", "tiny", "bomb"]
+)
 def test_bad_files_are_named_in_one_line(tmp_path, kind):
     path = bad_file(tmp_path, kind)
     with pytest.raises(ImageError) as caught:

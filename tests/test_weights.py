@@ -96,7 +96,7 @@ def test_offline_says_so_and_asks_nobody(registered, monkeypatch):
 def test_a_missing_address_is_one_line(registered):
     served, cached = registered
     served.unlink()
-    with pytest.raises(WeightsError, match=r"cannot download.*Not Found"):
+    with pytest.raises(WeightsError, match=r"cannot download.*ound; check"):
         weights.fetch("test.tiny")
     assert list(cached.parent.iterdir()) == []
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from impasto.methods import OnStep, Progress
     from impasto.stylizer import Look
 
+_CONTENT = ("content_weight", "content_layers")
 _INTERRUPTED = 130
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
@@ -67,15 +68,21 @@ def cli() -> None:
 class _Generated(click.Command):
     """A command with flags for `Controls` and for the settings of the method ``gatys`` besides
     its own. They are made on demand: the settings live beside the method, which needs torch.
+
+    Args:
+        without: settings that make no sense here.
     """
 
+    def __init__(self, *args: Any, without: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.without = without
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        if not any(parameter.name == "strength" for parameter in self.params):
+        if not any(parameter.name == "seed" for parameter in self.params):
             from impasto.methods.gatys import GatysConfig
 
-            self.params += [
-                _flag(knob) for kind in (Controls, GatysConfig) for knob in fields(kind)
-            ]
+            knobs = [knob for kind in (Controls, GatysConfig) for knob in fields(kind)]
+            self.params += [_flag(knob) for knob in knobs if knob.name not in self.without]
         return super().get_params(ctx)
 
 
@@ -142,7 +149,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **opti
     _paint_all(job, _targets(contents, output, [style.source for style in job.styles]))
 
 
-@cli.command(cls=_Generated)
+@cli.command(cls=_Generated, without=("size", "strength", "preserve_color", *_CONTENT))
 @click.argument("pictures", nargs=-1, metavar="[STYLE]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--size", "size_text", metavar="WxH", help="Of the result.  [default: the style's]")
@@ -241,11 +248,12 @@ def parse_style(text: str) -> Style:
         return Style(text)
     path, weight, mask = parts.groups()
     try:
-        return Style(path, float(weight or 1), mask)
+        number = float(weight or 1)
     except ValueError as error:
         raise ControlError(
             f"style '{text}': '{weight}' is no weight; write PATH[:WEIGHT[:MASK]]"
         ) from error
+    return Style(path, number, mask)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -202,8 +202,9 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         ImageError: not a picture, or without recipe.
     """
-    image = _open(path)
-    text = image.info.get(_RECIPE_KEY) or image.getexif().get(ExifTags.Base.ImageDescription, "")
+    with _open(path) as image:
+        found = image.info.get(_RECIPE_KEY)
+        text = found or image.getexif().get(ExifTags.Base.ImageDescription, "")
     try:
         recipe = json.loads(text)
     except (TypeError, ValueError):
@@ -223,7 +224,11 @@ def _open(path: Path) -> Image.Image:
             # Pillow warns of large pictures and of odd metadata; too large is an error by itself.
             warnings.simplefilter("ignore")
             image = Image.open(path)
-            image.load()
+            try:
+                image.load()
+            except BaseException:
+                image.close()
+                raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{path}: not a picture, or of an unknown format") from error
     except Image.DecompressionBombError as error:
@@ -234,9 +239,9 @@ def _open(path: Path) -> Image.Image:
 
 
 def _from_file(path: Path) -> Picture:
-    image = _open(path)
-    frames = getattr(image, "n_frames", 1)
-    picture = _from_pil(image, str(path))
+    with _open(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        picture = _from_pil(image, str(path))
     if frames > 1:
         note = f"{path}: only the first of {frames} frames is painted"
         picture = replace(picture, notes=(*picture.notes, note))

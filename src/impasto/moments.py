@@ -8,6 +8,7 @@ no digits where sums of squares would.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,15 +40,13 @@ class Moments:
         vectors = features.movedim(-3, -1).flatten(-3, -2)
         if weights is None:
             weight = vectors.new_full(vectors.shape[:-2], vectors.shape[-2])
-            mean = vectors.mean(-2)
-            centred = vectors - mean.unsqueeze(-2)
-            return cls(weight, mean, centred.mT @ centred / vectors.shape[-2])
-        per_pixel = weights.expand(*features.shape[:-3], *features.shape[-2:]).flatten(-2)
-        weight = per_pixel.sum(-1)
-        share = (per_pixel / weight.clamp_min(_TINY).unsqueeze(-1)).unsqueeze(-1)
-        mean = (vectors * share).sum(-2)
-        centred = (vectors - mean.unsqueeze(-2)) * share.sqrt()
-        return cls(weight, mean, centred.mT @ centred)
+            share = vectors.new_full((1, 1), 1 / vectors.shape[-2])
+        else:
+            per_pixel = weights.expand(*features.shape[:-3], *features.shape[-2:]).flatten(-2)
+            weight = per_pixel.sum(-1)
+            share = (per_pixel / weight.clamp_min(_TINY).unsqueeze(-1)).unsqueeze(-1)
+        mean, cov = _MeanAndCov.apply(vectors, share)  # type: ignore[no-untyped-call]
+        return cls(weight, mean, cov)
 
     def __add__(self, other: Moments) -> Moments:
         """Moments of both sets together."""
@@ -83,6 +82,38 @@ class Moments:
     def std(self) -> Tensor:
         """(..., C): standard deviation of each channel."""
         return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+
+
+class _MeanAndCov(torch.autograd.Function):
+    """Weighted mean and covariance of vectors (..., P, C) with shares (..., P, 1) that sum to 1.
+
+    Autograd would multiply by the centred vectors twice, once for either side of the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
+        if share.numel() == 1:
+            mean = vectors.mean(-2)
+            centred = vectors - mean.unsqueeze(-2)
+            cov = centred.mT @ centred * share
+        else:
+            mean = (vectors * share).sum(-2)
+            centred = vectors - mean.unsqueeze(-2)
+            cov = (centred * share).mT @ centred
+        ctx.save_for_backward(centred, share)
+        return mean, cov
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        centred, share = ctx.saved_tensors
+        by_mean, by_cov = grads
+        matrix, shift = by_cov + by_cov.mT, by_mean.unsqueeze(-2)
+        if share.numel() > 1:
+            return (centred @ matrix + shift) * share, None
+        # The same with the share inside of the small factors: one pass over the pixels.
+        if centred.ndim == 2:
+            return torch.addmm(shift * share, centred, matrix * share), None
+        return centred @ (matrix * share) + shift * share, None
 
 
 @dataclass(frozen=True)

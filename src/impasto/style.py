@@ -23,19 +23,30 @@ MIN_SIDE = 16
 """Shortest side, in pixels, of a picture that can be painted: deeper features need this much."""
 
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "bool": (bool,),
+    "str": (str,),
+}
+
+
 def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
     """A dataclass field with the metadata that command line, app and docs are generated from."""
     return field(default=default, metadata={"help": help, "choices": choices})
 
 
 def check_settings(settings: Any) -> None:
-    """Checks a dataclass of `setting` fields against their choices, and that numbers are finite.
+    """Checks a dataclass of `setting` fields: types, choices, and that numbers are finite.
 
     Raises:
         ControlError: naming the field and what it may be.
     """
     for knob in fields(settings):
         value, choices = getattr(settings, knob.name), knob.metadata.get("choices")
+        kind = _TYPES.get(str(knob.type).split(" ")[0])
+        if kind and value is not knob.default and type(value) not in kind:
+            raise ControlError(f"{knob.name} is {value!r}: use a value of type {knob.type}")
         if choices and value not in choices:
             raise ControlError(f"{knob.name} is '{value}': use {', '.join(choices)}")
         if isinstance(value, float) and not math.isfinite(value):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
@@ -65,13 +66,19 @@ class Encoder(nn.Module):
 
 
 def load_encoder(
-    name: str = "vgg19", *, pooling: str = "max", weights: Path | None = None
+    name: str = "vgg19",
+    *,
+    pooling: str = "max",
+    precision: str = "float32",
+    weights: Path | None = None,
 ) -> Encoder:
     """The encoder ``vgg16`` or ``vgg19``, with the embedded ImageNet weights or those of a file.
 
     Args:
         name: the architecture.
         pooling: ``max`` as trained, or ``average``, which Gatys et al. found smoother.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on processors that multiply it
+            natively, which halves time and memory; the difference cannot be seen.
         weights: a safetensors file with other weights of the same architecture.
 
     Raises:
@@ -80,4 +87,15 @@ def load_encoder(
     """
     from impasto.encoders.vgg import load_vgg
 
-    return load_vgg(name, pooling=pooling, weights=weights)
+    return load_vgg(name, pooling, _dtype(precision), weights)
+
+
+def _dtype(precision: str) -> torch.dtype:
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bfloat16" else torch.float32
+    if torch.cuda.is_available():
+        return torch.float32  # cuDNN already takes TF32 where there is any
+    # Only newer releases of torch can tell.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    native = capabilities.get("amx_bf16") or capabilities.get("avx512_bf16")
+    return torch.bfloat16 if native else torch.float32

@@ -43,16 +43,24 @@ class VGG(Encoder):
     Args:
         architecture: ``vgg16`` or ``vgg19``.
         pooling: ``max`` or ``average``.
+        precision: what the convolutions are calculated in; features are of the picture's type.
         width: channels of the first block; 64 in the published networks. Tests use fewer.
     """
 
-    def __init__(self, architecture: str = "vgg19", *, pooling: str = "max", width: int = 64):
+    def __init__(
+        self,
+        architecture: str = "vgg19",
+        *,
+        pooling: str = "max",
+        precision: torch.dtype = torch.float32,
+        width: int = 64,
+    ) -> None:
         super().__init__()
         if architecture not in _BLOCKS:
             raise ControlError(f"unknown encoder '{architecture}': use {' or '.join(_BLOCKS)}")
         if pooling not in _POOLINGS:
             raise ControlError(f"unknown pooling '{pooling}': use {' or '.join(_POOLINGS)}")
-        self.name, self.sha256 = architecture, ""
+        self.name, self.sha256, self.precision = architecture, "", precision
         self.pooling = pooling
         self.convs = nn.ModuleDict()
         self.taps = {}
@@ -81,14 +89,15 @@ class VGG(Encoder):
         for place, following in pairwise([*self.convs, None]):
             if len(features) == len(wanted):
                 break
-            x = self.convs[place](x)
+            conv = self.convs[place]
+            x = conv(x.to(next(conv.parameters()).dtype))
             if f"conv{place}" in wanted:
-                features[f"conv{place}"] = x
+                features[f"conv{place}"] = x.to(image.dtype)
                 x = F.relu(x)
             else:
                 x = F.relu_(x)
             if f"relu{place}" in wanted:
-                features[f"relu{place}"] = x
+                features[f"relu{place}"] = x.to(image.dtype)
             if following and following[0] != place[0] and len(features) < len(wanted):
                 x = _POOLINGS[self.pooling](x, 2)
         return features
@@ -122,6 +131,7 @@ class VGG(Encoder):
                     )
                 parameter.copy_(stored)
         self._fold(*_NORMALISATIONS[normalisation])
+        self._narrow()
         self.name, self.sha256 = file.metadata.get("name", path.name), file.sha256
 
     def _fold(
@@ -136,6 +146,12 @@ class VGG(Encoder):
         first.bias.copy_(first.bias.double() - shift)
         first.weight.copy_(weight[:, list(order)])
 
+    def _narrow(self) -> None:
+        """Stores all but the first convolution, which sees raw pixels, in `precision`."""
+        for place, conv in self.convs.items():
+            if place != "1_1":
+                conv.to(self.precision)
+
 
 def _torchvision_names(places: Iterable[str]) -> dict[str, str]:
     """Place -> ``features.N``: a convolution and its ReLU count two, each pooling one."""
@@ -144,9 +160,9 @@ def _torchvision_names(places: Iterable[str]) -> dict[str, str]:
     }
 
 
-def load_vgg(architecture: str, *, pooling: str = "max", weights: Path | None = None) -> VGG:
+def load_vgg(architecture: str, pooling: str, precision: torch.dtype, weights: Path | None) -> VGG:
     """A VGG with its weights; see `impasto.encoders.load_encoder`."""
-    vgg = VGG(architecture, pooling=pooling)
+    vgg = VGG(architecture, pooling=pooling, precision=precision)
     path = weights or weights_files.fetch(f"{architecture}.imagenet")
     vgg.load(weights_files.read(path), path)
     return vgg

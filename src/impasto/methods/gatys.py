@@ -33,12 +33,15 @@ from impasto.style import MIN_SIDE, check_settings, setting
 
 EncoderName = Literal["vgg19", "vgg16"]
 Pooling = Literal["max", "average"]
+Precision = Literal["auto", "float32", "bfloat16"]
 StyleLoss = Literal["gram", "wasserstein"]
 OptimizerName = Literal["lbfgs", "adam"]
 
 _STYLE_LOSSES = {"gram": losses.gram_loss, "wasserstein": losses.wasserstein_loss}
 _LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.03}
 _LBFGS_HISTORY = 10
+_FIRST_STEP, _LONGEST_STEP = 0.01, 0.05
+"""Of L-BFGS: root mean square change of the pixels."""
 _COARSEST_SIDE = 64
 """Coarse-to-fine starts where the shorter side has at least this many pixels."""
 # Peak memory per pixel, measured at 512 and 1024 px, by style loss; mostly features of the first
@@ -57,6 +60,11 @@ class GatysConfig:
         None, "Safetensors file with other weights for the encoder."
     )
     pooling: Pooling = setting("max", "Pooling of the encoder.", get_args(Pooling))
+    precision: Precision = setting(
+        "auto",
+        "Arithmetic of the encoder; auto is bfloat16 where the processor has it built in.",
+        get_args(Precision),
+    )
     content_layers: str = setting("relu4_2", "Layers whose features the photo gives.")
     style_layers: str = setting(
         "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1", "Layers whose statistics the style gives."
@@ -137,7 +145,10 @@ class Gatys(Method):
         self.config = config or GatysConfig()
         file = self.config.encoder_weights
         self.encoder = encoder or load_encoder(
-            self.config.encoder, pooling=self.config.pooling, weights=Path(file) if file else None
+            self.config.encoder,
+            pooling=self.config.pooling,
+            precision=self.config.precision,
+            weights=Path(file) if file else None,
         )
         self.content_layers = parse_layers(self.config.content_layers)
         self.style_layers = parse_layers(self.config.style_layers)
@@ -233,8 +244,8 @@ def sum_moments(parts: Sequence[Moments]) -> Moments:
 def _measure(features: Tensor, mask: Tensor | None) -> Moments:
     """Moments of (1, C, h, w) features inside of a mask (1, 1, H, W), scaled down by averaging."""
     if mask is None:
-        return Moments.of(features[0])
-    return Moments.of(features[0], _shrunk(mask, features)[0, 0])
+        return Moments.of(features.squeeze(0))
+    return Moments.of(features.squeeze(0), _shrunk(mask, features)[0, 0])
 
 
 class _Objective:
@@ -384,9 +395,10 @@ class _Pixels:
             total.backward()  # type: ignore[no-untyped-call]
             return total
 
+        before = self.image.detach().clone()
         optimizer.step(closure)  # type: ignore[arg-type]  # torch's LBFGS wants the tensor
         with torch.no_grad():
-            self.image.clamp_(0, 1)
+            self._bound(before)
             decay = self.config.average
             self._average = decay * self._average + (1 - decay) * self.image
             self._averaged = decay * self._averaged + (1 - decay)
@@ -394,6 +406,21 @@ class _Pixels:
         if not math.isfinite(numbers["total"]):
             raise ControlError("the optimisation diverged: use a smaller learning_rate")
         return numbers
+
+    def _bound(self, before: Tensor) -> None:
+        """Keeps pixels in [0, 1] and L-BFGS, which knows no box and has no line search, honest."""
+        state = self.optimizer.state[self.image] if self.optimizer else {}
+        if "old_stps" in state:
+            # Its first step, along the gradient, has no scale; later ones may overshoot.
+            longest = _FIRST_STEP if state["n_iter"] == 1 else _LONGEST_STEP
+            step = self.image - before
+            length = step.square().mean().sqrt()
+            if length > longest or state["n_iter"] == 1:
+                self.image.copy_(before + step * (longest / length.clamp_min(1e-30)))
+        self.image.clamp_(0, 1)
+        if "old_stps" in state:
+            # The step that was really made is what the change of gradient belongs to.
+            state["d"], state["t"] = (self.image - before).flatten(), 1.0
 
 
 def _carry_state(before: torch.optim.Optimizer, after: torch.optim.Optimizer) -> None:
