@@ -46,7 +46,7 @@ def plain_loop(encoder, content, painting, optimizer, steps):
         features = encoder(image, [*STYLE_LAYERS, "relu4_2"])
         style = sum(((gram(features[t]) - g) ** 2).sum() / (g**2).sum() for t, g in grams.items())
         content = ((features["relu4_2"] - target) ** 2).mean() / (target**2).mean()
-        return 0.25 * content + style / len(grams)
+        return GatysConfig().content_weight * content + style / len(grams)
 
     image = content.clone().requires_grad_()
     if optimizer == "adam":

@@ -74,7 +74,9 @@ class GatysConfig:
         "Distance of statistics: Gram matrices, or Wasserstein-2 between Gaussians.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.25, "Weight of the content loss.")
+    content_weight: float = setting(
+        0.15, "Weight of the content loss: more keeps more of the photo."
+    )
     style_weight: float = setting(1.0, "Weight of the style loss.")
     tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.")
     optimizer: OptimizerName = setting("lbfgs", "The optimiser.", get_args(OptimizerName))
