@@ -107,7 +107,7 @@ def main():
     painting = source.resized(*style_size(source, content[0, 0].numel(), None)).pixels
     weights = weight_maps(*content.shape[-2:], [1.0], [None])
     exact = Gatys(GatysConfig(precision="float32"))
-    objective = _Objective(exact, content, weights, [exact._moments(painting)])
+    objective = _Objective(exact, content, weights, 1.0, [exact._moments(painting)])
 
     def judge(picture):
         with torch.no_grad():

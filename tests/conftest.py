@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from impasto.encoders.vgg import VGG
 from impasto.methods.gatys import Gatys, GatysConfig
+
+# The first call into torch takes longer than any deadline; CI must not depend on luck.
+settings.register_profile("impasto", deadline=None, derandomize=True)
+settings.load_profile("impasto")
 
 
 def tiny_vgg(architecture="vgg16", **options):

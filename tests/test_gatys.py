@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from impasto.errors import ControlError
 from impasto.history import History
-from impasto.methods.gatys import GatysConfig, _Objective, parse_layers
+from impasto.methods.gatys import GatysConfig, _Objective, _regions, parse_layers
 from impasto.moments import Moments
 from impasto.style import weight_maps
 from impasto.stylizer import texture
@@ -34,7 +34,7 @@ def test_the_objective_is_the_papers_sum(photo, painting):
     method = tiny_gatys(content_weight=0.3, style_weight=2.0, tv_weight=0.1)
     image = photo.flip(-1)
     styles = [method._moments(painting)]
-    values = _Objective(method, photo, EVERYWHERE, styles)(image)
+    values = _Objective(method, photo, EVERYWHERE, 1.0, styles)(image)
 
     def features(picture, tap):
         return method.encoder(picture, [tap])[tap].double()
@@ -60,7 +60,7 @@ def test_interpolating_styles_is_mixing_gram_matrices(photo, painting):
     styles = [method._moments(painting), method._moments(other)]
     weights = weight_maps(48, 64, [3.0, 1.0], [None, None])
     image = photo.clone().requires_grad_()
-    _Objective(method, photo, weights, styles)(image)["total"].backward()
+    _Objective(method, photo, weights, 1.0, styles)(image)["total"].backward()
 
     twin = photo.clone().requires_grad_()
     gram = Moments.of(method.encoder(twin, ["relu2_1"])["relu2_1"][0]).gram
@@ -208,3 +208,33 @@ def test_texture_has_the_styles_statistics_and_not_its_picture():
     assert pixels.std((0, 1)).mean() > 0.3 * (source / 255).std((0, 1)).mean()
     with pytest.raises(ControlError, match="at least 16"):
         texture(source, width=4, height=40)
+
+
+def test_a_masked_style_is_a_guided_gram_loss(photo, painting):
+    """Gatys et al. 2017, eq. 5: Gram matrices of features weighted by the mask, here by area."""
+    method = tiny_gatys(content_weight=0.0, style_layers="relu2_1")
+    mask = torch.zeros(48, 64)
+    mask[:, :20] = 1
+    styles = [method._moments(painting)]
+    weights = weight_maps(48, 64, [1.0], [mask])
+    value = _Objective(method, photo, weights, 1.0, styles)(photo)["style"].item()
+
+    features = method.encoder(photo, ["relu2_1"])["relu2_1"][0].double().numpy()
+    guide = mask.view(24, 2, 32, 2).mean((1, 3)).double().numpy()
+    gram = np.einsum("ihw,jhw,hw->ij", features, features, guide) / guide.sum()
+    target = styles[0]["relu2_1"].gram.double().numpy()
+    expected = 20 / 64 * ((gram - target) ** 2).sum() / (target**2).sum()
+    assert value == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_thin_mask_aims_at_the_full_style_on_small_scales_too(photo, painting):
+    method = tiny_gatys()
+    line = torch.zeros(48, 64)
+    line[20] = 1
+    weights = weight_maps(48, 64, [1.0], [line])
+    small = F.adaptive_avg_pool2d(weights, (12, 16))
+    own = method.encoder(F.adaptive_avg_pool2d(photo, (12, 16)), method.style_layers)
+    style = method._moments(painting)
+    (region,) = _regions(small, 1.0, own, [style])
+    for tap in method.style_layers:
+        torch.testing.assert_close(region.targets[tap].gram, style[tap].gram)

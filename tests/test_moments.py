@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.moments import Moments, Quantiles, interpolate
+from impasto.moments import Moments, Quantiles, interpolate, newton_schulz
 
 
 def features(seed, channels=5, height=6, width=7, dtype=torch.float64):
@@ -84,6 +85,13 @@ def test_merging_keeps_digits_far_from_zero():
 def test_channels_last_is_the_same():
     x = features(9)[None]
     close(Moments.of(x.contiguous(memory_format=torch.channels_last)), Moments.of(x))
+
+
+def test_newton_schulz_is_scipys_root_and_inverse():
+    matrix = Moments.of(features(12)).cov
+    root, inverse = newton_schulz(matrix)
+    np.testing.assert_allclose(root, scipy.linalg.sqrtm(matrix.numpy()), atol=1e-9)
+    np.testing.assert_allclose(inverse @ root, np.eye(5), atol=1e-9)
 
 
 def test_quantiles_are_numpys():

@@ -44,6 +44,8 @@ def main() -> None:
         code = _fail(str(error))
     except click.ClickException as error:
         code = _fail(error.format_message().replace("\n", " "))
+    except OSError as error:  # what no check foresaw: a name too long, a disk gone
+        code = _fail(str(error))
     except (KeyboardInterrupt, click.Abort):
         _say("stopped before there was a picture; nothing was written")
         code = _INTERRUPTED

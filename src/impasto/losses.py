@@ -12,13 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from impasto.moments import Moments
+from impasto.moments import Moments, newton_schulz
 
 _TINY = 1e-12
-_NEWTON_SCHULZ_STEPS = 12
-# Added to covariances, as a share of their mean variance: keeps their square roots defined where a
-# small feature map has fewer pixels than channels.
-_RIDGE = 1e-4
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -44,13 +40,10 @@ def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:
     matrices it is not ruled by the strongest correlations, so that palette and fine texture come
     out truer.
     """
-    size = len(target.mean)
-    ridge = _RIDGE * target.cov.diagonal().mean() * torch.eye(size).to(target.cov)
-    cov, target_cov = moments.cov + ridge, target.cov + ridge
-    with torch.no_grad():
-        root = sqrtm(target_cov)
+    ridge = target.ridge
+    cov, root = moments.cov + ridge, target.cov_root
     between = (moments.mean - target.mean).square().sum()
-    spread = cov.trace() + target_cov.trace() - 2 * trace_sqrt_product(cov, root)
+    spread = cov.trace() + (target.cov + ridge).trace() - 2 * trace_sqrt_product(cov, root)
     return (between + spread) / target.gram.trace().clamp_min(_TINY)
 
 
@@ -65,22 +58,6 @@ def total_variation(image: Tensor) -> Tensor:
     return across.square().mean() + down.square().mean()
 
 
-def sqrtm(matrix: Tensor) -> Tensor:
-    """Square root of a symmetric positive definite matrix (C, C), by Newton-Schulz iteration."""
-    return _newton_schulz(matrix)[0]
-
-
-def _newton_schulz(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Square root and its inverse (Higham 2008, eq. 6.35): products only, fast on any device."""
-    identity = torch.eye(len(matrix)).to(matrix)
-    norm = matrix.norm().clamp_min(_TINY)
-    root, inverse = matrix / norm, identity
-    for _ in range(_NEWTON_SCHULZ_STEPS):
-        step = 1.5 * identity - 0.5 * inverse @ root
-        root, inverse = root @ step, step @ inverse
-    return root * norm.sqrt(), inverse / norm.sqrt()
-
-
 class _TraceSqrtProduct(torch.autograd.Function):
     """tr((R C R)^1/2) of a symmetric R. Its derivative by C, R (R C R)^-1/2 R / 2, needs no more
     than the inverse root that the iteration gives anyway.
@@ -88,7 +65,7 @@ class _TraceSqrtProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cov: Tensor, root: Tensor) -> Tensor:
-        sqrt, inverse = _newton_schulz(root @ cov @ root)
+        sqrt, inverse = newton_schulz(root @ cov @ root)
         ctx.save_for_backward(root @ inverse @ root / 2)
         return sqrt.trace()
 

@@ -8,12 +8,15 @@ no digits where sums of squares would.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _TINY = 1e-12
+_NEWTON_SCHULZ_STEPS = 12
+_RIDGE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,19 @@ class Moments:
         """
         return self.cov + self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
 
+    @cached_property
+    def ridge(self) -> Tensor:
+        """(C, C): a small multiple of the identity. Added to a covariance it keeps the square root
+        defined where a feature map has fewer pixels than channels.
+        """
+        return _RIDGE * self.cov.diagonal().mean() * torch.eye(len(self.mean)).to(self.cov)
+
+    @cached_property
+    def cov_root(self) -> Tensor:
+        """(C, C): square root of the covariance plus `ridge`; a constant to autograd."""
+        with torch.no_grad():
+            return newton_schulz(self.cov + self.ridge)[0]
+
     @property
     def std(self) -> Tensor:
         """(..., C): standard deviation of each channel."""
@@ -114,6 +130,20 @@ class _MeanAndCov(torch.autograd.Function):
         if centred.ndim == 2:
             return torch.addmm(shift * share, centred, matrix * share), None
         return centred @ (matrix * share) + shift * share, None
+
+
+def newton_schulz(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Square root of a symmetric positive definite matrix (C, C), and its inverse.
+
+    By the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35): products only, fast anywhere.
+    """
+    identity = torch.eye(len(matrix)).to(matrix)
+    norm = matrix.norm().clamp_min(_TINY)
+    root, inverse = matrix / norm, identity
+    for _ in range(_NEWTON_SCHULZ_STEPS):
+        step = 1.5 * identity - 0.5 * inverse @ root
+        root, inverse = root @ step, step @ inverse
+    return root * norm.sqrt(), inverse / norm.sqrt()
 
 
 @dataclass(frozen=True)

@@ -196,16 +196,19 @@ class _Region:
 
 
 def _regions(
-    weights: Tensor, own: Mapping[str, Tensor], styles: Sequence[Mapping[str, Moments]]
+    weights: Tensor,
+    strength: float,
+    own: Mapping[str, Tensor],
+    styles: Sequence[Mapping[str, Moments]],
 ) -> list[_Region]:
     """Groups the styles by where they go and mixes the moments of each group.
 
     Args:
         weights: (1 + K, H, W).
-        own: the content's features, of which 1 - strength is mixed in.
+        strength: the most that they have of any style anywhere; averaged down, they have less.
+        own: the content's features, of whose moments 1 - strength is mixed in.
         styles: moments by layer, for each of the K styles.
     """
-    strength = float((1 - weights[0]).max())
     peaks = weights[1:].amax((1, 2))
     groups: list[tuple[Tensor, list[int]]] = []
     for number, peak in enumerate(peaks):
@@ -224,12 +227,12 @@ def _regions(
         everywhere = bool((mask > 1 - 1e-5).all())
         guide = None if everywhere else mask[None, None]
         targets = {}
-        for tap, features in own.items():
+        for tap in styles[0]:
             mixed = sum_moments(
                 [styles[k][tap] * (strength * float(peaks[k]) / total) for k in members]
             )
             if strength < 1:
-                mixed = mixed + _measure(features, guide).normalised() * (1 - strength)
+                mixed = mixed + _measure(own[tap], guide).normalised() * (1 - strength)
             targets[tap] = mixed
         regions.append(_Region(guide, float(mask.mean()) * total / strength, targets))
     return regions
@@ -258,26 +261,25 @@ class _Objective:
         method: Gatys,
         content: Tensor,
         weights: Tensor,
+        strength: float,
         styles: Sequence[Mapping[str, Moments]],
     ) -> None:
         self.method, self.config = method, method.config
-        self.taps = {*method.style_layers, *(method.content_layers if self._has_content else ())}
+        content_layers = list(method.content_layers) if self.config.content_weight > 0 else []
+        self.taps = {*content_layers, *method.style_layers}
         with torch.no_grad():
-            self.content = method.encoder(content, self.taps)
-            own = {tap: self.content[tap] for tap in method.style_layers}
-            self.regions = _regions(weights, own, styles)
-
-    @property
-    def _has_content(self) -> bool:
-        return bool(self.config.content_weight > 0)
+            # At full strength the photo's own style statistics count for nothing.
+            own = method.encoder(content, self.taps if strength < 1 else content_layers)
+            self.regions = _regions(weights, strength, own, styles)
+        self.content = {tap: own[tap] for tap in content_layers}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
         """Weighted content, style and total variation loss of (1, 3, H, W), and their total."""
         features = self.method.encoder(image, self.taps)
         content = image.new_zeros(())
-        if self._has_content:
-            for tap, share in self.method.content_layers.items():
-                content = content + share * losses.content_loss(features[tap], self.content[tap])
+        for tap, target in self.content.items():
+            share = self.method.content_layers[tap]
+            content = content + share * losses.content_loss(features[tap], target)
         distance = _STYLE_LOSSES[self.config.style_loss]
         style = image.new_zeros(())
         for region in self.regions:
@@ -304,7 +306,7 @@ class _GatysTransfer(Transfer):
 
     def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
-        strength = (1 - weights[0]).max()
+        strength = float((1 - weights[0]).max())
         if strength == 0:
             return content
         covered = (1 - weights[0]) / strength
@@ -322,7 +324,7 @@ class _GatysTransfer(Transfer):
                 small = _scaled(content, scale)
                 pixels.set(images.resize(image, *small.shape[-2:]))
                 maps = _shrunk(weights, small)
-                objective = _Objective(self.method, small, maps, styles)
+                objective = _Objective(self.method, small, maps, strength, styles)
                 for _ in range(config.iterations):
                     values = pixels.step(objective)
                     done += 1
