@@ -42,6 +42,7 @@ _LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.03}
 _LBFGS_HISTORY = 10
 _FIRST_STEP, _LONGEST_STEP = 0.01, 0.05
 """Of L-BFGS: root mean square change of the pixels."""
+_COARSE_ITERATIONS = 100
 _COARSEST_SIDE = 64
 """Coarse-to-fine starts where the shorter side has at least this many pixels."""
 # Peak memory per pixel, measured at 512 and 1024 px, by style loss; mostly features of the first
@@ -83,7 +84,9 @@ class GatysConfig:
     learning_rate: float | None = setting(
         None, "Its step; without it, 1 for lbfgs and 0.03 for adam."
     )
-    iterations: int = setting(100, "Steps at each scale.")
+    iterations: int = setting(
+        100, "Steps at full size; each coarser scale takes as many, but at most 100."
+    )
     coarse_to_fine: bool = setting(
         True, "Paint small first and double the size step by step, or start at full size."
     )
@@ -318,18 +321,19 @@ class _GatysTransfer(Transfer):
         config = self.method.config
         image = (1 - strength) * content + strength * self._start(content, weights)
         pixels = _Pixels(config)
-        steps, done = config.iterations * len(self.scales), 0
+        coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
+        counts, done = [*coarse, config.iterations], 0
         try:
-            for scale, styles in zip(self.scales, self.styles, strict=True):
+            for scale, styles, count in zip(self.scales, self.styles, counts, strict=True):
                 small = _scaled(content, scale)
                 pixels.set(images.resize(image, *small.shape[-2:]))
                 maps = _shrunk(weights, small)
                 objective = _Objective(self.method, small, maps, strength, styles)
-                for _ in range(config.iterations):
+                for _ in range(count):
                     values = pixels.step(objective)
                     done += 1
                     if on_step is not None:
-                        on_step(Progress(done, steps, values, lambda: composed(pixels.mean)))
+                        on_step(Progress(done, sum(counts), values, lambda: composed(pixels.mean)))
                 image = pixels.mean
         except Stop:
             image = pixels.mean
