@@ -63,6 +63,12 @@ def psnr(one, other):
     return float(-10 * torch.log10(error.clamp_min(1e-12)))
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """Random numbers are the same in every run and in every order of tests."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def photo():
     return as_tensor(photo_array())
