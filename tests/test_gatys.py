@@ -106,6 +106,14 @@ def test_noise_follows_the_seed(photo, painting):
     assert not torch.equal(pictures[0], pictures[2])
 
 
+def test_nothing_to_gain_changes_nothing(photo, painting):
+    """Without a style loss the photo is the optimum: no gradient, no step, at every scale."""
+    method, weights = tiny_gatys(style_weight=0.0), weight_maps(144, 192, [1.0], [None])
+    photo = big(photo)
+    painted = method.fit(photo, [painting])(photo, weights)
+    assert (painted - photo).abs().mean() < 0.02
+
+
 def big(picture, factor=3):
     return F.interpolate(picture, scale_factor=factor, mode="bilinear")
 

@@ -451,7 +451,7 @@ def _carry_state(before: torch.optim.Optimizer, after: torch.optim.Optimizer) ->
     # of size: the optimiser makes no pair of it.
     pairs = [
         (resized(s).flatten(), resized(y).flatten())
-        for s, y in zip(state["old_stps"], state["old_dirs"], strict=True)
+        for s, y in zip(state.get("old_stps", ()), state.get("old_dirs", ()), strict=True)
     ]
     pairs = [(s, y) for s, y in pairs if s.dot(y) > 0]
     if not pairs:
