@@ -100,11 +100,14 @@ def test_a_painted_picture_is_a_recipe(run, folder):
 
 
 def test_flags_override_the_recipe(run, folder):
-    (folder / "mine.yaml").write_text("iterations: 5\nencoder: vgg16\nstrength: 0.5\n")
+    (folder / "mine.yaml").write_text(
+        "iterations: 5\nencoder: vgg16\nstrength: 0.5\ncontent_weight: 1e-3\n"
+    )
     call = ["stylize", "photo.png", "painting.png", "-o", "o.png", "--recipe", "mine.yaml"]
     run(*call, "--iterations", "1", "--no-coarse-to-fine")
     recipe = images.read_recipe(folder / "o.png")
     assert (recipe["iterations"], recipe["strength"]) == (1, 0.5)
+    assert recipe["content_weight"] == 1e-3
     assert recipe["coarse_to_fine"] is False
 
 
@@ -217,7 +220,18 @@ BAD = {
     "photo as recipe": ([*CALL, "--recipe", "photo.png"], "photo.png: holds no recipe"),
     "output type": (["stylize", "photo.png", "painting.png", "-o", "o.xyz"], "cannot write '.xyz'"),
     "output folder": (["stylize", "photo.png", "painting.png", "-o", "no/o.png"], "no folder no"),
-    "output is input": (["stylize", "photo.png", "painting.png", "-o", "photo.png"], "that go in"),
+    "output is input": (
+        ["stylize", "photo.png", "painting.png", "-o", "photo.png"],
+        "also an input",
+    ),
+    "history is input": ([*CALL, "--history", "photo.png"], "photo.png: is also an input"),
+    "history is output": ([*CALL, "--history", "out.png"], "out.png: is also an input or another"),
+    "plot is style": ([*CALL, "--plot", "painting.png"], "painting.png: is also an input"),
+    "texture of nothing": (["texture", "painting.png", "-o", "t.png", "--size", "0x0"], "0x0"),
+    "texture too large": (
+        ["texture", "painting.png", "-o", "t.png", "--size", "99999x99999"],
+        "GiB of memory",
+    ),
     "plot type": ([*CALL, "--plot", "plot.txt"], "cannot draw '.txt'"),
     "history folder": ([*CALL, "--history", "no/l.csv"], "no folder no"),
     "cuda": ([*CALL, "--device", "cuda"], "device 'cuda' is not on this machine"),

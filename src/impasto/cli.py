@@ -148,7 +148,9 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **opti
     if len(contents) > 1 and (options["history"] or options["plot"]):
         raise ControlError("--history and --plot follow one photo: give a single CONTENT")
     job = _Job.of([parse_style(text) for text in styles or pictures[-1:]], options)
-    _paint_all(job, _targets(contents, output, [style.source for style in job.styles]))
+    targets = _targets(contents, output)
+    job.check_outputs([target for _, target in targets], contents)
+    _paint_all(job, targets)
 
 
 @cli.command(cls=_Generated, without=("size", "strength", "preserve_color", *_CONTENT))
@@ -166,7 +168,7 @@ def texture(
     """Synthesise a texture: the style's statistics alone, from noise."""
     job = _Job.of([parse_style(text) for text in (*pictures, *styles)], options)
     width, height = parse_size(size_text) if size_text else (None, None)
-    _check_output(output, [Path(str(style.source)) for style in job.styles])
+    job.check_outputs([output], [])
 
     def fit() -> tuple[Look, Picture]:
         from impasto.stylizer import fit_texture
@@ -270,10 +272,8 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _targets(
-    contents: Sequence[Path], output: Path, sources: Sequence[Any]
-) -> list[tuple[Path, Path]]:
-    """Which photo is painted into which file; every target is checked before work begins."""
+def _targets(contents: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
+    """Which photo is painted into which file; the folder for several is made."""
     if len(contents) == 1 and not output.is_dir():
         targets = [(contents[0], output)]
     else:
@@ -288,17 +288,7 @@ def _targets(
                 output.mkdir()
             except OSError as error:
                 raise OutputError(f"{output}: cannot be created ({error.strerror})") from error
-    for _, target in targets:
-        _check_output(target, [*contents, *(Path(str(source)) for source in sources)])
     return targets
-
-
-def _check_output(target: Path, inputs: Sequence[Path]) -> None:
-    from impasto import images
-
-    images.check_writable(target)
-    if any(target.resolve() == path.resolve() for path in inputs):
-        raise OutputError(f"{target}: is one of the pictures that go in; choose another name")
 
 
 def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
@@ -345,7 +335,6 @@ class _Job:
 
     @classmethod
     def of(cls, styles: list[Style], options: dict[str, Any]) -> _Job:
-        from impasto import files, history
         from impasto.recipes import read_recipe
 
         if not styles:
@@ -357,11 +346,31 @@ class _Job:
         every = values.pop("snapshot_every", None)
         if every is not None and every < 1:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
-        if own["plot"]:
-            history.plot_format(own["plot"])
-        for path in filter(None, (own["history"], own["plot"])):
-            files.check_writable(path)
         return cls(styles, values, snapshot_every=every, **own)
+
+    def check_outputs(self, targets: Sequence[Path], contents: Sequence[Path]) -> None:
+        """Finds out, before work begins, whether all files can be written and none is lost.
+
+        Raises:
+            OutputError: one cannot, or would replace a picture that goes in or another output.
+        """
+        from impasto import files, history, images
+
+        for target in targets:
+            images.check_writable(target)
+        if self.plot:
+            history.plot_format(self.plot)
+        extras = [path for path in (self.history, self.plot) if path]
+        for path in extras:
+            files.check_writable(path)
+        used = [source for style in self.styles for source in (style.source, style.mask) if source]
+        taken = {path.resolve() for path in (*contents, *(Path(str(source)) for source in used))}
+        for path in (*targets, *extras):
+            if path.resolve() in taken:
+                raise OutputError(
+                    f"{path}: is also an input or another output; choose another name"
+                )
+            taken.add(path.resolve())
 
     def paint(
         self,

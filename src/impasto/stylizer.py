@@ -57,15 +57,15 @@ class Stylizer:
         asked = _as_styles(styles)
         photo = images.read(content)
         height, width = render_size(photo, knobs.size)
+        sources = [images.read(style.source) for style in asked]
+        sizes = [style_size(source, height * width, knobs.style_size) for source in sources]
+        self._check_memory(height, width, sizes)
         masks = [
             None if style.mask is None else images.read_mask(style.mask, *photo.size)
             for style in asked
         ]
-        sources = [images.read(style.source) for style in asked]
         shares = [style.weight for style in asked]
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
-        sizes = [style_size(source, height * width, knobs.style_size) for source in sources]
-        self._check_memory(height, width, sizes)
         with self._memory_guarded(height, width):
             pixels = photo.resized(height, width).pixels.to(self.device)
             transfer = self.method.fit(
@@ -248,10 +248,11 @@ def fit_texture(
     asked = _as_styles(styles)
     first = images.read(asked[0].source)
     asked[0] = replace(asked[0], source=first)
-    height, width = height or first.size[0], width or first.size[1]
+    height = first.size[0] if height is None else height
+    width = first.size[1] if width is None else width
     if min(height, width) < MIN_SIDE:
         raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
-    blank = Picture(torch.full((1, 3, height, width), 0.5))
+    blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
     controls, settings = split_options({"start": "noise", **options, "content_weight": 0.0})
     if controls.get("style_size") is None:
         controls["style_size"] = max(first.size)

@@ -64,4 +64,12 @@ def _settings(text: str, name: str) -> dict[str, Any]:
         raise ControlError(f"recipe {name}: not YAML ({reason})") from error
     if not isinstance(values, dict):
         raise ControlError(f"recipe {name}: write lines of the form 'setting: value'")
-    return values
+    return {key: _number(value) for key, value in values.items()}
+
+
+def _number(value: Any) -> Any:
+    """YAML takes ``1e-6`` for text, as it has no point."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
