@@ -152,7 +152,8 @@ def test_several_photos_go_into_a_folder(run, folder):
     assert ["error" in row for row in rows] == [False, True, False]
     assert {path.name for path in (folder / "painted").iterdir()} == {"photo.png", "second.png"}
     assert rows[2]["width"] == 40
-    assert rows[2]["total"] > 0
+    assert rows[2]["content"] == "second.png"
+    assert rows[2]["losses"]["total"] > 0
 
 
 def test_texture(run):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
@@ -331,7 +331,6 @@ class _Job:
     snapshot_every: int | None
     history: Path | None
     plot: Path | None
-    started: float = field(default_factory=time.monotonic)
 
     @classmethod
     def of(cls, styles: list[Style], options: dict[str, Any]) -> _Job:
@@ -390,7 +389,7 @@ class _Job:
         with _progress(content.name) as show:
             watchers: list[OnStep] = [losses, show]
             if self.snapshot_every:
-                watchers.append(_snapshots(target, self.snapshot_every))
+                watchers.append(_snapshots(target, self.snapshot_every, photo))
 
             def on_step(progress: Progress) -> None:
                 for watcher in watchers:
@@ -405,9 +404,10 @@ class _Job:
             losses.write_csv(self.history)
         if self.plot:
             losses.write_plot(self.plot)
-        done = losses.rows[-1] if losses.rows else {"step": 0}
+        last = dict(losses.rows[-1]) if losses.rows else {}
+        steps = int(last.pop("step", 0))
         if stop.is_set():
-            _say(f"stopped after step {done['step']}; the picture so far is in {target}")
+            _say(f"stopped after step {steps}; the picture so far is in {target}")
         return {
             "content": str(content),
             "output": str(target),
@@ -415,7 +415,8 @@ class _Job:
             "height": result.size[0],
             "seconds": round(time.monotonic() - started, 2),
             "stopped": stop.is_set(),
-            **done,
+            "steps": steps,
+            "losses": last,
             "notes": list(look.notes),
             "recipe": recipe,
         }
@@ -441,14 +442,15 @@ def _named(style: Style) -> dict[str, Any]:
     return {"source": Path(str(style.source)).name, "weight": style.weight, "mask": mask}
 
 
-def _snapshots(target: Path, every: int) -> OnStep:
-    """Writes ``NAME-0100.png`` and so on beside the target."""
+def _snapshots(target: Path, every: int, photo: Picture) -> OnStep:
+    """Writes ``NAME-00100.png`` and so on beside the target."""
     from impasto import images
 
     def write(progress: Progress) -> None:
         if progress.step % every == 0:
             path = target.with_name(f"{target.stem}-{progress.step:05}{target.suffix}")
-            images.write(path, images.Picture(progress.image().cpu()))
+            image = progress.image().cpu()
+            images.write(path, replace(photo.resized(*image.shape[-2:]), pixels=image))
 
     return write
 
