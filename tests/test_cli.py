@@ -72,6 +72,13 @@ def test_help_is_light():
     assert "stylize" in impasto("--help").stdout
 
 
+def test_no_arguments_show_the_help(run):
+    code, _, err = run()
+    assert code == 2
+    assert err.startswith("Usage: impasto")
+    assert "texture" in err
+
+
 def test_every_flag_has_its_help(run):
     code, out, _ = run("stylize", "--help")
     assert code == 0

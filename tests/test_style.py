@@ -32,6 +32,11 @@ def test_without_masks_they_are_the_shares():
     torch.testing.assert_close(weights[:, 0, 0], torch.tensor([0.2, 0.6, 0.2]))
 
 
+def test_only_the_ratio_of_shares_matters():
+    tiny = weight_maps(2, 2, [1e-300, 3e-300], [None, None])
+    torch.testing.assert_close(tiny, weight_maps(2, 2, [1, 3], [None, None]))
+
+
 def test_a_mask_of_ones_is_no_mask():
     ones = torch.ones(4, 4)
     torch.testing.assert_close(weight_maps(4, 4, [1], [ones]), weight_maps(4, 4, [1], [None]))

@@ -42,6 +42,9 @@ def main() -> None:
         code = cli.main(standalone_mode=False, prog_name="impasto")
     except ImpastoError as error:
         code = _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = error.exit_code
     except click.ClickException as error:
         code = _fail(error.format_message().replace("\n", " "))
     except OSError as error:  # what no check foresaw: a name too long, a disk gone

@@ -150,7 +150,8 @@ def weight_maps(
             raise ControlError(
                 f"the mask of style {number} is all black: paint white where it goes"
             )
-    wanted = where * torch.tensor(shares, dtype=torch.float32).view(-1, 1, 1) / sum(shares)
+    parts = [share / sum(shares) for share in shares]
+    wanted = where * torch.tensor(parts, dtype=torch.float32).view(-1, 1, 1)
     total = wanted.sum(0)
     covered = torch.where(total > 0, where.sum(0).clamp(max=1), 0.0)
     styles = wanted / total.clamp_min(1e-12) * covered * strength
