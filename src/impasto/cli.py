@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from impasto import __version__
 from impasto.errors import ControlError, ImageError, ImpastoError, OutputError, Stop, WeightsError
+from impasto.interrupt import interruptible
 from impasto.style import Controls, Style
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def texture(
             raise ControlError("textures are made by the method gatys")
         return fit_texture(job.styles, width=width, height=height, device=job.device, **job.values)
 
-    with _interruptible() as stop:
+    with interruptible() as stop:
         job.report([job.paint(Path("texture"), output, fit, stop)])
 
 
@@ -303,7 +303,7 @@ def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
     stylizer = Stylizer(settings.pop("method", "auto"), device=job.device, **settings)
     Controls(**controls)
     rows = []
-    with _interruptible() as stop:
+    with interruptible() as stop:
         for content, target in targets:
 
             def fit(content: Path = content) -> tuple[Look, Picture]:
@@ -456,25 +456,6 @@ def _snapshots(target: Path, every: int, photo: Picture) -> OnStep:
             images.write(path, replace(photo.resized(*image.shape[-2:]), pixels=image))
 
     return write
-
-
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """While open, the first Ctrl-C sets the event, so that the picture so far can be kept; a
-    second one breaks off.
-    """
-    stop = threading.Event()
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _progress(name: str) -> _Bar | nullcontext[OnStep]:

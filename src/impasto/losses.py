@@ -15,6 +15,7 @@ from torch import Tensor
 from impasto.moments import Moments, newton_schulz
 
 _TINY = 1e-12
+_FAINT = 1e-2
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
@@ -27,9 +28,40 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     return (features - target).square().mean() / target.square().mean().clamp_min(_TINY)
 
 
+def structure_loss(features: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference of features, each channel of each picture standardised first (Deng et
+    al. 2022, eq. 9): what remains when palette and contrast, which belong to the style, do not count.
+
+    Args:
+        features: (N, C, H, W).
+        target: the content picture's features, the same shape.
+    """
+    return (_standardised(features) - _standardised(target)).square().mean()
+
+
+def _standardised(features: Tensor) -> Tensor:
+    spread, mean = torch.var_mean(features, (-2, -1), keepdim=True, correction=0)
+    # Channels that hardly ever fire would be all noise.
+    floor = _FAINT * spread.mean(1, keepdim=True)
+    return (features - mean) / (spread + floor).clamp_min(_TINY).sqrt()
+
+
 def gram_loss(moments: Moments, target: Moments) -> Tensor:
-    """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's."""
-    return (moments.gram - target.gram).square().sum() / target.gram.square().sum().clamp_min(_TINY)
+    """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's; of the
+    moments' leading dimensions.
+    """
+    wanted = target.gram
+    difference = (moments.gram - wanted).square().sum((-2, -1))
+    return difference / wanted.square().sum((-2, -1)).clamp_min(_TINY)
+
+
+def moments_loss(moments: Moments, target: Moments) -> Tensor:
+    """Squared distance of means and standard deviations (Huang & Belongie 2017, eq. 13), relative
+    to the target's; of the moments' leading dimensions.
+    """
+    means = (moments.mean - target.mean).square() + (moments.std - target.std).square()
+    wanted = target.mean.square() + target.std.square()
+    return means.sum(-1) / wanted.sum(-1).clamp_min(_TINY)
 
 
 def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:

@@ -48,7 +48,8 @@ class Moments:
             per_pixel = weights.expand(*features.shape[:-3], *features.shape[-2:]).flatten(-2)
             weight = per_pixel.sum(-1)
             share = (per_pixel / weight.clamp_min(_TINY).unsqueeze(-1)).unsqueeze(-1)
-        mean, cov = _MeanAndCov.apply(vectors, share)  # type: ignore[no-untyped-call]
+        with torch.autocast(features.device.type, enabled=False):  # sums need all their digits
+            mean, cov = _MeanAndCov.apply(vectors, share)  # type: ignore[no-untyped-call]
         return cls(weight, mean, cov)
 
     def __add__(self, other: Moments) -> Moments:
@@ -97,7 +98,7 @@ class Moments:
     @property
     def std(self) -> Tensor:
         """(..., C): standard deviation of each channel."""
-        return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+        return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(_TINY).sqrt()
 
 
 class _MeanAndCov(torch.autograd.Function):
@@ -152,6 +153,8 @@ class Quantiles:
 
     values: Tensor
     """(C, Q), ascending along Q, at probabilities 0, 1 / (Q - 1), ..., 1."""
+    weight: Tensor
+    """(): the number of pixels, or the sum of their weights."""
 
     @classmethod
     def of(cls, features: Tensor, weights: Tensor | None = None, count: int = 256) -> Quantiles:
@@ -162,18 +165,31 @@ class Quantiles:
             weights: (H, W), how much each pixel counts; None counts each as 1.
             count: Q, at least 2.
         """
-        vectors = features.flatten(-2)
         if weights is None:
             weights = torch.ones_like(features[0])
         counted = weights.flatten() > 0
-        vectors, order = vectors[:, counted].sort(dim=-1)
-        per_pixel = weights.flatten()[counted][order]
+        return cls._of_sorted(
+            *features.flatten(-2)[:, counted].sort(dim=-1), weights.flatten()[counted], count
+        )
+
+    def __add__(self, other: Quantiles) -> Quantiles:
+        """Quantiles of both sets together, up to the resolution of each."""
+        count = self.values.shape[-1]
+        values, order = torch.cat((self.values, other.values), -1).sort(dim=-1)
+        shares = torch.stack((self.weight, other.weight)).repeat_interleave(count) / count
+        return self._of_sorted(values, order, shares, count)
+
+    @classmethod
+    def _of_sorted(cls, vectors: Tensor, order: Tensor, weights: Tensor, count: int) -> Quantiles:
+        """Of values (C, P), ascending, that stood at ``order`` of ``weights`` (P,)."""
+        per_pixel = weights[order]
         # Mid-point rule: a pixel sits in the middle of the probability that it covers.
         position = per_pixel.cumsum(-1) - per_pixel / 2
         low, high = position[:, :1], position[:, -1:]
         position = (position - low) / (high - low).clamp_min(_TINY)
         wanted = torch.linspace(0, 1, count, dtype=vectors.dtype, device=vectors.device)
-        return cls(interpolate(wanted.expand(len(vectors), -1), position.to(vectors), vectors))
+        values = interpolate(wanted.expand(len(vectors), -1), position.to(vectors), vectors)
+        return cls(values, weights.sum())
 
 
 def interpolate(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:

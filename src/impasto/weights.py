@@ -126,6 +126,15 @@ def fetch(name: str) -> Path:
     return _download(wanted)
 
 
+def locate(name: str) -> Path:
+    """The file of the weights ``name``, which may also be the path of a file.
+
+    Raises:
+        WeightsError: as `fetch`.
+    """
+    return Path(name) if name.endswith(".safetensors") else fetch(name)
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -11,14 +11,26 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, ClassVar, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
 from impasto.style import replace_known
+from impasto.tiling import Tiling
 
-__all__ = ["METHODS", "Method", "OnStep", "Progress", "Transfer", "load_method", "method_class"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "OnStep",
+    "Progress",
+    "Transfer",
+    "blend",
+    "load_method",
+    "method_class",
+]
 
 METHODS = {
+    "adain": "any style in one pass of a network (Huang & Belongie 2017): seconds",
     "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
 }
 """Every method by name, with the line that `impasto methods` shows. The class of method ``x`` is
@@ -43,8 +55,28 @@ OnStep: TypeAlias = Callable[[Progress], None]
 """Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
 
 
+def blend(features: Tensor, weights: Tensor, maps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
+    """w0 f + sum_k wk transfer_k(f): all controls of all feed-forward methods.
+
+    Args:
+        features: f, (N, C, H, W).
+        weights: (1 + K, H, W), summing to 1.
+        maps: transfer_k, K of them.
+    """
+    parts = [(weights[0], features)] if weights[0].any() else []
+    for weight, transfer in zip(weights[1:], maps, strict=True):
+        if weight.any():
+            parts.append((weight, transfer(features)))
+    if len(parts) == 1:
+        return parts[0][1]
+    return torch.stack([weight * part for weight, part in parts]).sum(0)
+
+
 class Transfer(ABC):
     """What `Method.fit` returns: the fitted function that paints."""
+
+    tiling: Tiling | None = None
+    """How it can be applied tile by tile, the result being the same; None if it cannot."""
 
     @abstractmethod
     def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
@@ -68,14 +100,27 @@ class Method(nn.Module, ABC):
 
     config: Any
 
+    style_area: int | None = None
+    """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
+
     @abstractmethod
-    def fit(self, content: Tensor, styles: Sequence[Tensor], seed: int = 0) -> Transfer:
+    def fit(
+        self,
+        content: Tensor,
+        styles: Sequence[Tensor],
+        weights: Tensor,
+        *,
+        seed: int = 0,
+        tile: int | None = None,
+    ) -> Transfer:
         """Measures everything global.
 
         Args:
             content: (1, 3, H, W), sRGB in [0, 1].
             styles: K pictures (1, 3, h, w), each at the scale of its brush strokes.
+            weights: (1 + K, H, W) from `impasto.style.weight_maps`: where each style goes.
             seed: of whatever is random in the painting.
+            tile: side of the tiles to measure one by one; None for the whole at once.
         """
 
     @abstractmethod

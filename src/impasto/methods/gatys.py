@@ -167,7 +167,15 @@ class Gatys(Method):
         """See `Method.bytes_per_pixel`."""
         return _BYTES_PER_PIXEL
 
-    def fit(self, content: Tensor, styles: Sequence[Tensor], seed: int = 0) -> Transfer:
+    def fit(
+        self,
+        content: Tensor,
+        styles: Sequence[Tensor],
+        weights: Tensor,  # noqa: ARG002 - regions are measured while painting
+        *,
+        seed: int = 0,
+        tile: int | None = None,  # noqa: ARG002 - cannot be tiled
+    ) -> Transfer:
         """Measures the styles' moments at every scale that ``content`` will go through."""
         scales = self._scales(*content.shape[-2:])
         targets = [[self._moments(_scaled(style, scale)) for style in styles] for scale in scales]

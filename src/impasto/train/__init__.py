@@ -1,0 +1,3 @@
+"""Training of networks, on Lightning Fabric (extra ``train``): `config`, `data`, `loop`, and one file
+for what is particular to a method.
+"""

@@ -1,0 +1,120 @@
+"""Training of `impasto.methods.adain`: what its decoder, and a compact encoder, learn from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from impasto import files, losses, weights
+from impasto.encoders import load_encoder
+from impasto.errors import ControlError
+from impasto.methods.adain import Network, NetworkConfig, load_network
+from impasto.moments import Moments
+from impasto.style import check_settings, setting
+from impasto.train.loop import Task
+
+EncoderName = Literal["compact", "vgg16", "vgg19"]
+StyleLoss = Literal["gram", "moments"]
+
+_STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
+_RANGE_WEIGHT = 10.0
+"""Of how far pixels leave [0, 1]; clipping them would stop their gradient."""
+
+
+@dataclass(frozen=True)
+class AdainTraining:
+    """Settings of the training of ``adain``."""
+
+    encoder: EncoderName = setting(
+        "compact",
+        "Encoder of the network: compact is trained along, the others are frozen.",
+        get_args(EncoderName),
+    )
+    width: int = setting(32, "Channels at half size; twice and four times as many further down.")
+    content_layer: str = setting("relu4_1", "Layer of VGG-16 whose features the photo gives.")
+    style_layers: str = setting(
+        "relu1_1,relu2_1,relu3_1,relu4_1", "Layers of VGG-16 whose statistics the style gives."
+    )
+    style_loss: StyleLoss = setting(
+        "gram",
+        "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
+        get_args(StyleLoss),
+    )
+    content_weight: float = setting(0.15, "Weight of the content loss.")
+    style_weight: float = setting(1.0, "Weight of the style loss.")
+    tv_weight: float = setting(0.0, "Weight of the total variation.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("content_weight", "style_weight", "tv_weight"):
+            if getattr(self, name) < 0:
+                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
+        if not 8 <= self.width <= 256:
+            raise ControlError(f"width is {self.width}: use 8 to 256")
+
+
+class AdainTask(Task):
+    """See `Task`.
+
+    Args:
+        config: its settings.
+        init: weights file or name of an earlier network to start from.
+    """
+
+    Config = AdainTraining
+
+    def __init__(self, config: AdainTraining, init: str | None = None) -> None:
+        self.config = config
+        widths = [config.width, 2 * config.width, 4 * config.width]
+        self.network = Network(NetworkConfig(config.encoder, widths))
+        if init is not None:
+            self.network, _ = load_network(init)
+        self.judge = load_encoder("vgg16", precision="auto")
+        self.style_layers = config.style_layers.split(",")
+        self.judge.check([config.content_layer, *self.style_layers])
+
+    def losses(self, painted: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+        """See `Task.losses`."""
+        layer, config = self.config.content_layer, self.config
+        self.judge.to(painted.device)
+        with torch.no_grad():
+            wanted = self.judge(content, [layer])[layer]
+            targets = {tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()}
+        features = self.judge(painted, {layer, *self.style_layers})
+        distance = _STYLE_LOSSES[config.style_loss]
+        style_losses = [
+            distance(Moments.of(features[tap]), target).mean() for tap, target in targets.items()
+        ]
+        outside = (painted - painted.clamp(0, 1)).square().mean()
+        return {
+            "content": config.content_weight * losses.structure_loss(features[layer], wanted),
+            "style": config.style_weight * torch.stack(style_losses).mean(),
+            "tv": config.tv_weight * losses.total_variation(painted),
+            "range": _RANGE_WEIGHT * outside,
+        }
+
+    def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
+        """See `Task.save`; weights are stored as float16."""
+        assert isinstance(network, Network)
+        frozen = network.config.encoder != "compact"
+        tensors = {
+            name: tensor.half().contiguous()
+            for name, tensor in network.state_dict().items()
+            if not (frozen and name.startswith("encoder."))
+        }
+        metadata = {
+            "impasto_format": weights.FORMAT,
+            "name": path.stem,
+            "architecture": "adain",
+            "config": json.dumps(asdict(network.config)),
+            "encoder_sha256": network.encoder.sha256,
+            "trained": json.dumps(trained),
+        }
+        files.replace(path, save(tensors, metadata))

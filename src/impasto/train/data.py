@@ -1,0 +1,161 @@
+"""Training pictures: any folders of images, cut into crops that seed and place decide."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.utils.data import Dataset, Sampler
+
+from impasto import images
+from impasto.errors import ImageError
+
+_SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+
+Sample: TypeAlias = "tuple[Tensor, Tensor, list[str]]"
+"""A crop of a photo and one of a style, (3, crop, crop) each, and what was broken on the way."""
+
+
+def find_pictures(source: Path) -> list[Path]:
+    """All picture files in a folder and below, by name; or the one file that ``source`` is.
+
+    Raises:
+        ImageError: there is none.
+    """
+    if source.is_file():
+        return [source]
+    found = sorted(
+        path for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
+    )
+    if not found:
+        what = "holds no pictures" if source.is_dir() else "no such folder"
+        raise ImageError(f"{source}: {what}; name a folder of {', '.join(sorted(_SUFFIXES))}")
+    return found
+
+
+def hold_out(pictures: Sequence[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
+    """Parts pictures into those to train on and ``count`` others, at most every fifth.
+
+    The choice depends on the names and the seed, not on the folder's place.
+    """
+    order = list(pictures)
+    random.Random(seed).shuffle(order)
+    held = min(count, len(order) // 5)
+    return sorted(order[held:]), sorted(order[:held])
+
+
+def cut_square(pixels: Tensor, side: int) -> Tensor:
+    """The middle of a picture (1, 3, H, W), as large a square as it has, scaled to (1, 3, side,
+    side).
+    """
+    height, width = pixels.shape[-2:]
+    cut = min(height, width)
+    top, left = (height - cut) // 2, (width - cut) // 2
+    return images.resize(pixels[..., top : top + cut, left : left + cut], side, side)
+
+
+@dataclass(frozen=True)
+class Crops(Dataset[Sample]):
+    """Pairs of random crops. Number n is always the same pair, whoever asks for it, and whenever:
+    that makes resumed and distributed runs see what a single uninterrupted one would.
+
+    Each folder is gone through in an order of its own, anew in each round.
+    """
+
+    contents: Sequence[Path]
+    styles: Sequence[Path]
+    crop: int
+    """Side of the crops."""
+    resize: tuple[int, int]
+    """The shorter side is first scaled to a length drawn from this range."""
+    seed: int
+
+    def __getitem__(self, number: int) -> Sample:
+        """The pair of that number; broken pictures are passed over."""
+        chance = random.Random(f"{self.seed}/{number}")
+        broken: list[str] = []
+        content = self._crop("content", self.contents, number, chance, broken)
+        style = self._crop("style", self.styles, number, chance, broken)
+        return content, style, broken
+
+    def _crop(
+        self,
+        role: str,
+        pictures: Sequence[Path],
+        number: int,
+        chance: random.Random,
+        broken: list[str],
+    ) -> Tensor:
+        turn, place = divmod(number, len(pictures))
+        order = _order(f"{self.seed}/{role}/{turn}", len(pictures))
+        for offset in range(len(order)):
+            index = order[(place + offset) % len(order)]
+            try:
+                pixels = images.read(pictures[index]).pixels
+            except ImageError as error:
+                broken.append(str(error))
+                continue
+            return self._cut(pixels, chance)
+        raise ImageError(f"{pictures[0].parent}: not one of its {role} pictures can be read")
+
+    def _cut(self, pixels: Tensor, chance: random.Random) -> Tensor:
+        """A random crop (3, crop, crop), mirrored in half of the cases."""
+        side = max(chance.randint(*self.resize), self.crop)
+        height, width = pixels.shape[-2:]
+        # Cut before scaling: the same pixels, for a fraction of the time.
+        cut = min(round(self.crop * min(height, width) / side), height, width)
+        top, left = chance.randint(0, height - cut), chance.randint(0, width - cut)
+        part = pixels[..., top : top + cut, left : left + cut]
+        part = F.interpolate(part, (self.crop, self.crop), mode="bilinear", antialias=True)
+        return (part.flip(-1) if chance.random() < 0.5 else part)[0]
+
+
+_ORDERS: dict[str, list[int]] = {}
+
+
+def _order(name: str, count: int) -> list[int]:
+    """A shuffled order that depends on its name; the last ones are remembered."""
+    if name not in _ORDERS:
+        while len(_ORDERS) > 3:
+            _ORDERS.pop(next(iter(_ORDERS)))
+        _ORDERS[name] = list(range(count))
+        random.Random(name).shuffle(_ORDERS[name])
+    return _ORDERS[name]
+
+
+@dataclass(frozen=True)
+class Places(Sampler[int]):
+    """The numbers of the samples that one process of several takes, from a step on.
+
+    A step takes ``batch`` samples in each process; together they are consecutive.
+    """
+
+    first_step: int
+    steps: int
+    batch: int
+    rank: int
+    world: int
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.first_step, self.steps):
+            start = (step * self.world + self.rank) * self.batch
+            yield from range(start, start + self.batch)
+
+    def __len__(self) -> int:
+        return (self.steps - self.first_step) * self.batch
+
+
+def collate(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, list[str]]:
+    """Samples as a batch: (N, 3, crop, crop) twice, and all that was broken."""
+    contents, styles, broken = zip(*samples, strict=True)
+    return (
+        torch.stack(contents).contiguous(memory_format=torch.channels_last),
+        torch.stack(styles).contiguous(memory_format=torch.channels_last),
+        [name for names in broken for name in names],
+    )
