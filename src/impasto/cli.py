@@ -215,7 +215,7 @@ def weights_list() -> None:
     for known in files.table().values():
         path = files.find(known)
         place = "not here" if path is None else str(path)
-        click.echo(f"{known.name:18} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
+        click.echo(f"{known.name:32} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
 
 
 @weights.command("fetch")
@@ -237,7 +237,7 @@ def weights_verify() -> None:
     for known in files.table().values():
         path = files.find(known)
         good = path is None or files.sha256_of(path) == known.sha256
-        click.echo(f"{known.name:18} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
+        click.echo(f"{known.name:32} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
         if not good:
             damaged.append(str(path))
     if damaged:
