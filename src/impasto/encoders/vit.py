@@ -63,9 +63,10 @@ class ViT(Encoder):
         for number, block in enumerate(self.blocks, 1):
             if len(features) == len(wanted):
                 break
+            assert isinstance(block, _Block)
             queries, keys, values = block.attend(tokens)
             if f"keys{number}" in wanted:
-                features[f"keys{number}"] = keys[:, 1:].mT.unflatten(-1, (height, width))
+                features[f"keys{number}"] = keys[:, 1:].mT.reshape(len(keys), -1, height, width)
             if len(features) < len(wanted):
                 tokens = block(tokens, queries, keys, values)
         return features
@@ -73,7 +74,7 @@ class ViT(Encoder):
     def _positions(self, height: int, width: int) -> Tensor:
         """(1, 1 + height * width, C): the learned positions, resized to another grid."""
         first, learned = self.pos_embed[:, :1], self.pos_embed[:, 1:]
-        square = learned.mT.unflatten(-1, (self.grid, self.grid))
+        square = learned.mT.reshape(1, -1, self.grid, self.grid)
         if (height, width) != (self.grid, self.grid):
             square = F.interpolate(square, (height, width), mode="bicubic", antialias=True)
         return torch.cat((first, square.flatten(2).mT), dim=1)
@@ -98,11 +99,13 @@ class _Block(nn.Module):
 
     def attend(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, each (N, T, C), the heads side by side."""
-        return self.attn["qkv"](self.norm1(tokens)).chunk(3, dim=-1)  # type: ignore[no-any-return]
+        joined: Tensor = self.attn["qkv"](self.norm1(tokens))
+        return joined.chunk(3, dim=-1)
 
     def forward(self, tokens: Tensor, *attended: Tensor) -> Tensor:
         """(N, T, C) -> (N, T, C), from the tokens and what `attend` made of them."""
-        split = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in attended)
+        heads = (*tokens.shape[:2], self.heads, -1)
+        split = (part.reshape(heads).transpose(1, 2) for part in attended)
         mixed = F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
         tokens = tokens + self.ls1(self.attn["proj"](mixed))
         hidden = F.gelu(self.mlp["fc1"](self.norm2(tokens)))
