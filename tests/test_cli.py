@@ -131,7 +131,7 @@ def test_lists(run):
     assert "gatys" in run("methods")[1]
     assert "adam-1000" in run("recipes")[1]
     assert "vgg19.imagenet" in run("weights", "list")[1]
-    assert run("weights", "verify")[1].count(" ok") == 2
+    assert run("weights", "verify")[1].count(" ok") == 3
     assert "vgg16.imagenet.safetensors" in run("weights", "fetch", "vgg16.imagenet")[1]
 
 

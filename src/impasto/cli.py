@@ -21,19 +21,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from impasto import __version__
-from impasto.errors import ControlError, ImageError, ImpastoError, OutputError, Stop, WeightsError
+from impasto.errors import (
+    ControlError,
+    ImageError,
+    ImpastoError,
+    OutputError,
+    Stop,
+    TooLargeError,
+    WeightsError,
+)
 from impasto.interrupt import interruptible
 from impasto.style import Controls, Style
 
 if TYPE_CHECKING:
     from impasto.images import Picture
     from impasto.methods import OnStep, Progress
+    from impasto.pairs import Pair
+    from impasto.report import Report, Result
     from impasto.stylizer import Look
 
 _CONTENT = ("content_weight", "content_layers")
 _INTERRUPTED = 130
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
+_FEW_PAIRS = 20
 
 
 def main() -> None:
@@ -185,6 +196,80 @@ def texture(
 
 
 @cli.command()
+@click.argument("painted", metavar="OUT_DIR", type=click.Path(path_type=Path))
+@click.option("--content", type=click.Path(path_type=Path), required=True, help="Photos.")
+@click.option("--style", type=click.Path(path_type=Path), required=True, help="Paintings.")
+@click.option("--csv", type=click.Path(path_type=Path), help="Write the scores of each pair.")
+@click.option("--json", type=click.Path(path_type=Path), help="The same with mean and median.")
+@click.option("--html", type=click.Path(path_type=Path), help="The same as a page with pictures.")
+def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) -> None:
+    """Measure how near painted pictures are to their photos and paintings.
+
+    --content and --style are folders, or one picture for all. A picture in OUT_DIR begins with the
+    name of its photo and ends with that of its painting (cat_renoir.png), or carries its recipe.
+    """
+    from impasto import files
+    from impasto.pairs import find_pairs
+
+    wanted = {kind: path for kind, path in outputs.items() if path}
+    for path in wanted.values():
+        files.check_writable(path)
+    pairs, left = find_pairs(painted, content, style)
+    _check_apart(
+        list(wanted.values()),
+        [*left, *(path for pair in pairs for path in (pair.painted, pair.photo, pair.painting))],
+    )
+    for path in left:
+        _say(f"note: {path}: belongs to no photo and painting, skipped")
+    results, broken = _judge_all(pairs)
+    if results:
+        from impasto.report import Report
+
+        report = Report(results)
+        for kind, path in wanted.items():
+            getattr(report, f"write_{kind}")(path)
+        _show(report)
+        skipped = f", {len(left)} without a pair skipped" if left else ""
+        click.echo(f"{len(results)} judged{skipped}{f', {broken} failed' if broken else ''}")
+    if broken:
+        sys.exit(2)
+
+
+def _judge_all(pairs: Sequence[Pair]) -> tuple[list[Result], int]:
+    """Judges each pair; returns the results and how many could not be read."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from impasto import images
+    from impasto.metrics import Judge
+    from impasto.report import Result
+
+    judge, results = Judge(), []
+    hidden = not sys.stderr.isatty()
+    for pair in track(pairs, "judging", console=Console(stderr=True), disable=hidden):
+        try:
+            paths = (pair.painted, pair.photo, pair.painting)
+            scores = judge(*(images.read(path).pixels for path in paths))
+        except (ImageError, TooLargeError) as error:
+            _fail(str(error))
+        else:
+            results.append(Result(pair, scores))
+    return results, len(pairs) - len(results)
+
+
+def _show(report: Report) -> None:
+    """Prints the means, and each pair if there are few."""
+    lines = [("mean", report.mean), ("median", report.median)]
+    if len(report.results) <= _FEW_PAIRS:
+        lines[:0] = [(result.pair.painted.name, result.values()) for result in report.results]
+    width = max(len(name) for name, _ in lines)
+    click.echo("  ".join([" " * width, *(f"{name:>9}" for name in report.mean)]))
+    for name, values in lines:
+        numbers = (f"{value:{max(len(key), 9)}.4f}" for key, value in values.items())
+        click.echo("  ".join([name.ljust(width), *numbers]))
+
+
+@cli.command()
 def methods() -> None:
     """List the methods."""
     from impasto.methods import METHODS
@@ -215,7 +300,7 @@ def weights_list() -> None:
     for known in files.table().values():
         path = files.find(known)
         place = "not here" if path is None else str(path)
-        click.echo(f"{known.name:18} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
+        click.echo(f"{known.name:32} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
 
 
 @weights.command("fetch")
@@ -237,7 +322,7 @@ def weights_verify() -> None:
     for known in files.table().values():
         path = files.find(known)
         good = path is None or files.sha256_of(path) == known.sha256
-        click.echo(f"{known.name:18} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
+        click.echo(f"{known.name:32} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
         if not good:
             damaged.append(str(path))
     if damaged:
@@ -366,13 +451,7 @@ class _Job:
         for path in extras:
             files.check_writable(path)
         used = [source for style in self.styles for source in (style.source, style.mask) if source]
-        taken = {path.resolve() for path in (*contents, *(Path(str(source)) for source in used))}
-        for path in (*targets, *extras):
-            if path.resolve() in taken:
-                raise OutputError(
-                    f"{path}: is also an input or another output; choose another name"
-                )
-            taken.add(path.resolve())
+        _check_apart((*targets, *extras), [*contents, *(Path(str(source)) for source in used)])
 
     def paint(
         self,
@@ -437,6 +516,15 @@ class _Job:
             sys.exit(_INTERRUPTED)
         if any("error" in row for row in rows):
             sys.exit(2)
+
+
+def _check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raises `OutputError` if an output is also an input or another output."""
+    taken = {path.resolve() for path in inputs}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise OutputError(f"{path}: is also an input or another output; choose another name")
+        taken.add(path.resolve())
 
 
 def _named(style: Style) -> dict[str, Any]:

@@ -112,6 +112,24 @@ def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
     return mask if picture.alpha is None else mask * picture.alpha[0, 0]
 
 
+def find(path: Path) -> list[Path]:
+    """The pictures of a folder, by name, or the one that ``path`` is.
+
+    Pictures are the files with an extension that `write` knows.
+
+    Raises:
+        ImageError: there is nothing at ``path``, or no picture in it.
+    """
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SAVE)
+        if not found:
+            raise ImageError(f"{path}: holds no pictures ({', '.join(sorted(_SAVE))})")
+        return found
+    if not path.exists():
+        raise ImageError(f"{path}: no such file or folder")
+    return [path]
+
+
 def name_of(image: ImageLike) -> str:
     """How messages call a picture: its path, or what it is."""
     if isinstance(image, (str, os.PathLike)):

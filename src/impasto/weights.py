@@ -5,7 +5,7 @@ A weights file is a safetensors file that describes itself in its metadata (all 
 =====================  ==========================================================================
 ``impasto_format``     ``1``
 ``name``               ``architecture.tag``, for instance ``vgg16.imagenet``; never changes meaning
-``architecture``       what builds the network: ``vgg16``, ``vgg19``
+``architecture``       what builds the network: ``vgg16``, ``vgg19``, ``vit_small_patch14_dinov2``
 ``config``             JSON: what the architecture needs to be built
 ``source``, ``licence``  where the weights come from and on what terms
 =====================  ==========================================================================

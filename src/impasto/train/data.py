@@ -97,7 +97,7 @@ class Crops(Dataset[Sample]):
         for offset in range(len(order)):
             index = order[(place + offset) % len(order)]
             try:
-                pixels = images.read(pictures[index]).pixels
+                pixels = _read(pictures[index])
             except ImageError as error:
                 broken.append(str(error))
                 continue
@@ -114,6 +114,21 @@ class Crops(Dataset[Sample]):
         part = pixels[..., top : top + cut, left : left + cut]
         part = F.interpolate(part, (self.crop, self.crop), mode="bilinear", antialias=True)
         return (part.flip(-1) if chance.random() < 0.5 else part)[0]
+
+
+_PICTURES: dict[Path, Tensor] = {}
+_MOST_PIXELS = 2**29
+"""How many, in all, this process keeps: a training set of a few thousand pictures is decoded once."""
+
+
+def _read(path: Path) -> Tensor:
+    """The pixels (1, 3, H, W) of a picture, remembered as bytes while there is room."""
+    if path in _PICTURES:
+        return _PICTURES[path] / 255
+    pixels = (images.read(path).pixels * 255).round().byte()
+    if sum(kept.numel() for kept in _PICTURES.values()) < 3 * _MOST_PIXELS:
+        _PICTURES[path] = pixels
+    return pixels / 255
 
 
 _ORDERS: dict[str, list[int]] = {}

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from impasto import files, images
+from impasto.encoders import load_encoder
 from impasto.errors import ControlError, OutputError
 from impasto.history import History
 from impasto.images import Picture
@@ -317,7 +318,7 @@ class _Validation:
             tuple(cut_square(images.read(path).pixels, _JUDGED_SIDE).to(device) for path in pair)
             for pair in zip(photos[:_JUDGED_PAIRS], paintings, strict=False)
         ]
-        self.jury = Judge(device=device) if self.pairs else None
+        self.jury = Judge(load_encoder("vgg19", precision="auto")) if self.pairs else None
 
     @torch.no_grad()
     def _paint(self, network: nn.Module, pair: Sequence[Tensor]) -> Tensor:
