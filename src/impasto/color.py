@@ -6,6 +6,8 @@ All pictures are (N, 3, H, W), sRGB in [0, 1]. Lab is relative to D65: L in 0..1
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ _RGB_TO_XYZ = (
     (0.2126729, 0.7151522, 0.0721750),
     (0.0193339, 0.1191920, 0.9503041),
 )
+_SAMPLE = 2**22
 _EPSILON, _KAPPA = 216 / 24389, 24389 / 27  # CIE 15:2004
 
 
@@ -75,6 +78,7 @@ def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
     - ``coral``: recoloured to mean and covariance of the photo's colours (ibid., eq. 8).
     - ``histogram``: recoloured to the photo's histogram in each of R, G, B.
     """
+    content = _sampled(content)
     if mode == "coral":
         return coral(_moments(style), _moments(content))(style).clamp(0, 1)
     if mode == "histogram":
@@ -97,6 +101,12 @@ def finish(painted: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
     if mode != "luminance":
         return painted
     return lab_to_srgb(torch.cat((srgb_to_lab(painted)[:, :1], srgb_to_lab(content)[:, 1:]), 1))
+
+
+def _sampled(image: Tensor) -> Tensor:
+    """Every n-th row and column of a large picture: enough for the statistics of its colours."""
+    step = math.ceil(math.sqrt(image[0, 0].numel() / _SAMPLE))
+    return image[..., ::step, ::step]
 
 
 def _moments(image: Tensor) -> Moments:

@@ -29,8 +29,9 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
 
 
 def structure_loss(features: Tensor, target: Tensor) -> Tensor:
-    """Mean squared difference of features, each channel of each picture standardised first (Deng et
-    al. 2022, eq. 9): what remains when palette and contrast, which belong to the style, do not count.
+    """Mean squared difference of features, each channel of each picture standardised first (as the
+    normalised perceptual loss of Deng et al. 2022): palette and contrast belong to the style, what
+    remains is the content.
 
     Args:
         features: (N, C, H, W).
@@ -56,8 +57,8 @@ def gram_loss(moments: Moments, target: Moments) -> Tensor:
 
 
 def moments_loss(moments: Moments, target: Moments) -> Tensor:
-    """Squared distance of means and standard deviations (Huang & Belongie 2017, eq. 13), relative
-    to the target's; of the moments' leading dimensions.
+    """Squared distance of means and standard deviations (Huang & Belongie 2017, eq. 13), relative to
+    the target's; of the moments' leading dimensions.
     """
     means = (moments.mean - target.mean).square() + (moments.std - target.std).square()
     wanted = target.mean.square() + target.std.square()

@@ -22,6 +22,8 @@ ColorMode = Literal["off", "luminance", "coral", "histogram"]
 MIN_SIDE = 16
 """Shortest side, in pixels, of a picture that can be painted: deeper features need this much."""
 
+MIN_TILE = 64
+"""Smallest side of tiles: below that the halo is all of the work."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -44,8 +46,9 @@ def check_settings(settings: Any) -> None:
     """
     for knob in fields(settings):
         value, choices = getattr(settings, knob.name), knob.metadata.get("choices")
-        kind = _TYPES.get(str(knob.type).split(" ")[0])
-        if kind and value is not knob.default and type(value) not in kind:
+        named = [_TYPES[name] for name in str(knob.type).split(" | ") if name in _TYPES]
+        kinds = [kind for several in named for kind in several]
+        if kinds and value is not knob.default and type(value) not in kinds:
             raise ControlError(f"{knob.name} is {value!r}: use a value of type {knob.type}")
         if choices and value not in choices:
             raise ControlError(f"{knob.name} is '{value}': use {', '.join(choices)}")
@@ -99,6 +102,11 @@ class Controls:
         "Size of the brush strokes: longer side, in pixels, that the style picture is scaled to; "
         "without it, as large an area as the result.",
     )
+    tile: str | int = setting(
+        "auto",
+        "Paint large pictures in tiles of so many pixels a side, with the same result; auto: when "
+        "memory asks for it.",
+    )
     seed: int = setting(0, "Seed of all randomness: same seed, same picture.")
 
     def __post_init__(self) -> None:
@@ -109,6 +117,8 @@ class Controls:
             value = getattr(self, name)
             if value is not None and value < MIN_SIDE:
                 raise ControlError(f"{name} is {value}: use at least {MIN_SIDE} pixels")
+        if self.tile != "auto" and not (str(self.tile).isdecimal() and int(self.tile) >= MIN_TILE):
+            raise ControlError(f"tile is {self.tile}: use auto, or at least {MIN_TILE} pixels")
         if not 0 <= self.seed < 2**63:
             raise ControlError(f"seed is {self.seed}: use a whole number from 0 on")
 
@@ -142,6 +152,9 @@ def weight_maps(
 
     if sum(shares) <= 0:
         raise ControlError("the style weights sum to zero: give at least one a positive weight")
+    if all(mask is None for mask in masks):
+        one = weight_maps(1, 1, shares, [torch.ones(1, 1)] * len(masks), strength)
+        return one.expand(-1, height, width)  # takes no memory
     where = torch.stack(
         [torch.ones(height, width) if mask is None else mask.float().cpu() for mask in masks]
     )

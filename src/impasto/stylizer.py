@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -15,31 +16,65 @@ from torch import Tensor
 from impasto import color, images
 from impasto.errors import ControlError, TooLargeError
 from impasto.images import ImageLike, Picture
-from impasto.methods import Method, OnStep, Progress, Transfer, load_method
-from impasto.style import MIN_SIDE, Controls, Style, replace_known, weight_maps
+from impasto.methods import (
+    Method,
+    OnStep,
+    Progress,
+    Transfer,
+    choose_method,
+    load_method,
+    settings_of,
+)
+from impasto.methods.gatys import Gatys, GatysConfig, GatysTransfer
+from impasto.style import MIN_SIDE, MIN_TILE, Controls, Style, replace_known, weight_maps
+from impasto.tiling import by_strips, render
 
 Styles: TypeAlias = "Style | ImageLike | Sequence[Style | ImageLike]"
 
 _BYTES_PER_STYLE_PIXEL = 1_000
 """Peak memory of measuring a style: features of the first block, without gradients."""
+_BYTES_OF_PICTURES = 60
+"""Of photo and result, for each pixel, with what reading and writing them takes."""
+_WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
+"""What painting a whole picture, or a tile, may take before smaller tiles are better."""
+_ENDLESS = 10**6
+"""Steps, where seconds set the end."""
 
 
 class Stylizer:
     """A method, loaded on a device, ready to paint any number of pictures.
 
     Args:
-        method: ``auto`` or one of `impasto.methods.METHODS`.
+        method: one of `impasto.methods.METHODS`; ``method.tag`` for trained weights of that name;
+            ``auto`` for the first method that has the settings given.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        **settings: the method's own, for instance those of `impasto.methods.gatys.GatysConfig`.
+        refine: optimise (`impasto.methods.gatys`) what the method painted, for so many steps
+            (``50``) or seconds (``30s``).
+        **settings: the method's own, for instance those of `impasto.methods.adain.AdainConfig`;
+            with ``refine``, also the optimiser's.
 
     Raises:
         ControlError: unknown method or setting, or no such device.
         WeightsError: weights are missing or damaged.
     """
 
-    def __init__(self, method: str = "auto", *, device: str = "auto", **settings: Any) -> None:
+    def __init__(
+        self,
+        method: str = "auto",
+        *,
+        device: str = "auto",
+        refine: str | int | None = None,
+        **settings: Any,
+    ) -> None:
         self.device = find_device(device)
-        self.name = "gatys" if method == "auto" else method
+        self.refine, self.refiner = refine, None
+        if refine is not None:
+            optimiser = {k: settings.pop(k) for k in list(settings) if k in settings_of("gatys")}
+            config = replace_known(GatysConfig, {**optimiser, **parse_refine(refine)})
+            self.refiner = Gatys(config).to(self.device).eval()
+        self.name, settings = choose_method(method, settings)
+        if self.refiner and self.name == "gatys":
+            raise ControlError("refine is for the other methods: gatys has iterations")
         self.method: Method = load_method(self.name, **settings).to(self.device).eval()
 
     def fit(self, content: ImageLike, styles: Styles, **controls: Any) -> Look:
@@ -58,8 +93,10 @@ class Stylizer:
         photo = images.read(content)
         height, width = render_size(photo, knobs.size)
         sources = [images.read(style.source) for style in asked]
-        sizes = [style_size(source, height * width, knobs.style_size) for source in sources]
-        self._check_memory(height, width, sizes)
+        area = min(height * width, self.method.style_area or height * width)
+        sizes = [style_size(source, area, knobs.style_size) for source in sources]
+        tile = self._tile(height, width, knobs.tile)
+        self._check_memory(height, width, sizes, tile)
         masks = [
             None if style.mask is None else images.read_mask(style.mask, *photo.size)
             for style in asked
@@ -68,17 +105,19 @@ class Stylizer:
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
         with self._memory_guarded(height, width):
             pixels = photo.resized(height, width).pixels.to(self.device)
-            transfer = self.method.fit(
-                color.prepare_content(pixels, knobs.preserve_color),
-                [
-                    color.prepare_style(
-                        source.resized(*size).pixels.to(self.device), pixels, knobs.preserve_color
-                    )
-                    for source, size in zip(sources, sizes, strict=True)
-                ],
-                knobs.seed,
-            )
-        return Look(self, knobs, transfer, weights, (*photo.notes, *_notes(sources)))
+            maps = _at_size(weights, height, width).to(self.device)
+            mode = knobs.preserve_color
+            prepared = by_strips(lambda part: color.prepare_content(part, mode), pixels)
+            seen = [
+                color.prepare_style(source.resized(*size).pixels.to(self.device), pixels, mode)
+                for source, size in zip(sources, sizes, strict=True)
+            ]
+            transfer = self.method.fit(prepared, seen, maps, seed=knobs.seed, tile=tile)
+            refinement = None
+            if self.refiner is not None:
+                refinement = self.refiner.fit(prepared, seen, maps, seed=knobs.seed)
+        notes = (*photo.notes, *_notes(sources))
+        return Look(self, knobs, transfer, refinement, tile, weights, notes)
 
     def stylize(
         self, content: ImageLike, styles: Styles, *, on_step: OnStep | None = None, **controls: Any
@@ -99,20 +138,46 @@ class Stylizer:
         return {
             "impasto": __version__,
             "method": self.name,
-            "weights": self.method.weights_used(),
+            "sha256": self.method.weights_used(),
             **asdict(controls),
             **settings,
+            **({} if self.refiner is None else self._refinement()),
         }
 
-    def _check_memory(self, height: int, width: int, styles: Sequence[tuple[int, int]]) -> None:
-        """Refuses what cannot fit, before it drives the machine into swapping."""
+    def _refinement(self) -> dict[str, Any]:
+        given = asdict(self.refiner.config) if self.refiner else {}
+        return {"refine": self.refine, **{k: given[k] for k in given if k != "iterations"}}
+
+    def _tile(self, height: int, width: int, asked: str | int) -> int | None:
+        """The side of the tiles; None to paint the whole at once."""
+        tiling = self.method.tiling
+        if tiling is None:
+            return None
+        if asked != "auto":
+            return None if int(asked) >= max(height, width) else int(asked)
+        free = self._free_memory()
+        per_pixel = self.method.bytes_per_pixel()
+        if height * width * per_pixel <= min(_WHOLE_BYTES, free / 2):
+            return None
+        side = math.sqrt(min(_TILE_BYTES, free / 4) / per_pixel) - 2 * tiling.halo
+        return max(int(side), MIN_TILE)
+
+    def _free_memory(self) -> float:
+        """Bytes; infinite where nobody can tell."""
         if self.device.type == "cpu":
-            free = psutil.virtual_memory().available
-        elif self.device.type == "cuda":
-            free = torch.cuda.mem_get_info(self.device)[0]
-        else:
-            return
-        needed = self.method.bytes_per_pixel() * height * width
+            return float(psutil.virtual_memory().available)
+        if self.device.type == "cuda":
+            return float(torch.cuda.mem_get_info(self.device)[0])
+        return math.inf
+
+    def _check_memory(
+        self, height: int, width: int, styles: Sequence[tuple[int, int]], tile: int | None
+    ) -> None:
+        """Refuses what cannot fit, before it drives the machine into swapping."""
+        free = self._free_memory()
+        painter = self.refiner or self.method
+        per_pixel = painter.bytes_per_pixel() if tile is None or self.refiner else 0
+        needed = (per_pixel + _BYTES_OF_PICTURES) * height * width
         if needed > free:
             raise _too_large(height, width, needed, math.sqrt(free / needed))
         for high, wide in styles:
@@ -142,6 +207,8 @@ class Look:
     stylizer: Stylizer
     controls: Controls
     transfer: Transfer
+    refinement: GatysTransfer | None
+    tile: int | None
     weights: Tensor
     """(1 + K, H, W) at the photo's own size; see `impasto.style.weight_maps`."""
     notes: tuple[str, ...]
@@ -168,17 +235,32 @@ class Look:
         small, mode = photo.resized(height, width), self.controls.preserve_color
         with self.stylizer._memory_guarded(height, width):
             pixels = small.pixels.to(self.stylizer.device)
-            maps = images.resize(self.weights[None], height, width)[0].to(pixels)
-            maps = maps / maps.sum(0)
+            maps = _at_size(self.weights, height, width).to(pixels)
+            prepared = by_strips(lambda part: color.prepare_content(part, mode), pixels)
 
             def finished(image: Tensor) -> Tensor:
-                return color.finish(image, pixels, mode)
+                return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
 
-            painted = self.transfer(
-                color.prepare_content(pixels, mode), maps, on_step and _finishing(on_step, finished)
-            )
-            result = finished(painted).cpu()
+            told = on_step and _finishing(on_step, finished)
+            result = finished(self._painted(prepared, maps, told)).cpu()
         return images.like(replace(small, pixels=result), content)
+
+    def _painted(self, content: Tensor, weights: Tensor, on_step: OnStep | None) -> Tensor:
+        """Tile by tile if need be, and refined if asked."""
+        tiling = self.stylizer.method.tiling
+        if tiling is None:
+            return self.transfer(content, weights, on_step)
+        height, width = content.shape[-2:]
+        boxes = list(tiling.boxes(height, width, self.tile))
+
+        def on_tile(done: int, image: Tensor) -> None:
+            if on_step is not None and self.refinement is None:
+                on_step(Progress(done, len(boxes), {}, lambda: image))
+
+        painted = render(self.transfer, content, weights, boxes, on_tile)
+        if self.refinement is None:
+            return painted
+        return self.refinement(content, weights, on_step, start=painted)
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
@@ -259,6 +341,20 @@ def fit_texture(
     return Stylizer("gatys", device=device, **settings).fit(blank, asked, **controls), blank
 
 
+def parse_refine(text: str | int) -> dict[str, Any]:
+    """``50`` steps or ``30s`` seconds, as settings of the optimiser.
+
+    Raises:
+        ControlError: it is of neither form.
+    """
+    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", str(text))
+    if found is None:
+        raise ControlError(f"refine is '{text}': write a number of steps (50) or seconds (30s)")
+    if found[1]:
+        return {"iterations": int(found[1])}
+    return {"iterations": _ENDLESS, "seconds": float(found[2])}
+
+
 def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Parts keyword arguments into fields of `Controls` and settings of the method."""
     controls = {name: value for name, value in options.items() if name in Controls.__annotations__}
@@ -315,6 +411,14 @@ def _as_styles(styles: Styles) -> list[Style]:
     if not listed:
         raise ControlError("no style is given: name at least one picture")
     return [style if isinstance(style, Style) else Style(style) for style in listed]
+
+
+def _at_size(weights: Tensor, height: int, width: int) -> Tensor:
+    """Weight maps (1 + K, H, W) of a picture that is painted at another size."""
+    if weights.shape[-2:] == (height, width):
+        return weights
+    maps = images.resize(weights[None], height, width)[0]
+    return maps / maps.sum(0)
 
 
 def _notes(pictures: Sequence[Picture]) -> tuple[str, ...]:

@@ -7,11 +7,13 @@ network's reach. Measuring goes the same way, since `impasto.moments.Moments` ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from impasto.errors import Stop
 
 _STRIP_PIXELS = 2**22
 """How many pixels `by_strips` hands on at once."""
@@ -76,6 +78,37 @@ class Box:
             top // stride : -(-(top + height) // stride),
             left // stride : -(-(left + width) // stride),
         ]
+
+
+def render(
+    paint: Callable[[Tensor, Tensor], Tensor],
+    content: Tensor,
+    weights: Tensor,
+    boxes: Sequence[Box],
+    on_tile: Callable[[int, Tensor], None],
+) -> Tensor:
+    """Paints tile by tile.
+
+    Args:
+        paint: takes a part of ``content`` and of ``weights``, returns a picture as large.
+        content: (1, 3, H, W).
+        weights: (1 + K, H, W).
+        boxes: of `Tiling.boxes`.
+        on_tile: told how many tiles are done, and the picture so far; where it is not yet painted
+            it shows the photo. May raise `Stop`, which ends with that picture.
+    """
+    result = content.clone() if len(boxes) > 1 else content
+    try:
+        for done, box in enumerate(boxes, 1):
+            painted = paint(box.outer(content), box.outer(weights))
+            if len(boxes) == 1:
+                result = painted
+            else:
+                box.put(result, painted)
+            on_tile(done, result)
+    except Stop:
+        pass
+    return result
 
 
 def by_strips(function: Callable[..., Tensor], *images: Tensor) -> Tensor:

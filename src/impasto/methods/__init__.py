@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, TypeAlias
 
@@ -25,8 +25,10 @@ __all__ = [
     "Progress",
     "Transfer",
     "blend",
+    "choose_method",
     "load_method",
     "method_class",
+    "settings_of",
 ]
 
 METHODS = {
@@ -75,9 +77,6 @@ def blend(features: Tensor, weights: Tensor, maps: Sequence[Callable[[Tensor], T
 class Transfer(ABC):
     """What `Method.fit` returns: the fitted function that paints."""
 
-    tiling: Tiling | None = None
-    """How it can be applied tile by tile, the result being the same; None if it cannot."""
-
     @abstractmethod
     def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
         """Paints.
@@ -99,6 +98,10 @@ class Method(nn.Module, ABC):
     """The method's own settings: a frozen dataclass of `impasto.style.setting` fields."""
 
     config: Any
+
+    tiling: Tiling | None = None
+    """How its transfers can be applied tile by tile, the result being the same; None if they
+    cannot."""
 
     style_area: int | None = None
     """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
@@ -144,11 +147,37 @@ def method_class(name: str) -> type[Method]:
     return found
 
 
+def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The method that is meant, and its settings.
+
+    Args:
+        name: a method, ``auto`` for the first one that has all the settings, or ``method.tag`` for
+            trained weights of that name.
+        settings: of the method.
+
+    Raises:
+        ControlError: there is no such method.
+    """
+    if name == "auto":
+        able = (n for n in METHODS if set(settings) <= set(settings_of(n)))
+        return next(able, next(iter(METHODS))), dict(settings)
+    method, dot, _ = name.partition(".")
+    method_class(method)
+    return method, {"weights": name, **settings} if dot else dict(settings)
+
+
+def settings_of(name: str) -> list[str]:
+    """Names of the settings of a method."""
+    return [knob.name for knob in fields(method_class(name).Config)]
+
+
 def load_method(name: str, **settings: Any) -> Method:
-    """A method by name, with its own settings.
+    """A method by name (see `choose_method`), with its own settings.
 
     Raises:
         ControlError: unknown method or setting.
+        WeightsError: its weights are missing or damaged.
     """
-    kind = method_class(name)
+    method, settings = choose_method(name, settings)
+    kind = method_class(method)
     return kind(replace_known(kind.Config, settings))

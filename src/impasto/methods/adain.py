@@ -18,8 +18,9 @@ made for processors without a graphics card.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -97,7 +98,7 @@ class CompactEncoder(Encoder):
         )
         self.block = _Block(widths[-1])
 
-    def forward(self, image: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """See `Encoder.forward`."""
         features = {}
         x = F.pixel_unshuffle(image, 2)
@@ -144,10 +145,7 @@ class Network(nn.Module):
             nn.Sequential(*(_Block(width) for _ in range(count)))
             for width, count in zip(widths, config.blocks, strict=True)
         )
-        self.ups = nn.ModuleList(
-            nn.Conv2d(deep, shallow, 1)
-            for shallow, deep in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
         self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
         # At first the network adds nothing to the matched pixels.
         nn.init.zeros_(self.head.weight)
@@ -205,9 +203,9 @@ class Network(nn.Module):
             theirs: the same of the style.
             matched: how features are matched.
         """
-        match = getattr(matching, matched)
         return {
-            tap: (matching.coral if tap == _PIXELS else match)(own[tap], theirs[tap]) for tap in own
+            tap: getattr(matching, "coral" if tap == _PIXELS else matched)(own[tap], theirs[tap])
+            for tap in own
         }
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
@@ -253,6 +251,7 @@ class Adain(Method):
         if network is None:
             network, self.sha256 = load_network(self.config.weights)
         self.network = network.requires_grad_(False).eval()
+        self.tiling = network.tiling
 
     def weights_used(self) -> dict[str, str]:
         """See `Method.weights_used`."""
@@ -273,51 +272,59 @@ class Adain(Method):
         tile: int | None = None,
     ) -> Transfer:
         """Measures the photo inside of each style's region, and the styles."""
-        looks = []
-        for style, weight in zip(styles, weights[1:], strict=True):
-            own = self._measured(content, weight, tile)
-            theirs = self._measured(style, None, tile)
-            looks.append(self.network.maps(own, theirs, self.config.matching))
+        regions = self._measured(content, weights[1:], tile)
+        theirs = [
+            self._measured(style, style.new_ones(()).expand(1, *style.shape[-2:]), tile)[0]
+            for style in styles
+        ]
+        looks = [
+            self.network.maps(own, style, self.config.matching)
+            for own, style in zip(regions, theirs, strict=True)
+        ]
         return _AdainTransfer(self.network, looks)
 
     def _measured(
-        self,
-        image: Tensor,
-        weight: Tensor | None,
-        tile: int | None,
-    ) -> dict[str, Statistics]:
-        """Statistics of a picture (1, 3, H, W) at each tap, of the kind that is matched.
+        self, image: Tensor, weights: Tensor, tile: int | None
+    ) -> list[dict[str, Statistics]]:
+        """Statistics of a picture at each tap, of the kind that is matched, for each weighting.
 
         Args:
-            image: the picture.
-            weight: (H, W), how much each pixel counts; None counts each as 1.
+            image: (1, 3, H, W).
+            weights: (K, H, W), how much each pixel counts. One that is 0 everywhere counts for
+                nothing in the picture, and is taken as 1.
             tile: measure tiles of this size, and add up.
         """
         kind = Quantiles if self.config.matching == "histogram" else Moments
-        sums: dict[str, Any] = {}
-        for box in self.network.tiling.boxes(*image.shape[-2:], tile):
+        regions: list[dict[str, Any]] = [{} for _ in weights]
+        used = [bool(weight.any()) for weight in weights]
+        for box in self.network.tiling.boxes(image.shape[-2], image.shape[-1], tile):
             outer = _padded(box.outer(image))
-            where = None if weight is None else _padded(box.outer(weight)[None, None])
+            where = _padded(box.outer(weights)[None])[0]
             for tap, features in self.network.encode(outer).items():
                 stride = outer.shape[-1] // features.shape[-1]
-                inside = box.inner(features[0], stride)
-                counts = where if where is None else box.inner(_pooled(where[0], stride)[0], stride)
-                part = (Moments if tap == _PIXELS else kind).of(inside, counts)
-                sums[tap] = sums[tap] + part if tap in sums else part
-        return sums
+                inside, counts = (
+                    box.inner(features[0], stride),
+                    box.inner(_pooled(where, stride), stride),
+                )
+                for sums, count, use in zip(regions, counts, used, strict=True):
+                    part = (Moments if tap == _PIXELS else kind).of(inside, count if use else None)
+                    sums[tap] = sums[tap] + part if tap in sums else part
+        return regions
 
 
-@dataclass
+@dataclass(frozen=True)
 class _AdainTransfer(Transfer):
     network: Network
     looks: Sequence[Mapping[str, Map]]
     """Of each style, the maps by tap."""
 
-    def __post_init__(self) -> None:
-        self.tiling = self.network.tiling
-
     @torch.no_grad()
-    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
+    def __call__(
+        self,
+        content: Tensor,
+        weights: Tensor,
+        on_step: OnStep | None = None,  # noqa: ARG002 - a single step
+    ) -> Tensor:
         """See `Transfer.__call__`."""
         image, where = _padded(content), _padded(weights[None])[0]
 

@@ -14,6 +14,7 @@ the style's statistics in all. Beyond the paper:
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,9 @@ class GatysConfig:
     iterations: int = setting(
         100, "Steps at full size; each coarser scale takes as many, but at most 100."
     )
+    seconds: float | None = setting(
+        None, "Time to spend, shared by the scales; ends before the iterations do."
+    )
     coarse_to_fine: bool = setting(
         True, "Paint small first and double the size step by step, or start at full size."
     )
@@ -107,6 +111,8 @@ class GatysConfig:
             raise ControlError("content_weight and style_weight are both 0: nothing to aim at")
         if self.iterations < 1:
             raise ControlError(f"iterations is {self.iterations}: use at least 1")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ControlError(f"seconds is {self.seconds}: use more than 0")
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise ControlError(f"learning_rate is {self.learning_rate}: use more than 0")
         if not 0 <= self.average < 1:
@@ -175,12 +181,12 @@ class Gatys(Method):
         *,
         seed: int = 0,
         tile: int | None = None,  # noqa: ARG002 - cannot be tiled
-    ) -> Transfer:
+    ) -> GatysTransfer:
         """Measures the styles' moments at every scale that ``content`` will go through."""
         scales = self._scales(*content.shape[-2:])
         targets = [[self._moments(_scaled(style, scale)) for style in styles] for scale in scales]
         palette = [Moments.of(style[0]).normalised() for style in styles]
-        return _GatysTransfer(self, scales, targets, palette, seed)
+        return GatysTransfer(self, scales, targets, palette, seed)
 
     def _scales(self, height: int, width: int) -> list[float]:
         """Ascending to 1 in steps of 2."""
@@ -306,7 +312,9 @@ class _Objective:
 
 
 @dataclass
-class _GatysTransfer(Transfer):
+class GatysTransfer(Transfer):
+    """A fitted optimisation."""
+
     method: Gatys
     scales: Sequence[float]
     styles: Sequence[Sequence[Mapping[str, Moments]]]
@@ -315,8 +323,19 @@ class _GatysTransfer(Transfer):
     """Of the pixels of each style."""
     seed: int
 
-    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
-        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
+    def __call__(
+        self,
+        content: Tensor,
+        weights: Tensor,
+        on_step: OnStep | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`.
+
+        Args:
+            content, weights, on_step: see there.
+            start: a picture to go on from, (1, 3, H, W); replaces the one that the settings name.
+        """
         strength = float((1 - weights[0]).max())
         if strength == 0:
             return content
@@ -327,12 +346,17 @@ class _GatysTransfer(Transfer):
             return covered * image + (1 - covered) * content
 
         config = self.method.config
-        image = (1 - strength) * content + strength * self._start(content, weights)
+        image = start
+        if image is None:
+            image = (1 - strength) * content + strength * self._start(content, weights)
         pixels = _Pixels(config)
         coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
         counts, done = [*coarse, config.iterations], 0
+        deadlines = self._deadlines()
         try:
-            for scale, styles, count in zip(self.scales, self.styles, counts, strict=True):
+            for scale, styles, count, deadline in zip(
+                self.scales, self.styles, counts, deadlines, strict=True
+            ):
                 small = _scaled(content, scale)
                 pixels.set(images.resize(image, *small.shape[-2:]))
                 maps = _shrunk(weights, small)
@@ -342,10 +366,19 @@ class _GatysTransfer(Transfer):
                     done += 1
                     if on_step is not None:
                         on_step(Progress(done, sum(counts), values, lambda: composed(pixels.mean)))
+                    if time.monotonic() > deadline:
+                        break
                 image = pixels.mean
         except Stop:
             image = pixels.mean
         return composed(image)
+
+    def _deadlines(self) -> list[float]:
+        """When each scale ends: each gets time in proportion to its area, and so as many steps."""
+        seconds = self.method.config.seconds or math.inf
+        areas = [scale**2 for scale in self.scales]
+        ends = [sum(areas[: n + 1]) / sum(areas) for n in range(len(areas))]
+        return [time.monotonic() + seconds * end for end in ends]
 
     def _start(self, content: Tensor, weights: Tensor) -> Tensor:
         """The picture that the optimisation starts from."""

@@ -11,7 +11,7 @@ import yaml
 from impasto.errors import ControlError
 
 # What the recipe inside a painted picture tells beside the settings.
-_NOT_SETTINGS = {"about", "impasto", "weights", "styles"}
+_NOT_SETTINGS = {"about", "impasto", "sha256", "styles"}
 
 
 def names() -> list[str]:

@@ -1,3 +1,4 @@
-"""Training of networks, on Lightning Fabric (extra ``train``): `config`, `data`, `loop`, and one file
-for what is particular to a method.
+"""Training of networks, on Lightning Fabric (extra ``train``).
+
+`config`, `data` and `loop` serve every network; what is particular to one has a file of its own.
 """

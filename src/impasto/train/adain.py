@@ -86,7 +86,9 @@ class AdainTask(Task):
         self.judge.to(painted.device)
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
-            targets = {tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()}
+            targets = {
+                tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()
+            }
         features = self.judge(painted, {layer, *self.style_layers})
         distance = _STYLE_LOSSES[config.style_loss]
         style_losses = [

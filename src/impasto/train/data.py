@@ -118,7 +118,7 @@ class Crops(Dataset[Sample]):
 
 _PICTURES: dict[Path, Tensor] = {}
 _MOST_PIXELS = 2**29
-"""How many, in all, this process keeps: a training set of a few thousand pictures is decoded once."""
+"""How many, in all, this process keeps: a few thousand small pictures are decoded just once."""
 
 
 def _read(path: Path) -> Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,9 +115,8 @@ class Trainer:
         self.fabric.launch()
         self.say = say if self.fabric.is_global_zero else lambda _: None
         parameters = [p for p in task.network.parameters() if p.requires_grad]
-        self.average = AveragedModel(
-            task.network, multi_avg_fn=get_ema_multi_avg_fn(config.ema)
-        ).to(self.fabric.device)
+        mean = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+        self.average = AveragedModel(task.network, multi_avg_fn=mean).to(self.fabric.device)
         self.network, self.optimizer = self.fabric.setup(
             task.network, torch.optim.Adam(parameters, lr=config.learning_rate)
         )
@@ -215,9 +215,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(self.step)
         sums: dict[str, Tensor] = {}
-        for number, (content, style, broken) in enumerate(islice(batches, config.accumulate), 1):
+        for number, (*pictures, broken) in enumerate(islice(batches, config.accumulate), 1):
             self._note_broken(broken)
-            content, style = self.fabric.to_device((content, style))
+            content, style = self.fabric.to_device(pictures)
             with self.fabric.no_backward_sync(self.network, enabled=number < config.accumulate):
                 losses = self.task.losses(self.network(content, style), content, style)
                 total = torch.stack(tuple(losses.values())).sum()
@@ -245,7 +245,7 @@ class Trainer:
         return bool(found > 0)
 
     def _log(self, losses: Mapping[str, float], board: SummaryWriter) -> None:
-        if not all(value == value for value in losses.values()):
+        if not all(map(math.isfinite, losses.values())):
             raise ControlError("the training diverged: use a smaller learning_rate, and --resume")
         self.losses(Progress(self.step, self.config.steps, losses, lambda: torch.empty(0)))
         for name, value in losses.items():
