@@ -20,7 +20,7 @@ from impasto.pairs import Pair
 
 MEASURES = {
     "score": "(1 + content) × (1 + style)²: both distances in one number, 1 at best. "
-    "It ranks methods over many pictures; on which of two pictures is better, people often differ.",
+    "Meant for comparing methods over many pictures; on single pictures people often disagree.",
     "content": "Distance to the photo, 0 to 2: LPIPS with equal channel weights on VGG-19, "
     "mean over the last layer of each block (Zhang et al. 2018).",
     "structure": "Distance to the photo, 0 to 4: which places look alike, by DINOv2's keys "
@@ -153,7 +153,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--soft) }
 tr > :first-child { text-align: left }
 article { margin: 1rem 0; padding: .8rem; border-radius: .5rem; background: var(--card) }
-.three { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; align-items: end }
+.three { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; align-items: start }
 figure { margin: 0 } img { width: 100%; border-radius: .3rem; display: block }
 figcaption { font-size: .8rem; overflow-wrap: anywhere }
 article dl { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .6rem 0 0 }
