@@ -6,6 +6,7 @@ import io
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,6 +62,12 @@ def test_json(report, folder):
     assert content["median"] == report.median
     assert [pair["score"] for pair in content["pairs"]] == sorted(SCORE, reverse=True)
     assert content["pairs"][0]["photo"] == str(folder / "photo.png")
+
+
+def test_file_names_that_are_no_text(folder):
+    pair = Pair(Path("a\udcff.png"), folder / "photo.png", folder / "painting.png")
+    Report([Result(pair, SCORES[0])]).write_csv(folder / "r.csv")
+    assert "\na?.png," in (folder / "r.csv").read_text()
 
 
 class Page(HTMLParser):
