@@ -52,7 +52,7 @@ def test_the_longest_match_wins(pair):
 
 
 def test_of_equal_matches_the_longest_photo_wins(pair):
-    assert pair("a-b-c.png", "a-b.jpg a.jpg", "c.jpg b-c.jpg") == ("a-b.jpg", "c.jpg")
+    assert pair("a_b_c.png", "a_b.jpg a.jpg", "c.jpg b_c.jpg") == ("a_b.jpg", "c.jpg")
 
 
 def test_photo_and_painting_do_not_overlap(pair):
