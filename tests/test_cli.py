@@ -355,3 +355,94 @@ def test_a_terminal_shows_a_bar(folder):
     assert process.returncode == 0
     assert b"2/2" in shown
     assert b"loss" in shown
+
+
+@pytest.fixture
+def painted(folder):
+    """Three painted pictures: two with a pair, by name and by recipe, and one without."""
+    for name in ("painted", "photos", "paintings"):
+        (folder / name).mkdir()
+    for name, array in (("cat", photo_array()), ("dog", photo_array(40, 40))):
+        Image.fromarray(array).save(f"photos/{name}.jpg")
+    Image.fromarray(painting_array()).save("paintings/monet.png")
+    Image.fromarray(painting_array(48, 64)).save("painted/cat_by_monet.png")
+    images.write(
+        folder / "painted/dog.webp",
+        images.read(folder / "photos/dog.jpg"),
+        {"styles": [{"source": "monet.png"}]},
+    )
+    Image.fromarray(photo_array()).save("painted/stray.png")
+    return folder
+
+
+EVALUATE = ["evaluate", "painted", "--content", "photos", "--style", "paintings"]
+
+
+def test_evaluate(run, painted):
+    outputs = ["--csv", "e.csv", "--json", "e.json", "--html", "e.html"]
+    code, out, err = run(*EVALUATE, *outputs)
+    assert code == 0
+    assert err == "impasto: note: painted/stray.png: belongs to no photo and painting, skipped\n"
+    head, *rows, last = out.splitlines()
+    assert head.split()[:2] == ["score", "content"]
+    assert [row.split()[0] for row in rows[2:]] == ["mean", "median"]
+    assert last == "2 judged, 1 without a pair skipped"
+    told = json.loads((painted / "e.json").read_text())
+    dog, cat = sorted(told["pairs"], key=lambda row: row["content"])
+    assert dog["painted"] == "painted/dog.webp"
+    assert dog["content"] < 0.2 < cat["content"]
+    assert cat["style"] < dog["style"]
+    assert rows[2].split()[1] == f"{told['mean']['score']:.4f}"
+    assert (painted / "e.csv").read_text().count("\n") == 3
+    assert (painted / "e.html").read_text().count("<img") == 6
+
+
+def test_evaluate_against_one_photo_and_one_painting(run, painted):
+    pictures = ["--content", "photos/cat.jpg", "--style", "paintings/monet.png"]
+    code, out, _ = run("evaluate", "painted", *pictures)
+    assert code == 0
+    assert out.splitlines()[-1] == "3 judged"
+
+
+def test_many_pairs_print_only_the_means(run, painted, monkeypatch):
+    monkeypatch.setattr(cli, "_FEW_PAIRS", 1)
+    _, out, _ = run(*EVALUATE)
+    assert [line.split()[0] for line in out.splitlines()] == ["score", "mean", "median", "2"]
+
+
+def test_a_broken_picture_does_not_stop_the_others(run, painted):
+    (painted / "painted/dog_monet.png").write_text("no picture")
+    code, out, err = run(*EVALUATE)
+    assert code == 2
+    assert "error: painted/dog_monet.png: not a picture" in err
+    assert out.splitlines()[-1] == "2 judged, 1 without a pair skipped, 1 failed"
+
+
+def test_only_broken_pictures_leave_no_report(run, painted):
+    (painted / "photos/cat.jpg").write_text("no picture")
+    (painted / "painted/dog.webp").unlink()
+    code, out, err = run(*EVALUATE, "--csv", "e.csv")
+    assert (code, out) == (2, "")
+    assert "photos/cat.jpg: not a picture" in err
+    assert not (painted / "e.csv").exists()
+
+
+BAD_EVALUATE = {
+    "no folder": (["evaluate", "no", *EVALUATE[2:]], "no: no such file or folder"),
+    "no photos": ([*EVALUATE, "--content", "no"], "no: no such file or folder"),
+    "no content": (["evaluate", "painted", "--style", "paintings"], "'--content'"),
+    "no pairs": ([*EVALUATE[:4], "--style", "photos"], "no picture in it belongs"),
+    "empty": ([*EVALUATE, "--style", "empty"], "empty: holds no pictures"),
+    "csv folder": ([*EVALUATE, "--csv", "no/e.csv"], "no folder no"),
+    "html is a folder": ([*EVALUATE, "--html", "photos"], "photos: is a folder"),
+    "json is csv": ([*EVALUATE, "--json", "e", "--csv", "e"], "e: is also an input or another"),
+    "html is a photo": ([*EVALUATE, "--html", "photos/dog.jpg"], "dog.jpg: is also an input"),
+    "csv is a stray": ([*EVALUATE, "--csv", "painted/stray.png"], "stray.png: is also an input"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_EVALUATE)
+def test_bad_calls_of_evaluate_are_one_line(refused, painted, case):
+    (painted / "empty").mkdir()
+    arguments, message = BAD_EVALUATE[case]
+    assert message in refused(*arguments)

@@ -44,8 +44,8 @@ class Scores:
 
     @property
     def score(self) -> float:
-        """(1 + content) (1 + style)^2. A product as in ArtFID, (1 + LPIPS) (1 + FID) (Wright &
-        Ommer 2022), so that neither a copy of the photo nor one of the painting does well.
+        """(1 + content) (1 + style)^2: a product as in ArtFID, (1 + LPIPS) (1 + FID) (Wright &
+        Ommer 2022), here with more stress on style.
         """
         return (1 + self.content) * (1 + self.style) ** 2
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from impasto import images
 from impasto.errors import ImageError
+
+_Named: TypeAlias = Sequence[tuple[Path, str]]
+"""Files, and what the names of painted pictures have in common with them: "" where any will do."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,11 @@ def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], l
     Raises:
         ImageError: something is missing, a folder holds no pictures, or no picture belongs to any.
     """
-    contents, styles = images.find(content), images.find(style)
+    contents = [(photo, "" if content.is_file() else photo.stem) for photo in images.find(content)]
+    styles = [(picture, "" if style.is_file() else picture.stem) for picture in images.find(style)]
     pairs, left = [], []
     for path in images.find(painted):
-        found = _by_name(
-            path.stem,
-            [(photo, "" if content.is_file() else photo.stem) for photo in contents],
-            [(painting, "" if style.is_file() else painting.stem) for painting in styles],
-        )
-        if found is None:
-            source = _source(path)
-            photos = [photo for photo in contents if content.is_file() or photo.stem == path.stem]
-            paintings = [painting for painting in styles if painting.name == source]
-            found = (photos[0], paintings[0]) if photos and paintings else None
+        found = _by_name(path.stem, contents, styles) or _by_recipe(path, contents, styles)
         if found is None:
             left.append(path)
         else:
@@ -62,10 +58,7 @@ def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], l
     return pairs, left
 
 
-def _by_name(
-    stem: str, contents: Sequence[tuple[Path, str]], styles: Sequence[tuple[Path, str]]
-) -> tuple[Path, Path] | None:
-    """The best match of (file, what the stem must begin or end with), or None."""
+def _by_name(stem: str, contents: _Named, styles: _Named) -> tuple[Path, Path] | None:
     matches = [
         (len(begin) + len(end), len(begin), photo, painting)
         for photo, begin in contents
@@ -76,10 +69,11 @@ def _by_name(
     return max(matches, key=lambda match: match[:2])[2:] if matches else None
 
 
-def _source(painted: Path) -> str | None:
-    """The file name of the painting, if the picture's recipe tells."""
+def _by_recipe(painted: Path, contents: _Named, styles: _Named) -> tuple[Path, Path] | None:
     try:
-        styles = images.read_recipe(painted).get("styles")
-        return str(styles[0]["source"]) if styles else None
+        source = images.read_recipe(painted)["styles"][0]["source"]
     except (ImageError, TypeError, KeyError, IndexError):
         return None
+    photos = [photo for photo, name in contents if name in ("", painted.stem)]
+    paintings = [painting for painting, _ in styles if painting.name == source]
+    return (photos[0], paintings[0]) if photos and paintings else None

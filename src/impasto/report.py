@@ -20,11 +20,11 @@ from impasto.pairs import Pair
 
 MEASURES = {
     "score": "(1 + content) × (1 + style)²: both distances in one number, 1 at best. "
-    "It ranks methods over many pictures; on which of two pictures is better, people often differ.",
+    "Meant for comparing methods over many pictures; on single pictures people often disagree.",
     "content": "Distance to the photo, 0 to 2: LPIPS with equal channel weights on VGG-19, "
     "mean over the last layer of each block (Zhang et al. 2018).",
     "structure": "Distance to the photo, 0 to 4: which places look alike, by DINOv2's keys "
-    "(Tumanyan et al. 2022). Nearly blind to colour and texture.",
+    "(Tumanyan et al. 2022). Recolouring hardly counts.",
     "style": "Distance to the painting, 0 at best: Gram matrices, relative to the painting's, "
     "mean over relu1_1 to relu5_1 of VGG-19 (Gatys et al. 2016).",
     "frechet": "Distance to the painting, 0 at best: Fréchet distance of the means and covariances "
@@ -72,7 +72,7 @@ class Report:
         table = csv.DictWriter(text, list(self.results[0].row()), lineterminator="\n")
         table.writeheader()
         table.writerows(result.row() for result in self.results)
-        files.replace(path, text.getvalue().encode())
+        files.replace(path, _encoded(text.getvalue()))
 
     def write_json(self, path: Path) -> None:
         """Writes ``mean``, ``median`` and ``pairs``.
@@ -123,7 +123,12 @@ class Report:
                 f"<dt>{_label(name)}</dt><dd>{text}</dd>" for name, text in MEASURES.items()
             ),
         )
-        files.replace(path, page.encode())
+        files.replace(path, _encoded(page))
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8; file names may hold what is none."""
+    return text.encode(errors="replace")
 
 
 def _label(name: str) -> str:
@@ -153,7 +158,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid var(--soft) }
 tr > :first-child { text-align: left }
 article { margin: 1rem 0; padding: .8rem; border-radius: .5rem; background: var(--card) }
-.three { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; align-items: end }
+.three { display: grid; grid-template-columns: repeat(3, 1fr); gap: .6rem; align-items: start }
 figure { margin: 0 } img { width: 100%; border-radius: .3rem; display: block }
 figcaption { font-size: .8rem; overflow-wrap: anywhere }
 article dl { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .6rem 0 0 }

@@ -105,8 +105,8 @@ class _Block(nn.Module):
     def forward(self, tokens: Tensor, *attended: Tensor) -> Tensor:
         """(N, T, C) -> (N, T, C), from the tokens and what `attend` made of them."""
         heads = (*tokens.shape[:2], self.heads, -1)
-        split = (part.reshape(heads).transpose(1, 2) for part in attended)
-        mixed = F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2)
+        queries, keys, values = (part.reshape(heads).transpose(1, 2) for part in attended)
+        mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         tokens = tokens + self.ls1(self.attn["proj"](mixed))
         hidden = F.gelu(self.mlp["fc1"](self.norm2(tokens)))
         scaled: Tensor = tokens + self.ls2(self.mlp["fc2"](hidden))
