@@ -11,9 +11,10 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import Field, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from impasto.pairs import Pair
     from impasto.report import Report, Result
     from impasto.stylizer import Look
+    from impasto.train.loop import Task
 
+_RECIPES, _TRAIN_RECIPES = "impasto.recipes", "impasto.train.recipes"
 _CONTENT = ("content_weight", "content_layers")
 _INTERRUPTED = 130
 _PLAIN_LINES = 10
@@ -81,28 +84,49 @@ def cli() -> None:
     """Paint photographs in the style of any artwork."""
 
 
+def _settings_of_methods() -> dict[str, type[Any]]:
+    from impasto.methods import METHODS, method_class
+
+    return {"": Controls, **{f"{name}: ": method_class(name).Config for name in METHODS}}
+
+
+def _settings_of_training(task: str) -> dict[str, type[Any]]:
+    from impasto.train.config import TrainConfig
+
+    return {"": TrainConfig, f"{task}: ": _task_class(task).Config}
+
+
 class _Generated(click.Command):
-    """A command with flags for `Controls` and for the settings of the method ``gatys`` besides
-    its own. They are made on demand: the settings live beside the method, which needs torch.
+    """A command with flags for settings besides its own options. They are made on demand: settings
+    live beside what they set, which needs torch.
 
     Args:
+        settings: gives the dataclasses of settings, by what goes before their help.
         without: settings that make no sense here.
     """
 
-    def __init__(self, *args: Any, without: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        settings: Callable[[], Mapping[str, type[Any]]] = _settings_of_methods,
+        without: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
-        self.without = without
+        self.settings, self.without = settings, without
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if not any(parameter.name == "seed" for parameter in self.params):
-            from impasto.methods.gatys import GatysConfig
-
-            knobs = [knob for kind in (Controls, GatysConfig) for knob in fields(kind)]
-            self.params += [_flag(knob) for knob in knobs if knob.name not in self.without]
+            self.params += [
+                _flag(knob, whose)
+                for whose, kind in self.settings().items()
+                for knob in fields(kind)
+                if knob.name not in self.without
+            ]
         return super().get_params(ctx)
 
 
-def _flag(knob: Field[Any]) -> click.Option:
+def _flag(knob: Field[Any], whose: str) -> click.Option:
     """The flag of a setting. Its default is None, "not given", so that recipes show through."""
     name = knob.name.replace("_", "-")
     shown = "" if knob.default is None else f"  [default: {knob.default}]"
@@ -112,7 +136,7 @@ def _flag(knob: Field[Any]) -> click.Option:
         [f"--{name}/--no-{name}" if knob.type == "bool" else f"--{name}"],
         default=None,
         type=None if knob.type == "bool" else _choice(knob) or kind,
-        help=knob.metadata["help"] + shown,
+        help=whose + knob.metadata["help"] + shown,
     )
 
 
@@ -149,6 +173,11 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("pictures", nargs=-1, required=True, metavar="CONTENT... [STYLE]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--method", default=None, help="See `methods`.  [default: auto]")
+@click.option(
+    "--refine",
+    metavar="STEPS|SECONDS",
+    help="Optimise what a network painted: for so many steps (50) or seconds (30s).",
+)
 @_common
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **options: Any) -> None:
     """Paint photos in the look of a style.
@@ -171,15 +200,19 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **opti
 @click.argument("pictures", nargs=-1, metavar="[STYLE]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--size", "size_text", metavar="WxH", help="Of the result.  [default: the style's]")
+@click.option("--method", default=None, help="See `methods`.  [default: gatys]")
 @_common
 def texture(
     pictures: Sequence[str],
     styles: Sequence[str],
     output: Path,
     size_text: str | None,
+    method: str | None,
     **options: Any,
 ) -> None:
     """Synthesise a texture: the style's statistics alone, from noise."""
+    if method is not None:
+        options["method"] = method
     job = _Job.of([parse_style(text) for text in (*pictures, *styles)], options)
     width, height = parse_size(size_text) if size_text else (None, None)
     job.check_outputs([output], [])
@@ -187,8 +220,6 @@ def texture(
     def fit() -> tuple[Look, Picture]:
         from impasto.stylizer import fit_texture
 
-        if job.values.pop("method", "gatys") not in ("auto", "gatys"):
-            raise ControlError("textures are made by the method gatys")
         return fit_texture(job.styles, width=width, height=height, device=job.device, **job.values)
 
     with interruptible() as stop:
@@ -269,6 +300,86 @@ def _show(report: Report) -> None:
         click.echo("  ".join([name.ljust(width), *numbers]))
 
 
+@cli.group()
+def train() -> None:
+    """Train a network on your own pictures."""
+
+
+def _trains(task: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command ``train TASK``; the function under it supplies its name and help."""
+
+    def made(function: Callable[..., None]) -> click.Command:
+        folder = click.Path(path_type=Path)
+        for option in (
+            click.option("--nodes", default=1, show_default=True, help="How many machines."),
+            click.option("--devices", default=1, show_default=True, help="How many on a machine."),
+            click.option("--accelerator", default="auto", help="auto, cpu, cuda or mps."),
+            click.option("--resume", is_flag=True, help="Go on with the run beside OUT."),
+            click.option("--init", help="Weights to start from: a name, or a file of an own run."),
+            click.option("--recipe", help="Settings by name (see `recipes`) or from a YAML file."),
+            click.option("--out", type=folder, required=True, help="The weights file to write."),
+            click.option("--style", type=folder, required=True, help="Folder of paintings."),
+            click.option("--content", type=folder, required=True, help="Folder of photos."),
+        ):
+            function = option(function)
+        settings = partial(_settings_of_training, task)
+        return train.command(task, cls=_Generated, settings=settings)(function)
+
+    return made
+
+
+@_trains("adain")
+def train_adain(**options: Any) -> None:
+    """Train a network for any style.
+
+    Folders are searched through all levels. Beside OUT a folder OUT-training is made, with
+    checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
+    """
+    _train("adain", **options)
+
+
+def _task_class(task: str) -> type[Task]:
+    try:
+        from importlib import import_module
+
+        found: type[Task] = getattr(import_module(f"impasto.train.{task}"), f"{task.title()}Task")
+    except ModuleNotFoundError as error:
+        raise ControlError(
+            f"training needs the package '{error.name}': pip install 'impasto[train]'"
+        ) from error
+    return found
+
+
+def _train(
+    task: str,
+    *,
+    content: Path,
+    style: Path,
+    out: Path,
+    recipe: str | None,
+    init: str | None,
+    resume: bool,
+    **options: Any,
+) -> None:
+    kind = _task_class(task)
+    from impasto.recipes import read_recipe
+    from impasto.style import replace_known
+    from impasto.train.config import TrainConfig
+    from impasto.train.loop import Run, Trainer
+
+    place = {name: options.pop(name) for name in ("accelerator", "devices", "nodes")}
+    given = {name: value for name, value in options.items() if value is not None}
+    values = {**(read_recipe(recipe, _TRAIN_RECIPES) if recipe else {}), **given}
+    own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
+    config = replace_known(TrainConfig, values)
+    run = Run(content, style, out)
+    run.check()
+    trainer = Trainer(kind(kind.Config(**own), init), config, run, say=_say, **place)
+    if not trainer.train(resume=resume):
+        sys.exit(_INTERRUPTED)
+    click.echo(f"{out}: after {config.steps} steps; impasto stylize PHOTO STYLE --weights {out}")
+
+
 @cli.command()
 def methods() -> None:
     """List the methods."""
@@ -283,8 +394,9 @@ def recipes() -> None:
     """List the recipes."""
     from impasto.recipes import names, read_named
 
-    for name in names():
-        click.echo(f"{name:14} {read_named(name)['about']}")
+    for folder, what in ((_RECIPES, "stylize, texture"), (_TRAIN_RECIPES, "train")):
+        for name in names(folder):
+            click.echo(f"{name:14} {what:17} {read_named(name, folder)['about']}")
 
 
 @cli.group()
@@ -386,6 +498,11 @@ def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
 
     controls, settings = split_options(job.values)
     stylizer = Stylizer(settings.pop("method", "auto"), device=job.device, **settings)
+    if not stylizer.optimises and (job.history or job.plot or job.snapshot_every):
+        raise ControlError(
+            "--history, --plot and --snapshot-every follow the optimiser: add --method gatys, or "
+            "--refine"
+        )
     Controls(**controls)
     rows = []
     with interruptible() as stop:
@@ -473,10 +590,14 @@ class _Job:
             if self.snapshot_every:
                 watchers.append(_snapshots(target, self.snapshot_every, photo))
 
+            stopped = False
+
             def on_step(progress: Progress) -> None:
+                nonlocal stopped
                 for watcher in watchers:
                     watcher(progress)
                 if stop.is_set() and progress.step < progress.steps:
+                    stopped = True
                     raise Stop
 
             result = look(photo, on_step)
@@ -488,7 +609,7 @@ class _Job:
             losses.write_plot(self.plot)
         last = dict(losses.rows[-1]) if losses.rows else {}
         steps = int(last.pop("step", 0))
-        if stop.is_set():
+        if stopped:
             _say(f"stopped after step {steps}; the picture so far is in {target}")
         return {
             "content": str(content),
@@ -496,7 +617,7 @@ class _Job:
             "width": result.size[1],
             "height": result.size[0],
             "seconds": round(time.monotonic() - started, 2),
-            "stopped": stop.is_set(),
+            "stopped": stopped,
             "steps": steps,
             "losses": last,
             "notes": list(look.notes),
@@ -551,8 +672,10 @@ def _progress(name: str) -> _Bar | nullcontext[OnStep]:
 
 
 def _losses(progress: Progress) -> str:
+    if not progress.losses:  # a tile
+        return ""
     parts = ", ".join(f"{k} {v:.3g}" for k, v in progress.losses.items() if k != "total" and v)
-    return f"loss {progress.losses['total']:.3g} ({parts})"
+    return f", loss {progress.losses['total']:.3g} ({parts})"
 
 
 def _plain_progress(name: str) -> OnStep:
@@ -562,7 +685,7 @@ def _plain_progress(name: str) -> OnStep:
         step, steps = progress.step, progress.steps
         if step * _PLAIN_LINES // steps != (step - 1) * _PLAIN_LINES // steps:
             seconds = time.monotonic() - started
-            _say(f"{name}: step {step} of {steps}, {_losses(progress)}, {seconds:.0f} s")
+            _say(f"{name}: step {step} of {steps}{_losses(progress)}, {seconds:.0f} s")
 
     return show
 
@@ -599,5 +722,8 @@ class _Bar:
 
     def __call__(self, progress: Progress) -> None:
         self.bar.update(
-            self.task, completed=progress.step, total=progress.steps, losses=_losses(progress)
+            self.task,
+            completed=progress.step,
+            total=progress.steps,
+            losses=_losses(progress).lstrip(", "),
         )

@@ -48,8 +48,8 @@ def _standardised(features: Tensor) -> Tensor:
 
 
 def gram_loss(moments: Moments, target: Moments) -> Tensor:
-    """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's; of the
-    moments' leading dimensions.
+    """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's;
+    of the moments' leading dimensions.
     """
     wanted = target.gram
     difference = (moments.gram - wanted).square().sum((-2, -1))
@@ -57,8 +57,8 @@ def gram_loss(moments: Moments, target: Moments) -> Tensor:
 
 
 def moments_loss(moments: Moments, target: Moments) -> Tensor:
-    """Squared distance of means and standard deviations (Huang & Belongie 2017, eq. 13), relative to
-    the target's; of the moments' leading dimensions.
+    """Squared distance of means and standard deviations (Huang & Belongie 2017, eq. 13), relative
+    to the target's; of the moments' leading dimensions.
     """
     means = (moments.mean - target.mean).square() + (moments.std - target.std).square()
     wanted = target.mean.square() + target.std.square()

@@ -77,6 +77,11 @@ class Stylizer:
             raise ControlError("refine is for the other methods: gatys has iterations")
         self.method: Method = load_method(self.name, **settings).to(self.device).eval()
 
+    @property
+    def optimises(self) -> bool:
+        """Whether a picture takes many steps, each with its losses."""
+        return self.refiner is not None or isinstance(self.method, Gatys)
+
     def fit(self, content: ImageLike, styles: Styles, **controls: Any) -> Look:
         """Measures content and styles; the `Look` that comes back paints.
 
@@ -309,7 +314,7 @@ def texture(
         width, height: of the result; without them, the first style's.
         device: see `Stylizer`.
         on_step: called after each step with a `Progress`.
-        **options: as of `stylize`, with the method ``gatys``.
+        **options: as of `stylize`; without ``method``, it is ``gatys``. The others paint noise.
 
     Returns:
         A PIL image.
@@ -335,10 +340,16 @@ def fit_texture(
     if min(height, width) < MIN_SIDE:
         raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
     blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
-    controls, settings = split_options({"start": "noise", **options, "content_weight": 0.0})
+    controls, settings = split_options(options)
+    method, seed = settings.pop("method", "gatys"), controls.get("seed", 0)
+    if method in ("auto", "gatys"):
+        method, settings = "gatys", {"start": "noise", **settings, "content_weight": 0.0}
+    else:
+        noise = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed))
+        blank = Picture(noise)
     if controls.get("style_size") is None:
         controls["style_size"] = max(first.size)
-    return Stylizer("gatys", device=device, **settings).fit(blank, asked, **controls), blank
+    return Stylizer(method, device=device, **settings).fit(blank, asked, **controls), blank
 
 
 def parse_refine(text: str | int) -> dict[str, Any]:

@@ -97,14 +97,12 @@ def render(
         on_tile: told how many tiles are done, and the picture so far; where it is not yet painted
             it shows the photo. May raise `Stop`, which ends with that picture.
     """
-    result = content.clone() if len(boxes) > 1 else content
+    if len(boxes) == 1:
+        return paint(content, weights)
+    result = content.clone()
     try:
         for done, box in enumerate(boxes, 1):
-            painted = paint(box.outer(content), box.outer(weights))
-            if len(boxes) == 1:
-                result = painted
-            else:
-                box.put(result, painted)
+            box.put(result, paint(box.outer(content), box.outer(weights)))
             on_tile(done, result)
     except Stop:
         pass

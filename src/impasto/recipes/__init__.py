@@ -14,27 +14,28 @@ from impasto.errors import ControlError
 _NOT_SETTINGS = {"about", "impasto", "sha256", "styles"}
 
 
-def names() -> list[str]:
-    """The recipes of the package."""
-    folder = resources.files("impasto.recipes")
+def names(package: str = __name__) -> list[str]:
+    """The recipes that come along, in this package or another."""
+    folder = resources.files(package)
     return sorted(
         file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
     )
 
 
-def read_named(name: str) -> dict[str, Any]:
-    """A recipe of the package, with its line ``about``.
+def read_named(name: str, package: str = __name__) -> dict[str, Any]:
+    """A recipe that comes along, with its line ``about``.
 
     Raises:
         ControlError: there is none of that name.
     """
-    if name not in names():
-        raise ControlError(f"unknown recipe '{name}': use a file, or one of {', '.join(names())}")
-    text = (resources.files("impasto.recipes") / f"{name}.yaml").read_text(encoding="utf-8")
+    known = names(package)
+    if name not in known:
+        raise ControlError(f"unknown recipe '{name}': use a file, or one of {', '.join(known)}")
+    text = (resources.files(package) / f"{name}.yaml").read_text(encoding="utf-8")
     return _settings(text, name)
 
 
-def read_recipe(name: str) -> dict[str, Any]:
+def read_recipe(name: str, package: str = __name__) -> dict[str, Any]:
     """Settings by the name of a recipe, from a YAML file, or from a picture that impasto painted.
 
     Raises:
@@ -43,7 +44,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     """
     path = Path(name)
     if not path.suffix:
-        values = read_named(name)
+        values = read_named(name, package)
     elif path.suffix.lower() in (".yaml", ".yml"):
         try:
             values = _settings(path.read_text(encoding="utf-8"), name)

@@ -61,12 +61,7 @@ class AdainTraining:
 
 
 class AdainTask(Task):
-    """See `Task`.
-
-    Args:
-        config: its settings.
-        init: weights file or name of an earlier network to start from.
-    """
+    """See `Task`."""
 
     Config = AdainTraining
 

@@ -31,14 +31,19 @@ from impasto.train.config import TrainConfig
 from impasto.train.data import Crops, Places, collate, cut_square, find_pictures, hold_out
 
 _LOG_EVERY = 20
-_CHECKPOINT_SECONDS = 300
+_SAY_SECONDS, _CHECKPOINT_SECONDS = 10, 300
 _JUDGED_PAIRS = 24
 _SHOWN_PAIRS = 6
 _JUDGED_SIDE = 256
 
 
 class Task(ABC):
-    """What is trained, and by which losses."""
+    """What is trained, and by which losses.
+
+    Args:
+        config: settings of its own.
+        init: weights, by name or file, of an earlier network to start from.
+    """
 
     Config: ClassVar[type[Any]]
     """Settings of its own: a frozen dataclass of `impasto.style.setting` fields."""
@@ -46,6 +51,9 @@ class Task(ABC):
     config: Any
     network: nn.Module
     """What is trained. Called with batches of photos and styles, (N, 3, H, W), it paints."""
+
+    @abstractmethod
+    def __init__(self, config: Any, init: str | None = None) -> None: ...
 
     @abstractmethod
     def losses(self, painted: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
@@ -77,6 +85,20 @@ class Run:
     def folder(self) -> Path:
         """Beside it: checkpoint, histories, plots, samples, TensorBoard's log."""
         return self.out.with_name(f"{self.out.stem}-training")
+
+    def check(self) -> None:
+        """Finds out, before networks are loaded, whether there is something to train on, and a
+        place for the result.
+
+        Raises:
+            ImageError: no pictures.
+            OutputError: ``out`` cannot be written.
+        """
+        if self.out.suffix != ".safetensors":
+            raise OutputError(f"{self.out}: weights are kept in .safetensors files")
+        files.check_writable(self.out)
+        find_pictures(self.content)
+        find_pictures(self.style)
 
     @property
     def checkpoint(self) -> Path:
@@ -123,6 +145,7 @@ class Trainer:
         self.step, self.seconds, self.best = 0, 0.0, float("inf")
         self.losses, self.scores = History(), History()
         self.broken: set[str] = set()
+        self.said = 0.0
 
     def train(self, *, resume: bool = False) -> bool:
         """Trains to the end, or until Ctrl-C, which leaves a checkpoint to resume from.
@@ -171,7 +194,6 @@ class Trainer:
 
     def _open(self, resume: bool) -> None:
         """Makes the run's folder, or goes on with what is in it."""
-        files.check_writable(self.run.out)
         there = self.run.checkpoint.exists()
         if resume and not there:
             raise OutputError(f"{self.run.checkpoint}: no run to resume; leave out --resume")
@@ -250,6 +272,9 @@ class Trainer:
         self.losses(Progress(self.step, self.config.steps, losses, lambda: torch.empty(0)))
         for name, value in losses.items():
             board.add_scalar(f"loss/{name}", value, self.step)
+        if time.monotonic() - self.said < _SAY_SECONDS:
+            return
+        self.said = time.monotonic()
         parts = ", ".join(f"{name} {value:.4f}" for name, value in losses.items())
         left = self.seconds / self.step * (self.config.steps - self.step) / 60
         self.say(f"step {self.step} of {self.config.steps}: {parts}; {left:.0f} minutes left")

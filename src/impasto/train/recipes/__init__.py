@@ -1,0 +1,1 @@
+"""Training settings under a name, YAML; see `impasto.recipes`."""
