@@ -77,7 +77,7 @@ def impasto_run(content, painting, weights, **settings):
     def watch(progress):
         rows.append((time.perf_counter() - started, progress.image()))
 
-    method.fit(content, [painting])(content, weights, watch)
+    method.fit(content, [painting], weights)(content, weights, watch)
     return rows
 
 

@@ -7,6 +7,7 @@ from hypothesis import settings
 from PIL import Image
 
 from impasto.encoders.vgg import VGG
+from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig
 from impasto.methods.gatys import Gatys, GatysConfig
 
 # The first call into torch takes longer than any deadline; CI must not depend on luck.
@@ -29,6 +30,14 @@ def tiny_gatys(**settings):
     defaults = {"iterations": 12, "style_layers": "relu1_1,relu2_1,relu3_1"}
     defaults["content_layers"] = "relu3_1"
     return Gatys(GatysConfig(**(defaults | settings)), encoder=tiny_vgg())
+
+
+def tiny_adain(matching="adain"):
+    """A small network with random weights that add a little to the matched pixels."""
+    torch.manual_seed(0)
+    network = Network(NetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1)))
+    torch.nn.init.normal_(network.head.weight, 0, 0.02)
+    return Adain(AdainConfig(matching=matching), network)
 
 
 def photo_array(height=48, width=64):

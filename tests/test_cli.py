@@ -96,7 +96,7 @@ def test_stylize_writes_a_picture_with_its_recipe(run, folder):
     recipe = images.read_recipe(folder / "out.png")
     assert recipe["encoder"] == "vgg16"
     assert recipe["styles"] == [{"source": "painting.png", "weight": 1.0, "mask": None}]
-    assert len(recipe["weights"]["vgg16.imagenet"]) == 64
+    assert len(recipe["sha256"]["vgg16.imagenet"]) == 64
 
 
 def test_a_painted_picture_is_a_recipe(run, folder):

@@ -1,30 +1,42 @@
 """Every method keeps every promise of the design, on tiny networks."""
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from impasto.color import srgb_to_lab
 from impasto.errors import ImpastoError, Stop
 from impasto.images import Picture
 from impasto.methods import METHODS, load_method
+from impasto.methods.adain import Matching
 from impasto.style import Style
 from impasto.stylizer import Stylizer
 
-from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_gatys
+from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_adain, tiny_gatys
 
-TINY = {"gatys": tiny_gatys}
+TINY = {
+    "gatys": tiny_gatys,
+    **{f"adain-{name}": partial(tiny_adain, name) for name in get_args(Matching)},
+}
 
 
-@pytest.fixture(params=sorted(METHODS))
+@pytest.fixture(params=sorted(TINY))
 def stylizer(request):
-    made = Stylizer.__new__(Stylizer)
-    made.name, made.device, made.method = request.param, torch.device("cpu"), TINY[request.param]()
-    return made
+    return Stylizer(TINY[request.param](), device="cpu")
+
+
+@pytest.fixture(params=sorted(set(TINY) - {"gatys"}))
+def network(request):
+    """The methods that paint in one pass."""
+    return Stylizer(TINY[request.param](), device="cpu")
 
 
 def test_every_method_is_under_contract():
-    assert set(TINY) == set(METHODS)
+    assert {name.split("-")[0] for name in TINY} == set(METHODS)
     with pytest.raises(ImpastoError, match="unknown method 'magic'"):
         load_method("magic")
 
@@ -144,8 +156,59 @@ def test_a_look_paints_the_next_frame(stylizer, photo, painting):
         look(photo[..., :40])
 
 
-def test_progress_is_told_and_can_stop(stylizer, photo, painting):
-    seen = []
+def test_the_order_of_styles_does_not_matter(stylizer, photo, painting):
+    styles = [Style(painting, 2.0), Style(1 - painting, 1.0)]
+    one, other = stylizer.stylize(photo, styles), stylizer.stylize(photo, styles[::-1])
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def test_equal_styles_are_one_style(stylizer, photo, painting):
+    twice = stylizer.stylize(photo, [Style(painting, 1.0), Style(painting, 3.0)])
+    torch.testing.assert_close(twice, stylizer.stylize(photo, painting), atol=1e-4, rtol=0)
+
+
+def test_luminance_keeps_the_chroma(stylizer, photo, painting):
+    painted = stylizer.stylize(photo, painting, preserve_color="luminance")
+    chroma = (srgb_to_lab(painted) - srgb_to_lab(photo))[:, 1:].abs()
+    assert chroma.median() < 2  # where the colour at that lightness exists in sRGB
+
+
+@pytest.mark.parametrize("mode", ["coral", "histogram"])
+def test_recoloured_styles_keep_the_palette(stylizer, photo, painting, mode):
+    kept = stylizer.stylize(photo, painting, preserve_color=mode).mean((2, 3))
+    lost = stylizer.stylize(photo, painting).mean((2, 3))
+    wanted = photo.mean((2, 3))
+    assert (kept - wanted).norm() < 0.5 * (lost - wanted).norm()
+
+
+@pytest.mark.parametrize("size", [(150, 203), (64, 200)])
+def test_tiled_equals_whole(network, painting, size):
+    photo = as_tensor(photo_array(*size))
+    mask = photo[:, :1, :, :].numpy()[0, 0]
+    styles = [Style(painting, mask=mask), Style(1 - painting, 0.5)]
+    whole = network.stylize(photo, styles, strength=0.8, tile=10_000)
+    tiled = network.stylize(photo, styles, strength=0.8, tile=64)
+    # Quantiles of tiles add up to those of the whole only as finely as they are kept.
+    exact = network.method.config.matching != "histogram"
+    torch.testing.assert_close(tiled, whole, atol=1e-5 if exact else 0.05, rtol=0)
+
+
+def test_tiles_are_told_and_can_stop(network, painting):
+    photo, seen = as_tensor(photo_array(64, 192)), []
+
+    def watch(progress):
+        seen.append((progress.step, progress.steps))
+        if progress.step == 2:
+            raise Stop
+
+    painted = network.stylize(photo, painting, tile=64, on_step=watch)
+    assert seen == [(1, 3), (2, 3)]
+    assert psnr(painted[..., :128], photo[..., :128]) < 30
+    torch.testing.assert_close(painted[..., 128:], photo[..., 128:])
+
+
+def test_progress_is_told_and_can_stop(photo, painting):
+    stylizer, seen = Stylizer(tiny_gatys(), device="cpu"), []
 
     def watch(progress):
         seen.append((progress.step, progress.image()))

@@ -21,7 +21,7 @@ EVERYWHERE = weight_maps(48, 64, [1.0], [None])
 
 def paint(photo, painting, weights=EVERYWHERE, on_step=None, seed=0, **settings):
     method = tiny_gatys(**settings)
-    return method.fit(photo, [painting], seed)(photo, weights, on_step)
+    return method.fit(photo, [painting], weights, seed=seed)(photo, weights, on_step)
 
 
 def losses_of(photo, painting, **settings):
@@ -110,7 +110,7 @@ def test_nothing_to_gain_changes_nothing(photo, painting):
     """Without a style loss the photo is the optimum: no gradient, no step, at every scale."""
     method, weights = tiny_gatys(style_weight=0.0), weight_maps(144, 192, [1.0], [None])
     photo = big(photo)
-    painted = method.fit(photo, [painting])(photo, weights)
+    painted = method.fit(photo, [painting], weights)(photo, weights)
     assert (painted - photo).abs().mean() < 0.02
 
 
@@ -123,7 +123,7 @@ def test_coarse_to_fine_goes_through_the_scales_with_its_memory(photo, painting,
     photo = big(photo)
     method = tiny_gatys(optimizer=optimizer)
     weights = weight_maps(144, 192, [1.0], [None])
-    transfer = method.fit(photo, [painting])
+    transfer = method.fit(photo, [painting], weights)
     assert list(transfer.scales) == [0.5, 1.0]
 
     history = History()

@@ -46,7 +46,7 @@ class Stylizer:
 
     Args:
         method: one of `impasto.methods.METHODS`; ``method.tag`` for trained weights of that name;
-            ``auto`` for the first method that has the settings given.
+            ``auto`` for the first method that has the settings given; or a `Method` of your own.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         refine: optimise (`impasto.methods.gatys`) what the method painted, for so many steps
             (``50``) or seconds (``30s``).
@@ -60,7 +60,7 @@ class Stylizer:
 
     def __init__(
         self,
-        method: str = "auto",
+        method: str | Method = "auto",
         *,
         device: str = "auto",
         refine: str | int | None = None,
@@ -72,10 +72,13 @@ class Stylizer:
             optimiser = {k: settings.pop(k) for k in list(settings) if k in settings_of("gatys")}
             config = replace_known(GatysConfig, {**optimiser, **parse_refine(refine)})
             self.refiner = Gatys(config).to(self.device).eval()
-        self.name, settings = choose_method(method, settings)
-        if self.refiner and self.name == "gatys":
-            raise ControlError("refine is for the other methods: gatys has iterations")
-        self.method: Method = load_method(self.name, **settings).to(self.device).eval()
+        if isinstance(method, str):
+            name, settings = choose_method(method, settings)
+            if self.refiner and name == "gatys":
+                raise ControlError("refine is for the other methods: gatys has iterations")
+            method = load_method(name, **settings)
+        self.name = type(method).__name__.lower()
+        self.method = method.to(self.device).eval()
 
     @property
     def optimises(self) -> bool:

