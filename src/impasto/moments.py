@@ -168,12 +168,16 @@ class Quantiles:
         if weights is None:
             weights = torch.ones_like(features[0])
         counted = weights.flatten() > 0
+        if not counted.any():
+            return cls(features.new_zeros(len(features), count), weights.sum())
         return cls._of_sorted(
             *features.flatten(-2)[:, counted].sort(dim=-1), weights.flatten()[counted], count
         )
 
     def __add__(self, other: Quantiles) -> Quantiles:
         """Quantiles of both sets together, up to the resolution of each."""
+        if not (self.weight > 0 and other.weight > 0):
+            return self if self.weight > 0 else other
         count = self.values.shape[-1]
         values, order = torch.cat((self.values, other.values), -1).sort(dim=-1)
         shares = torch.stack((self.weight, other.weight)).repeat_interleave(count) / count

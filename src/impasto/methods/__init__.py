@@ -99,9 +99,10 @@ class Method(nn.Module, ABC):
 
     config: Any
 
-    tiling: Tiling | None = None
-    """How its transfers can be applied tile by tile, the result being the same; None if they
-    cannot."""
+    @property
+    def tiling(self) -> Tiling | None:
+        """How transfers can be applied tile by tile, the result being the same; None if not."""
+        return None
 
     style_area: int | None = None
     """Largest area, in pixels, at which a style is measured unless the user says otherwise."""

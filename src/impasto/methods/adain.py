@@ -19,8 +19,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from operator import add
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -35,11 +37,13 @@ from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
 from impasto.moments import Moments, Quantiles
 from impasto.style import check_settings, setting
-from impasto.tiling import Tiling
+from impasto.tiling import Box, Tiling
 
 Matching = Literal["adain", "wct", "coral", "histogram"]
 Map: TypeAlias = "Affine | Lookup"
 Statistics: TypeAlias = "Moments | Quantiles"
+Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
+"""Told of a place of matching, its features, the weights there, and its stride."""
 
 _PIXELS = "pixels"
 _VGG_TAPS = ("relu2_1", "relu3_1", "relu4_1")
@@ -93,8 +97,7 @@ class CompactEncoder(Encoder):
         self.taps = {f"relu{2**n}": Tap(width, 2**n) for n, width in enumerate(widths, 1)}
         inputs = (12, *widths)
         self.convs = nn.ModuleList(
-            nn.Conv2d(inputs[n], width, 3, stride=1 if n == 0 else 2, padding=1)
-            for n, width in enumerate(widths)
+            _conv3(inputs[n], width, stride=1 if n == 0 else 2) for n, width in enumerate(widths)
         )
         self.block = _Block(widths[-1])
 
@@ -110,13 +113,17 @@ class CompactEncoder(Encoder):
         return {tap: features[tap] for tap in taps}
 
 
+def _conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    """3 x 3 convolution. Zeros beyond the border would be painted: it repeats the border pixels."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, padding_mode="replicate")
+
+
 class _Block(nn.Module):
     """Residual block."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.first, self.second = _conv3(channels, channels), _conv3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = self.second(F.relu(self.first(x)))
@@ -142,11 +149,11 @@ class Network(nn.Module):
             for tap, width in zip(self.taps, widths, strict=True)
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(_Block(width) for _ in range(count)))
+            nn.ModuleList(_Block(width) for _ in range(count))
             for width, count in zip(widths, config.blocks, strict=True)
         )
         self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
-        self.head = nn.Conv2d(widths[0], 12, 3, padding=1)
+        self.head = _conv3(widths[0], 12)
         # At first the network adds nothing to the matched pixels.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -159,54 +166,43 @@ class Network(nn.Module):
         upsampling = sum(2**level for level in range(2, len(self.config.blocks) + 1))
         return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 2, _STRIDE)
 
-    def encode(self, image: Tensor) -> dict[str, Tensor]:
-        """Pixels and features to be matched, by tap, (N, 3, H, W) -> (N, C, h, w) each.
+    @property
+    def stages(self) -> list[list[str]]:
+        """The places of matching, in order. Features at those of one stage do not depend on how
+        the others of it are matched.
+        """
+        deep_first = reversed(list(enumerate(self.config.blocks)))
+        blocks = [[f"block{level}.{n}"] for level, count in deep_first for n in range(count)]
+        return [[_PIXELS, *self.taps], *blocks]
 
-        Sides must be multiples of 8.
+    def run(
+        self, image: Tensor, transfer: Callable[[str, Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Encodes and decodes.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
+            transfer: called with place and features (N, C, h, w) at each place of matching, by
+                `stages`; what it returns goes on.
+
+        Returns:
+            The matched pixels, and what is painted on them, (N, 3, H, W) both.
         """
         features = self.encoder(image, self.taps)
-        return {_PIXELS: image, **features}
-
-    def decode(
-        self, features: Mapping[str, Tensor], transfer: Callable[[str, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The picture in two parts, to be added: the matched pixels, and what is painted on them.
-
-        Args:
-            features: of `encode`.
-            transfer: matches the features of the tap of that name.
-        """
-        x: Tensor | None = None
-        for level in reversed(range(len(self.taps))):
-            tap = self.taps[level]
-            skip = self.laterals[level](transfer(tap, features[tap]))
-            if x is None:
-                x = skip
-            else:
+        pixels = transfer(_PIXELS, image)
+        skips = [
+            lateral(transfer(tap, features[tap]))
+            for tap, lateral in zip(self.taps, self.laterals, strict=True)
+        ]
+        x = skips[-1]
+        for level in reversed(range(len(skips))):
+            if level < len(self.ups):
                 up = F.interpolate(self.ups[level](x), scale_factor=2, mode="bilinear")
-                x = F.relu(up + skip)
-            x = self.blocks[level](x)
-        painted = F.pixel_shuffle(self.head(x), 2)
-        pixels = transfer(_PIXELS, features[_PIXELS])
-        return pixels, painted.to(pixels.dtype)
-
-    def maps(
-        self,
-        own: Mapping[str, Statistics],
-        theirs: Mapping[str, Statistics],
-        matched: Matching = "adain",
-    ) -> dict[str, Map]:
-        """What carries one style over, by tap. Pixels always are matched by their covariance.
-
-        Args:
-            own: statistics of the photo by tap, as ``matched`` needs them.
-            theirs: the same of the style.
-            matched: how features are matched.
-        """
-        return {
-            tap: getattr(matching, "coral" if tap == _PIXELS else matched)(own[tap], theirs[tap])
-            for tap in own
-        }
+                x = F.relu(up + skips[level])
+            blocks: Any = self.blocks[level]
+            for n, block in enumerate(blocks):
+                x = transfer(f"block{level}.{n}", block(x))
+        return pixels, F.pixel_shuffle(self.head(x), 2).to(pixels.dtype)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         """Paints a batch for training, each photo in the style of the same place in its batch.
@@ -218,19 +214,29 @@ class Network(nn.Module):
         Returns:
             (N, 3, H, W), not clipped.
         """
-        own, theirs = self.encode(content), self.encode(style)
-        looks = []
-        for n in range(len(content)):
-            moments = {tap: Moments.of(features[n]) for tap, features in theirs.items()}
-            mine = {tap: Moments.of(features[n]) for tap, features in own.items()}
-            looks.append(self.maps(mine, moments))
+        theirs: dict[str, list[Moments]] = {}
 
-        def transfer(name: str, features: Tensor) -> Tensor:
-            painted = [look[name](one) for look, one in zip(looks, features, strict=True)]
-            return torch.stack(painted).contiguous(memory_format=torch.channels_last)
+        def measure(place: str, features: Tensor) -> Tensor:
+            theirs[place] = [Moments.of(one) for one in features.float()]
+            return features
 
-        pixels, painted = self.decode(own, transfer)
+        def transfer(place: str, features: Tensor) -> Tensor:
+            match = _matcher(place, "adain")
+            matched = [
+                match(Moments.of(one), target)(one)
+                for one, target in zip(features.float(), theirs[place], strict=True)
+            ]
+            return torch.stack(matched).contiguous(memory_format=torch.channels_last)
+
+        self.run(style, measure)
+        pixels, painted = self.run(content, transfer)
         return pixels + painted
+
+
+def _matcher(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
+    """How a place is matched: the pixels always by their covariance."""
+    matcher: Callable[[Any, Any], Map] = getattr(matching, "coral" if place == _PIXELS else matched)
+    return matcher
 
 
 class Adain(Method):
@@ -251,7 +257,11 @@ class Adain(Method):
         if network is None:
             network, self.sha256 = load_network(self.config.weights)
         self.network = network.requires_grad_(False).eval()
-        self.tiling = network.tiling
+
+    @property
+    def tiling(self) -> Tiling:
+        """See `Method.tiling`."""
+        return self.network.tiling
 
     def weights_used(self) -> dict[str, str]:
         """See `Method.weights_used`."""
@@ -271,54 +281,89 @@ class Adain(Method):
         seed: int = 0,  # noqa: ARG002 - nothing is random
         tile: int | None = None,
     ) -> Transfer:
-        """Measures the photo inside of each style's region, and the styles."""
-        regions = self._measured(content, weights[1:], tile)
+        """Measures the styles, and the photo inside of each style's region."""
+        places = [place for stage in self.network.stages for place in stage]
+        unchanged = _AdainTransfer(self.network, [])
         theirs = [
-            self._measured(style, style.new_ones(()).expand(1, *style.shape[-2:]), tile)[0]
+            self._measured(unchanged, places, style, torch.ones_like(style[0, :1]), tile)
             for style in styles
         ]
-        looks = [
-            self.network.maps(own, style, self.config.matching)
-            for own, style in zip(regions, theirs, strict=True)
-        ]
-        return _AdainTransfer(self.network, looks)
+        looks: list[dict[str, Map]] = [{} for _ in styles]
+        transfer = _AdainTransfer(self.network, looks)
+
+        def match(place: str, own: Sequence[Statistics]) -> None:
+            matcher = _matcher(place, self.config.matching)
+            for look, mine, (style,) in zip(looks, own, (t[place] for t in theirs), strict=True):
+                look[place] = matcher(mine, style)
+
+        if tile is None:  # what is measured can be matched at once
+            painted = transfer.paint(
+                content,
+                weights,
+                lambda place, *found: match(place, self._statistics(place, *found[:2])),
+            )
+            return replace(transfer, painted=(content, weights, painted))
+        # What a place of matching sees depends on the places before it: one round for each stage.
+        for stage in self.network.stages:
+            for place, own in self._measured(transfer, stage, content, weights, tile).items():
+                match(place, own)
+        return transfer
 
     def _measured(
-        self, image: Tensor, weights: Tensor, tile: int | None
-    ) -> list[dict[str, Statistics]]:
-        """Statistics of a picture at each tap, of the kind that is matched, for each weighting.
+        self,
+        transfer: _AdainTransfer,
+        places: Sequence[str],
+        image: Tensor,
+        weights: Tensor,
+        tile: int | None,
+    ) -> dict[str, list[Statistics]]:
+        """Statistics of a picture at some places, of each region of the weights.
 
         Args:
+            transfer: what is done at the places before these.
+            places: in the order of the network.
             image: (1, 3, H, W).
-            weights: (K, H, W), how much each pixel counts. One that is 0 everywhere counts for
-                nothing in the picture, and is taken as 1.
+            weights: (1 + K, H, W), or (1, H, W) for the picture as a whole.
             tile: measure tiles of this size, and add up.
         """
-        kind = Quantiles if self.config.matching == "histogram" else Moments
-        regions: list[dict[str, Any]] = [{} for _ in weights]
-        used = [bool(weight.any()) for weight in weights]
-        for box in self.network.tiling.boxes(image.shape[-2], image.shape[-1], tile):
-            outer = _padded(box.outer(image))
-            where = _padded(box.outer(weights)[None])[0]
-            for tap, features in self.network.encode(outer).items():
-                stride = outer.shape[-1] // features.shape[-1]
-                inside, counts = (
-                    box.inner(features[0], stride),
-                    box.inner(_pooled(where, stride), stride),
-                )
-                for sums, count, use in zip(regions, counts, used, strict=True):
-                    part = (Moments if tap == _PIXELS else kind).of(inside, count if use else None)
-                    sums[tap] = sums[tap] + part if tap in sums else part
-        return regions
+        sums: dict[str, list[Any]] = {}
+        for box in self.tiling.boxes(image.shape[-2], image.shape[-1], tile):
+
+            def visit(
+                place: str, features: Tensor, where: Tensor, stride: int, box: Box = box
+            ) -> None:
+                if place in places:
+                    inside = box.inner(features, stride), box.inner(where, stride)
+                    parts = self._statistics(place, *inside)
+                    before = sums.get(place)
+                    sums[place] = parts if before is None else list(map(add, before, parts))
+                if place == places[-1]:
+                    raise _Measured
+
+            with suppress(_Measured):
+                transfer.paint(box.outer(image), box.outer(weights), visit)
+        return sums
+
+    def _statistics(self, place: str, features: Tensor, where: Tensor) -> list[Statistics]:
+        """Of features (1, C, h, w), for each region of the weights (1 + K, h, w)."""
+        by_value = self.config.matching == "histogram" and place != _PIXELS
+        kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
+        regions = where[1:] if len(where) > 1 else where
+        return [kind.of(features[0], region) for region in regions]
+
+
+class _Measured(Exception):  # noqa: N818 - not an error
+    """Ends a run that was for measuring."""
 
 
 @dataclass(frozen=True)
 class _AdainTransfer(Transfer):
     network: Network
     looks: Sequence[Mapping[str, Map]]
-    """Of each style, the maps by tap."""
+    """Of each style, the maps by place."""
+    painted: tuple[Tensor, Tensor, Tensor] | None = None
+    """Content and weights that were painted while fitting, and the result."""
 
-    @torch.no_grad()
     def __call__(
         self,
         content: Tensor,
@@ -326,16 +371,31 @@ class _AdainTransfer(Transfer):
         on_step: OnStep | None = None,  # noqa: ARG002 - a single step
     ) -> Tensor:
         """See `Transfer.__call__`."""
-        image, where = _padded(content), _padded(weights[None])[0]
+        if self.painted and content is self.painted[0] and weights is self.painted[1]:
+            return self.painted[2]
+        return self.paint(content, weights)
 
-        def transfer(name: str, features: Tensor) -> Tensor:
+    @torch.no_grad()
+    def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
+        """Paints; ``visit`` is shown what comes to each place before it is matched there."""
+        image, everywhere = _padded(content), _padded(weights[None])[0]
+
+        def transfer(place: str, features: Tensor) -> Tensor:
             stride = image.shape[-1] // features.shape[-1]
-            return blend(features, _pooled(where, stride), [look[name] for look in self.looks])
+            where = _pooled(everywhere, stride)
+            if visit is not None:
+                visit(place, features, where, stride)
+            return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
 
-        pixels, painted = self.network.decode(self.network.encode(image), transfer)
+        pixels, painted = self.network.run(image, transfer)
         height, width = content.shape[-2:]
         # What is painted on the pixels fades with the style, so that "keep the photo" is exact.
-        return (pixels + (1 - where[0]) * painted)[..., :height, :width].clamp(0, 1)
+        return (pixels + (1 - everywhere[0]) * painted)[..., :height, :width].clamp(0, 1)
+
+
+def _unmatched(features: Tensor) -> Tensor:
+    """At places that are not measured yet."""
+    return features
 
 
 def _padded(maps: Tensor) -> Tensor:

@@ -86,8 +86,10 @@ class AdainTask(Task):
             }
         features = self.judge(painted, {layer, *self.style_layers})
         distance = _STYLE_LOSSES[config.style_loss]
+        # Faint styles make for relative losses of any size, and would drown the others.
         style_losses = [
-            distance(Moments.of(features[tap]), target).mean() for tap, target in targets.items()
+            torch.log1p(distance(Moments.of(features[tap]), target)).mean()
+            for tap, target in targets.items()
         ]
         outside = (painted - painted.clamp(0, 1)).square().mean()
         return {
