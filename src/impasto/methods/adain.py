@@ -297,11 +297,12 @@ class Adain(Method):
                 look[place] = matcher(mine, style)
 
         if tile is None:  # what is measured can be matched at once
-            painted = transfer.paint(
-                content,
-                weights,
-                lambda place, *found: match(place, self._statistics(place, *found[:2])),
-            )
+            (box,) = self.tiling.boxes(content.shape[-2], content.shape[-1], None)
+
+            def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:
+                match(place, self._statistics(place, box, features, where, stride))
+
+            painted = transfer.paint(content, weights, visit)
             return replace(transfer, painted=(content, weights, painted))
         # What a place of matching sees depends on the places before it: one round for each stage.
         for stage in self.network.stages:
@@ -333,8 +334,7 @@ class Adain(Method):
                 place: str, features: Tensor, where: Tensor, stride: int, box: Box = box
             ) -> None:
                 if place in places:
-                    inside = box.inner(features, stride), box.inner(where, stride)
-                    parts = self._statistics(place, *inside)
+                    parts = self._statistics(place, box, features, where, stride)
                     before = sums.get(place)
                     sums[place] = parts if before is None else list(map(add, before, parts))
                 if place == places[-1]:
@@ -344,8 +344,13 @@ class Adain(Method):
                 transfer.paint(box.outer(image), box.outer(weights), visit)
         return sums
 
-    def _statistics(self, place: str, features: Tensor, where: Tensor) -> list[Statistics]:
-        """Of features (1, C, h, w), for each region of the weights (1 + K, h, w)."""
+    def _statistics(
+        self, place: str, box: Box, features: Tensor, where: Tensor, stride: int
+    ) -> list[Statistics]:
+        """Of the part of features (1, C, h, w) that belongs to the tile itself, for each region of
+        the weights (1 + K, h, w).
+        """
+        features, where = box.inner(features, stride), box.inner(where, stride)
         by_value = self.config.matching == "histogram" and place != _PIXELS
         kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
         regions = where[1:] if len(where) > 1 else where
