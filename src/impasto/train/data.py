@@ -39,6 +39,23 @@ def find_pictures(source: Path) -> list[Path]:
     return found
 
 
+def check_readable(pictures: Sequence[Path]) -> None:
+    """Finds out whether there is something to train on; the others are skipped later.
+
+    Raises:
+        ImageError: not one of the pictures can be read; of the first it says why.
+    """
+    reasons = []
+    for path in pictures:
+        try:
+            images.read(path)
+        except ImageError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ImageError(f"not one of {len(pictures)} pictures can be read: {reasons[0]}")
+
+
 def hold_out(pictures: Sequence[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
     """Parts pictures into those to train on and ``count`` others, at most every fifth.
 
@@ -102,14 +119,14 @@ class Crops(Dataset[Sample]):
                 broken.append(str(error))
                 continue
             return self._cut(pixels, chance)
-        raise ImageError(f"{pictures[0].parent}: not one of its {role} pictures can be read")
+        raise ImageError(f"not one of {len(order)} {role} pictures can be read: {broken[-1]}")
 
     def _cut(self, pixels: Tensor, chance: random.Random) -> Tensor:
         """A random crop (3, crop, crop), mirrored in half of the cases."""
         side = max(chance.randint(*self.resize), self.crop)
         height, width = pixels.shape[-2:]
         # Cut before scaling: the same pixels, for a fraction of the time.
-        cut = min(round(self.crop * min(height, width) / side), height, width)
+        cut = max(round(self.crop * min(height, width) / side), 1)
         top, left = chance.randint(0, height - cut), chance.randint(0, width - cut)
         part = pixels[..., top : top + cut, left : left + cut]
         part = F.interpolate(part, (self.crop, self.crop), mode="bilinear", antialias=True)
