@@ -8,7 +8,7 @@ import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -213,7 +213,7 @@ class Trainer:
         parted = [hold_out(found, self.config.holdout, self.config.seed) for found in self.pictures]
         (contents, photos), (styles, paintings) = parted
         # Before the workers start, which must not be ended by a Ctrl-C.
-        with interruptible() as stop, self._board() as board:
+        with interruptible() as stop, self._board() as board, _readers():
             if not self.fabric.is_global_zero:
                 photos, paintings = [], []  # only the first process judges
             validation = _Validation(photos, paintings, self.fabric.device, self.unsaid)
@@ -275,7 +275,7 @@ class Trainer:
             worker_init_fn=_ignore_interrupts,
             pin_memory=self.fabric.device.type == "cuda",
         )
-        return _batches_of(loader)
+        return iter(loader)
 
     def _step(self, batches: Batches) -> dict[str, Tensor]:
         """One step of the optimiser; returns the losses, averaged over its batches."""
@@ -380,7 +380,7 @@ class Trainer:
         if score < self.best:
             self.best = score
             trained = {
-                "steps": self.step,
+                "step": self.step,
                 "minutes": round(self.seconds / 60),
                 **asdict(self.config),
                 **asdict(self.task.config),
@@ -454,10 +454,11 @@ def _ignore_interrupts(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _batches_of(loader: DataLoader[Any]) -> Batches:
-    """The batches; what went wrong in a process that reads them is told in one line."""
+@contextmanager
+def _readers() -> Iterator[None]:
+    """While open, what goes wrong in a process that reads pictures is told in one line."""
     try:
-        yield from loader
+        yield
     except ImageError as error:  # with the other process's traceback before it
         raise ImageError(str(error).rpartition("ImageError: ")[-1].strip()) from error
     except RuntimeError as error:
