@@ -264,14 +264,25 @@ def test_a_crop_is_a_piece_of_the_scaled_picture(place):
             assert spectrum.argmax() == 48 // period
 
 
-def test_crops_move_and_are_mirrored(place):
-    """The one photo's red rises to the right, or falls when mirrored, and starts anywhere."""
-    Image.fromarray(photo_array(64, 64)).save("one.png")
-    pairs = data.Crops([Path("one.png")], [Path("one.png")], 32, (64, 64), 0)
-    blue_free = [pairs[n][0][0, -4] for n in range(40)]
-    rising = [bool(row[-1] > row[0]) for row in blue_free]
-    assert 8 < sum(rising) < 32
-    assert len({round(float(row.mean()), 3) for row in blue_free}) > 10
+def test_crops_move_grow_and_are_mirrored(place):
+    """The picture's grey rises to the right, or falls when mirrored, and starts anywhere."""
+    Image.fromarray(np.tile(np.arange(0, 256, 4, np.uint8), (64, 1))).save("one.png")
+
+    def rows(*resize):
+        pairs = data.Crops([Path("one.png")], [Path("one.png")], 32, resize, 0)
+        return [pairs[n][0][0, 9] for n in range(40)]
+
+    assert 8 < sum(bool(row[-1] > row[0]) for row in rows(64, 64)) < 32
+    assert len({round(float(row.mean()), 3) for row in rows(64, 64)}) > 10
+    slopes = [abs(float(row[20] - row[10])) for row in rows(64, 128)]
+    assert max(slopes) / min(slopes) == pytest.approx(2, abs=0.2)
+
+
+def test_squares_are_the_middle():
+    picture = torch.zeros(1, 3, 40, 100)
+    picture[..., 30:70] = torch.rand(40, 40)
+    assert torch.equal(data.cut_square(picture, 40), picture[..., 30:70])
+    assert data.cut_square(picture.mT, 20).shape == (1, 3, 20, 20)
 
 
 def test_a_round_uses_each_picture_once(place):
@@ -573,6 +584,32 @@ def test_ctrl_c_before_the_first_step_can_be_resumed(place):
     assert same_run("whole", "my")
 
 
+def crash():
+    raise ZeroDivisionError
+
+
+def test_checkpoints_also_come_by_the_clock(place, monkeypatch):
+    monkeypatch.setattr(loop, "_CHECKPOINT_SECONDS", 0)
+    at_step(monkeypatch, 4, crash)
+    with pytest.raises(ZeroDivisionError):
+        trainer().train()
+    assert checkpoint()["step"] == 3
+
+
+def test_nothing_is_logged_twice(place, monkeypatch):
+    """Steps 4 and 5 are lost with a crash, and logged again."""
+    monkeypatch.setattr(loop, "_LOG_EVERY", 1)
+    with monkeypatch.context() as context:
+        at_step(context, 6, crash)
+        with pytest.raises(ZeroDivisionError):
+            trainer(validate_every=3).train()
+    made = trained(validate_every=3, resume=True)
+    assert [row["step"] for row in made.losses.rows] == [1, 2, 3, 4, 5, 6]
+    board = EventAccumulator("my-training/tensorboard")
+    board.Reload()
+    assert [event.step for event in board.Scalars("loss/total")] == [1, 2, 3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("when", ["step:6", "save:2"])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(place, when):
     """kill -9 in a step, and while a checkpoint is written."""
@@ -723,6 +760,19 @@ def test_a_full_disk_is_one_line(place, monkeypatch):
     monkeypatch.setattr("impasto.files.replace", full)
     with pytest.raises(OutputError, match="no space"):
         made.train()
+
+
+def test_two_processes_tell_once_of_a_full_disk(place):
+    """The first one cannot write; the other ends as well, and silently."""
+    (place / "my-training/losses.csv/taken").mkdir(parents=True)
+    (place / "photos/broken.png").write_text("no picture")
+    result = tiny("--devices", "2")
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("error: my-training/losses.csv: cannot be written") == 1
+    assert result.stderr.count("skipped (1 so far): photos/broken.png") == 1
+    assert result.stderr.count("error") == 1
+    assert not list(place.rglob(".*"))
 
 
 # The command line
