@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -661,6 +662,12 @@ def cut_off(path):
     path.write_bytes(path.read_bytes()[:-3000])
 
 
+def one_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def fill(path):
     path.write_bytes(b"no checkpoint")
 
@@ -677,7 +684,7 @@ def pickled(path):
     torch.save({"settings": {}, "step": Path("x")}, path)
 
 
-@pytest.mark.parametrize("damage", [cut_off, fill, empty, strange, pickled])
+@pytest.mark.parametrize("damage", [cut_off, one_bit, fill, empty, strange, pickled])
 def test_a_damaged_checkpoint_is_one_line(place, damage):
     trained(steps=2)
     damage(place / "my-training/checkpoint.pt")
@@ -750,6 +757,19 @@ def test_a_reader_that_dies_is_one_line(place, monkeypatch):
     with pytest.raises(ControlError, match="use fewer workers") as caught:
         trainer(workers=1, steps=200).train()
     assert str(caught.value).startswith("a process that reads pictures died")
+
+
+def test_interrupts_leave_the_readers_alone(place, monkeypatch):
+    """Even a second one, which ends the first process."""
+
+    def interrupt():
+        for worker in multiprocessing.active_children():
+            for _ in range(2):
+                os.kill(worker.pid, signal.SIGINT)
+                time.sleep(0.2)
+
+    at_step(monkeypatch, 1, interrupt)
+    assert trainer(workers=1, steps=9).train()
 
 
 def test_a_full_disk_is_one_line(place, monkeypatch):
