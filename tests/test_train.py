@@ -786,7 +786,7 @@ def test_two_processes_tell_once_of_a_full_disk(place):
     """The first one cannot write; the other ends as well, and silently."""
     (place / "my-training/losses.csv/taken").mkdir(parents=True)
     (place / "photos/broken.png").write_text("no picture")
-    result = tiny("--devices", "2")
+    result = tiny("--devices", "2", "--validate-every", "2")
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.count("error: my-training/losses.csv: cannot be written") == 1
