@@ -109,6 +109,33 @@ def test_quantiles_ignore_pixels_of_weight_zero():
     )
 
 
+@given(st.integers(1, 29), st.integers(0, 10_000))
+def test_quantiles_add_up_to_those_of_the_whole(cut, seed):
+    """Parts of any size and place: away from the outermost tails, within the steps of both."""
+    x = features(seed, height=30, width=30)
+    x[..., cut:] += 5
+    added = Quantiles.of(x[..., :cut]) + Quantiles.of(x[..., cut:])
+    assert added.weight.item() == 900
+    levels = np.linspace(0, 1, 256)
+    vectors = x.flatten(1).numpy()
+    assert (added.values.diff(dim=-1) >= 0).all()
+    np.testing.assert_allclose(added.values[:, [0, -1]], np.quantile(vectors, [0, 1], axis=1).T)
+    for row, channel in zip(added.values.numpy(), vectors, strict=True):
+        # Compared as probabilities: where values are sparse, their quantiles are arbitrary.
+        reached = np.interp(row, np.sort(channel), np.linspace(0, 1, 900))
+        assert np.abs(reached - levels).max() < 0.01
+
+
+def test_added_quantiles_count_by_weight():
+    """Three quarters of the pixels are 0, a quarter 1."""
+    zeros, ones = torch.zeros(1, 6, 5), torch.ones(1, 5, 2)
+    added = Quantiles.of(zeros) + Quantiles.of(ones)
+    assert added.weight == 40
+    assert float(added.values.mean()) == pytest.approx(0.25, abs=0.01)
+    weighted = Quantiles.of(zeros, torch.full((6, 5), 1 / 9)) + Quantiles.of(ones)
+    assert float(weighted.values.mean()) == pytest.approx(0.75, abs=0.01)
+
+
 @given(st.integers(0, 10_000))
 def test_interpolate_is_numpys(seed):
     random = np.random.default_rng(seed)

@@ -362,6 +362,8 @@ def _train(
     **options: Any,
 ) -> None:
     kind = _task_class(task)
+    import torch
+
     from impasto.recipes import read_recipe
     from impasto.style import replace_known
     from impasto.train.config import TrainConfig
@@ -373,9 +375,14 @@ def _train(
     own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
     config = replace_known(TrainConfig, values)
     run = Run(content, style, out)
-    run.check()
-    trainer = Trainer(kind(kind.Config(**own), init), config, run, say=_say, **place)
-    if not trainer.train(resume=resume):
+    run.check(resume=resume)
+    torch.manual_seed(config.seed)
+    made = kind(kind.Config(**own), init)
+    trainer = Trainer(made, config, run, resume=resume, say=_say, **place)
+    finished = trainer.train()
+    if not trainer.fabric.is_global_zero:
+        return
+    if not finished:
         sys.exit(_INTERRUPTED)
     click.echo(f"{out}: after {config.steps} steps; impasto stylize PHOTO STYLE --weights {out}")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from safetensors.torch import save
@@ -66,11 +66,15 @@ class AdainTask(Task):
     Config = AdainTraining
 
     def __init__(self, config: AdainTraining, init: str | None = None) -> None:
-        self.config = config
-        widths = [config.width, 2 * config.width, 4 * config.width]
-        self.network = Network(NetworkConfig(config.encoder, widths))
-        if init is not None:
+        if init is None:
+            widths = [config.width, 2 * config.width, 4 * config.width]
+            self.network = Network(NetworkConfig(config.encoder, widths))
+        else:
             self.network, _ = load_network(init)
+            built = self.network.config  # holds, whatever the settings say
+            encoder = cast(EncoderName, built.encoder)
+            config = replace(config, encoder=encoder, width=built.widths[0])
+        self.config = config
         self.judge = load_encoder("vgg16", precision="auto")
         self.style_layers = config.style_layers.split(",")
         self.judge.check([config.content_layer, *self.style_layers])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +18,8 @@ from impasto import images
 from impasto.errors import ImageError
 
 _SUFFIXES = {".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_MOST_PIXELS = 2**29
+"""How many, in all, a process keeps: a few thousand small pictures are decoded just once."""
 
 Sample: TypeAlias = "tuple[Tensor, Tensor, list[str]]"
 """A crop of a photo and one of a style, (3, crop, crop) each, and what was broken on the way."""
@@ -37,6 +40,23 @@ def find_pictures(source: Path) -> list[Path]:
         what = "holds no pictures" if source.is_dir() else "no such folder"
         raise ImageError(f"{source}: {what}; name a folder of {', '.join(sorted(_SUFFIXES))}")
     return found
+
+
+def check_readable(pictures: Sequence[Path]) -> None:
+    """Finds out whether there is something to train on; the others are skipped later.
+
+    Raises:
+        ImageError: not one of the pictures can be read; of the first it says why.
+    """
+    reasons = []
+    for path in pictures:
+        try:
+            images.read(path)
+        except ImageError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise ImageError(f"not one of {len(pictures)} pictures can be read: {reasons[0]}")
 
 
 def hold_out(pictures: Sequence[Path], count: int, seed: int) -> tuple[list[Path], list[Path]]:
@@ -75,6 +95,8 @@ class Crops(Dataset[Sample]):
     resize: tuple[int, int]
     """The shorter side is first scaled to a length drawn from this range."""
     seed: int
+    kept: dict[Path, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """Pictures that were read, (1, 3, H, W), as bytes."""
 
     def __getitem__(self, number: int) -> Sample:
         """The pair of that number; broken pictures are passed over."""
@@ -97,51 +119,40 @@ class Crops(Dataset[Sample]):
         for offset in range(len(order)):
             index = order[(place + offset) % len(order)]
             try:
-                pixels = _read(pictures[index])
+                pixels = self._read(pictures[index])
             except ImageError as error:
                 broken.append(str(error))
                 continue
             return self._cut(pixels, chance)
-        raise ImageError(f"{pictures[0].parent}: not one of its {role} pictures can be read")
+        raise ImageError(f"not one of {len(order)} {role} pictures can be read: {broken[-1]}")
+
+    def _read(self, path: Path) -> Tensor:
+        """The pixels (1, 3, H, W) of a picture, remembered while there is room."""
+        if path in self.kept:
+            return self.kept[path] / 255
+        pixels = (images.read(path).pixels * 255).round().byte()
+        if sum(kept.numel() for kept in self.kept.values()) < 3 * _MOST_PIXELS:
+            self.kept[path] = pixels
+        return pixels / 255
 
     def _cut(self, pixels: Tensor, chance: random.Random) -> Tensor:
         """A random crop (3, crop, crop), mirrored in half of the cases."""
         side = max(chance.randint(*self.resize), self.crop)
         height, width = pixels.shape[-2:]
         # Cut before scaling: the same pixels, for a fraction of the time.
-        cut = min(round(self.crop * min(height, width) / side), height, width)
+        cut = max(round(self.crop * min(height, width) / side), 1)
         top, left = chance.randint(0, height - cut), chance.randint(0, width - cut)
         part = pixels[..., top : top + cut, left : left + cut]
         part = F.interpolate(part, (self.crop, self.crop), mode="bilinear", antialias=True)
         return (part.flip(-1) if chance.random() < 0.5 else part)[0]
 
 
-_PICTURES: dict[Path, Tensor] = {}
-_MOST_PIXELS = 2**29
-"""How many, in all, this process keeps: a few thousand small pictures are decoded just once."""
-
-
-def _read(path: Path) -> Tensor:
-    """The pixels (1, 3, H, W) of a picture, remembered as bytes while there is room."""
-    if path in _PICTURES:
-        return _PICTURES[path] / 255
-    pixels = (images.read(path).pixels * 255).round().byte()
-    if sum(kept.numel() for kept in _PICTURES.values()) < 3 * _MOST_PIXELS:
-        _PICTURES[path] = pixels
-    return pixels / 255
-
-
-_ORDERS: dict[str, list[int]] = {}
-
-
+@lru_cache(maxsize=4)
 def _order(name: str, count: int) -> list[int]:
     """A shuffled order that depends on its name; the last ones are remembered."""
-    if name not in _ORDERS:
-        while len(_ORDERS) > 3:
-            _ORDERS.pop(next(iter(_ORDERS)))
-        _ORDERS[name] = list(range(count))
-        random.Random(name).shuffle(_ORDERS[name])
-    return _ORDERS[name]
+    order = list(range(count))
+    random.Random(name).shuffle(order)
+    return order
 
 
 @dataclass(frozen=True)
