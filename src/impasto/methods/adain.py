@@ -4,10 +4,12 @@ The photo's features are given the statistics of the style's, and a decoder trai
 them back into a picture. Which statistics is a choice (`impasto.matching`); a decoder trained with
 one serves the others too. Beyond the paper:
 
-- skip connections: features of several depths are matched, each by its own statistics, and the
-  pixels themselves by the mean and covariance of their colours. The decoder adds to these pixels;
-  so it starts as a transfer of colours and learns the strokes, edges stay where they are, and
-  ``strength`` 0 is the photo itself;
+- features are matched at two depths and after each block of the decoder, each place by its own
+  statistics; the style's are those of the style picture sent through the same network. The pixels
+  are matched by mean and covariance of their colours;
+- the decoder paints on the matched pixels without their detail: it starts as a blurred transfer of
+  colours and learns the strokes. What it paints, and the photo's own detail, fade into each other
+  with the style, so that ``strength`` 0 is the photo itself;
 - no layer normalises over space: the photo's statistics enter at the matching alone. Fitted once,
   everything is local, so that tiles equal the whole.
 
@@ -46,7 +48,9 @@ Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 """Told of a place of matching, its features, the weights there, and its stride."""
 
 _PIXELS = "pixels"
-_VGG_TAPS = ("relu2_1", "relu3_1", "relu4_1")
+_VGG_TAPS = ("relu3_1", "relu4_1")
+_DETAIL = 4
+"""Pixels: what is finer is left to the decoder."""
 _ENCODER_REACH = {"compact": 32, "vgg16": 40, "vgg19": 40}
 """Pixels that the deepest tap sees to each side, rounded up to its stride."""
 _BYTES_PER_PIXEL = {"compact": 700, "vgg16": 1_500, "vgg19": 1_500}
@@ -88,13 +92,13 @@ class NetworkConfig:
 class CompactEncoder(Encoder):
     """Three convolutions and a block, on 2 x 2 pixels folded into channels.
 
-    Taps: ``relu2``, ``relu4``, ``relu8``, by their stride.
+    Taps: ``relu4``, ``relu8``, by their stride.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.name, self.sha256 = "compact", ""
-        self.taps = {f"relu{2**n}": Tap(width, 2**n) for n, width in enumerate(widths, 1)}
+        self.taps = {f"relu{2**n}": Tap(width, 2**n) for n, width in enumerate(widths[1:], 2)}
         inputs = (12, *widths)
         self.convs = nn.ModuleList(
             _conv3(inputs[n], width, stride=1 if n == 0 else 2) for n, width in enumerate(widths)
@@ -103,13 +107,9 @@ class CompactEncoder(Encoder):
 
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """See `Encoder.forward`."""
-        features = {}
-        x = F.pixel_unshuffle(image, 2)
-        for tap, conv in zip(self.taps, self.convs, strict=True):
-            x = F.relu(conv(x))
-            if conv is self.convs[-1]:
-                x = self.block(x)
-            features[tap] = x
+        first, second, third = self.convs
+        x = F.relu(second(F.relu(first(F.pixel_unshuffle(image, 2)))))
+        features = {"relu4": x, "relu8": self.block(F.relu(third(x)))}
         return {tap: features[tap] for tap in taps}
 
 
@@ -146,7 +146,7 @@ class Network(nn.Module):
         widths = config.widths
         self.laterals = nn.ModuleList(
             nn.Conv2d(self.encoder.taps[tap].channels, width, 1)
-            for tap, width in zip(self.taps, widths, strict=True)
+            for tap, width in zip(self.taps, widths[1:], strict=True)
         )
         self.blocks = nn.ModuleList(
             nn.ModuleList(_Block(width) for _ in range(count))
@@ -154,7 +154,7 @@ class Network(nn.Module):
         )
         self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
         self.head = _conv3(widths[0], 12)
-        # At first the network adds nothing to the matched pixels.
+        # At first nothing is painted on the matched pixels.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -186,7 +186,7 @@ class Network(nn.Module):
                 `stages`; what it returns goes on.
 
         Returns:
-            The matched pixels, and what is painted on them, (N, 3, H, W) both.
+            The matched pixels without their detail, and what is painted on them, (N, 3, H, W) both.
         """
         features = self.encoder(image, self.taps)
         pixels = transfer(_PIXELS, image)
@@ -194,15 +194,15 @@ class Network(nn.Module):
             lateral(transfer(tap, features[tap]))
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
         ]
-        x = skips[-1]
-        for level in reversed(range(len(skips))):
+        x = skips.pop()
+        for level in reversed(range(len(self.blocks))):
             if level < len(self.ups):
                 up = F.interpolate(self.ups[level](x), scale_factor=2, mode="bilinear")
-                x = F.relu(up + skips[level])
+                x = F.relu(up + skips.pop() if skips else up)
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = transfer(f"block{level}.{n}", block(x))
-        return pixels, F.pixel_shuffle(self.head(x), 2).to(pixels.dtype)
+        return _without_detail(pixels), F.pixel_shuffle(self.head(x), 2).to(pixels.dtype)
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         """Paints a batch for training, each photo in the style of the same place in its batch.
@@ -394,8 +394,9 @@ class _AdainTransfer(Transfer):
 
         pixels, painted = self.network.run(image, transfer)
         height, width = content.shape[-2:]
-        # What is painted on the pixels fades with the style, so that "keep the photo" is exact.
-        return (pixels + (1 - everywhere[0]) * painted)[..., :height, :width].clamp(0, 1)
+        kept = everywhere[0]
+        image = pixels + kept * (image - _without_detail(image)) + (1 - kept) * painted
+        return image[..., :height, :width].clamp(0, 1)
 
 
 def _unmatched(features: Tensor) -> Tensor:
@@ -409,14 +410,20 @@ def _padded(maps: Tensor) -> Tensor:
     return F.pad(maps, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
 
 
+def _without_detail(image: Tensor) -> Tensor:
+    """(N, 3, H, W), blurred."""
+    small = F.avg_pool2d(image, _DETAIL)
+    return F.interpolate(small, scale_factor=_DETAIL, mode="bilinear")
+
+
 def _pooled(maps: Tensor, stride: int) -> Tensor:
     """Maps (K, H, W) averaged down."""
     return maps if stride == 1 else F.avg_pool2d(maps, stride)
 
 
 def _taps(encoder: Encoder) -> list[str]:
-    """Where features are matched, from shallow to deep, at strides 2, 4 and 8."""
-    return ["relu2", "relu4", "relu8"] if isinstance(encoder, CompactEncoder) else list(_VGG_TAPS)
+    """Where features are matched, at strides 4 and 8."""
+    return ["relu4", "relu8"] if isinstance(encoder, CompactEncoder) else list(_VGG_TAPS)
 
 
 def _encoder(config: NetworkConfig) -> Encoder:
@@ -435,14 +442,20 @@ def load_network(name: str) -> tuple[Network, str]:
     file = weights.read(path)
     if file.metadata.get("architecture") != "adain":
         raise WeightsError(f"{path}: these are not the weights of an adain network")
-    network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
-    wanted = file.metadata["encoder_sha256"]
-    if network.encoder.sha256 != wanted:
-        raise WeightsError(
-            f"{path}: belongs to another {network.config.encoder} (sha256 {wanted[:12]}...)"
-        )
     try:
-        network.load_state_dict(file.tensors, strict=False)
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: does not fit what its metadata say ({error})") from error
+        network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
+        wanted = file.metadata["encoder_sha256"]
+        if network.encoder.sha256 != wanted:
+            raise WeightsError(
+                f"{path}: belongs to another {network.config.encoder}, sha256 {wanted[:12]}..."
+            )
+        left = network.load_state_dict(file.tensors, strict=False)
+        missing = [key for key in left.missing_keys if not (wanted and key.startswith("encoder."))]
+        if missing or left.unexpected_keys:
+            raise KeyError(*(missing or left.unexpected_keys)[:1])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{path}: damaged, its tensors and metadata disagree ({reason})"
+        ) from error
     return network, file.sha256

@@ -1,0 +1,192 @@
+"""What is particular to the networks for any style."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from impasto.errors import ImpastoError, WeightsError
+from impasto.methods import blend
+from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig, load_network
+from impasto.style import weight_maps
+from impasto.tiling import render
+
+from .conftest import as_tensor, photo_array, tiny_adain, tiny_vgg
+
+TINY = NetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1))
+
+
+def paint(method, content, styles, weights):
+    return method.fit(content, styles, weights)(content, weights)
+
+
+def everywhere(image, strength=1.0):
+    return weight_maps(image.shape[-2], image.shape[-1], [1.0], [None], strength)
+
+
+def moments_of(vectors):
+    """Mean and covariance of (P, C), in float64."""
+    return vectors.mean(0), np.cov(vectors.astype(np.float64), rowvar=False, bias=True)
+
+
+def test_an_untrained_network_transfers_the_colours(photo, painting):
+    """The head is zero at first: what is left are pixels with the style's mean and covariance."""
+    torch.manual_seed(0)
+    method = Adain(AdainConfig(), Network(TINY))
+    soft, style = photo * 0.1 + 0.45, painting * 0.1 + 0.45
+    transfer = method.fit(soft, [style], everywhere(soft))
+    sharp = transfer.looks[0]["pixels"](soft)
+    matched = sharp[0].flatten(1).T.numpy()
+    mean, cov = moments_of(matched)
+    wanted_mean, wanted_cov = moments_of(style[0].flatten(1).T.numpy())
+    np.testing.assert_allclose(mean, wanted_mean, atol=1e-4)
+    np.testing.assert_allclose(cov, wanted_cov, atol=0.05 * wanted_cov.max())
+    # The result is that, blurred.
+    painted = transfer(soft, everywhere(soft))
+    assert painted.diff().abs().mean() < 0.7 * sharp.diff().abs().mean()
+    small, other = (torch.nn.functional.avg_pool2d(image, 4) for image in (painted, sharp))
+    assert (small - other).abs().mean() < 0.005
+
+
+def test_features_are_matched_where_they_should(photo, painting):
+    """At each place the photo's features get the style's mean and deviation (AdaIN, eq. 8)."""
+    method = tiny_adain()
+    seen = {}
+
+    def watch(place, features, where, stride):
+        seen[place] = features
+
+    transfer = method.fit(photo, [painting], everywhere(photo))
+    transfer.paint(photo, everywhere(photo), watch)
+    theirs = {}
+
+    def record(place, features):
+        theirs[place] = features
+        return features
+
+    method.network.run(painting, record)
+    places = [place for stage in method.network.stages for place in stage]
+    assert list(seen) == list(theirs) == places
+    for place in places[1:]:
+        matched = transfer.looks[0][place](seen[place])[0].flatten(1).numpy()
+        style = theirs[place][0].flatten(1).numpy()
+        np.testing.assert_allclose(matched.mean(1), style.mean(1), atol=1e-3)
+        alive = seen[place][0].flatten(1).numpy().std(1) > 1e-2
+        np.testing.assert_allclose(matched.std(1)[alive], style.std(1)[alive], atol=1e-3)
+
+
+def test_training_paints_what_the_method_paints(painting):
+    """`Network.forward` on a batch, and `fit` and `paint` one by one."""
+    method = tiny_adain()
+    photos = torch.cat([as_tensor(photo_array(48, 64)), torch.rand(1, 3, 48, 64)])
+    styles = torch.cat([painting, 1 - painting])
+    with torch.no_grad():
+        batch = method.network(photos, styles).clamp(0, 1)
+    for n in range(2):
+        one, style = photos[n : n + 1], styles[n : n + 1]
+        alone = paint(method, one, [style], everywhere(one))
+        torch.testing.assert_close(batch[n : n + 1], alone, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("encoder", ["compact", "vgg16"])
+def test_the_network_sees_no_further_than_it_says(encoder):
+    made = tiny_vgg() if encoder == "vgg16" else None
+    network = Network(NetworkConfig(encoder, (8, 8, 16), (1, 1, 2)), made)
+    torch.nn.init.normal_(network.head.weight)
+    image = torch.rand(1, 3, 16, 400, requires_grad=True)
+    pixels, painted = network.run(image, lambda _, features: features)
+    (pixels + painted)[..., 200].sum().backward()
+    seen = image.grad.abs().sum((0, 1, 2)).nonzero().flatten()
+    reach = max(200 - int(seen.min()), int(seen.max()) - 200)
+    assert network.tiling.halo - 40 <= reach <= network.tiling.halo
+
+
+def test_a_region_takes_the_whole_palette_of_its_style(painting):
+    """Statistics are those inside of the mask: the sky alone is as colourful as the painting."""
+    photo = torch.cat([torch.rand(1, 3, 48, 32) * 0.1 + 0.1, torch.rand(1, 3, 48, 32) * 0.9], -1)
+    mask = torch.zeros(48, 64)
+    mask[:, :32] = 1
+    weights = weight_maps(48, 64, [1.0], [mask])
+    fitted = tiny_adain().fit(photo, [painting], weights)
+    left = tiny_adain().fit(photo[..., :32], [painting], everywhere(photo[..., :32]))
+    for part in ("matrix", "shift"):
+        torch.testing.assert_close(
+            getattr(fitted.looks[0]["pixels"], part), getattr(left.looks[0]["pixels"], part)
+        )
+
+
+def test_a_tile_is_painted_alone_as_in_the_whole(painting):
+    photo = as_tensor(photo_array(96, 400))
+    method, weights = tiny_adain(), everywhere(as_tensor(photo_array(96, 400)))
+    transfer = method.fit(photo, [painting], weights)
+    boxes = list(method.tiling.boxes(96, 400, 64))
+    assert min(box.outer(photo).shape[-1] for box in boxes) < 200
+    tiled = render(transfer, photo, weights, boxes, lambda *_: None)
+    torch.testing.assert_close(tiled, transfer(photo, weights), atol=1e-5, rtol=0)
+
+
+def test_blend_is_the_weighted_sum():
+    f, weights = torch.rand(1, 4, 5, 6), torch.softmax(torch.rand(3, 5, 6), 0)
+    mixed = blend(f, weights, [lambda x: 2 * x, lambda x: x - 1])
+    wanted = weights[0] * f + weights[1] * 2 * f + weights[2] * (f - 1)
+    torch.testing.assert_close(mixed, wanted)
+    one_hot = torch.zeros(3, 5, 6)
+    one_hot[2] = 1
+    torch.testing.assert_close(blend(f, one_hot, [lambda x: x / 0, lambda x: x - 1]), f - 1)
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    """Makes a weights file, with some things changed."""
+
+    def make(drop=None, **metadata):
+        network = Network(TINY)
+        tensors = {k: v.contiguous() for k, v in network.state_dict().items() if k != drop}
+        about = {
+            "impasto_format": "1",
+            "architecture": "adain",
+            "config": json.dumps({"widths": [8, 8, 16], "blocks": [1, 1, 1]}),
+            "encoder_sha256": "",
+            **metadata,
+        }
+        path = tmp_path / "net.safetensors"
+        save_file(tensors, path, {k: v for k, v in about.items() if v is not None})
+        return path, network
+
+    return make
+
+
+def test_a_network_comes_back_from_its_file(weights_file):
+    path, network = weights_file()
+    loaded, sha256 = load_network(str(path))
+    assert len(sha256) == 64
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "fast"}, "not the weights of an adain network"),
+        ({"architecture": None}, "not the weights of an adain network"),
+        ({"config": None}, "damaged"),
+        ({"config": "{"}, "damaged"),
+        ({"config": '{"colour": 1}'}, "damaged"),
+        ({"config": '{"widths": [8, 8, 24], "blocks": [1, 1, 1]}'}, "damaged"),
+        ({"encoder_sha256": "ab" * 32}, "belongs to another compact"),
+        ({"drop": "head.weight"}, "damaged.*head.weight"),
+    ],
+)
+def test_other_files_are_refused(weights_file, changes, message):
+    path, _ = weights_file(**changes)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load_network(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_weights_are_named():
+    with pytest.raises(ImpastoError, match=r"unknown weights 'adain\.huge'"):
+        Adain(AdainConfig(weights="adain.huge"))
