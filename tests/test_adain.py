@@ -35,7 +35,7 @@ def test_an_untrained_network_transfers_the_colours(photo, painting):
     """The head is zero at first: what is left are pixels with the style's mean and covariance."""
     torch.manual_seed(0)
     method = Adain(AdainConfig(), Network(TINY))
-    soft, style = photo * 0.1 + 0.45, painting * 0.1 + 0.45
+    soft, style = torch.rand_like(photo) * 0.1 + 0.45, painting * 0.1 + 0.45
     transfer = method.fit(soft, [style], everywhere(soft))
     sharp = transfer.looks[0]["pixels"](soft)
     matched = sharp[0].flatten(1).T.numpy()
