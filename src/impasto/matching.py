@@ -31,20 +31,20 @@ _CORAL_RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Affine:
-    """x -> matrix @ x + shift, at every pixel."""
+    """x -> matrix @ x + shift, at every pixel; leading dimensions (...) are independent maps."""
 
     matrix: Tensor
-    """(C, C), or (C,) for a diagonal one."""
+    """(..., C, C), or (..., C) for a diagonal one."""
     shift: Tensor
-    """(C,)"""
+    """(..., C)"""
 
     def __call__(self, features: Tensor) -> Tensor:
         """Maps features (..., C, H, W)."""
-        if self.matrix.ndim == 1:
-            mapped = features * self.matrix[:, None, None]
+        if self.matrix.ndim == self.shift.ndim:
+            mapped = features * self.matrix[..., None, None]
         else:
-            mapped = torch.einsum("ij,...jhw->...ihw", self.matrix, features)
-        return mapped + self.shift[:, None, None]
+            mapped = torch.einsum("...ij,...jhw->...ihw", self.matrix, features)
+        return mapped + self.shift[..., None, None]
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,11 @@ def adain(content: Moments, style: Moments) -> Affine:
     """Adaptive instance normalisation (Huang & Belongie 2017, eq. 8).
 
     Args:
-        content: moments of (C,) vectors.
+        content: moments of (C,) vectors; this and the others go by leading dimensions.
         style: the same of the style.
     """
-    floor = _FLOOR**0.5 * content.std.max()
-    scale = style.std / content.std.clamp_min(floor).clamp_min(1e-12)
+    floor = _FLOOR**0.5 * content.std.amax(-1, keepdim=True)
+    scale = style.std / content.std.maximum(floor).clamp_min(1e-12)
     return Affine(scale, style.mean - scale * content.mean)
 
 
@@ -89,10 +89,10 @@ def coral(content: Moments, style: Moments) -> Affine:
     content_std = content.std.clamp_min(1e-6)
     style_std = style.std.clamp_min(1e-6)
     matrix = (
-        style_std[:, None]
+        style_std[..., None]
         * _root(_correlation(style.cov, style_std), 0.5)
         @ _root(_correlation(content.cov, content_std), -0.5)
-        / content_std
+        / content_std[..., None, :]
     )
     return _through_means(matrix, content, style)
 
@@ -103,17 +103,18 @@ def histogram(content: Quantiles, style: Quantiles) -> Lookup:
 
 
 def _through_means(matrix: Tensor, content: Moments, style: Moments) -> Affine:
-    return Affine(matrix, style.mean - matrix @ content.mean)
+    return Affine(matrix, style.mean - (matrix @ content.mean[..., None])[..., 0])
 
 
 def _correlation(cov: Tensor, std: Tensor) -> Tensor:
-    return cov / (std[:, None] * std) + _CORAL_RIDGE * torch.eye(len(std)).to(cov)
+    scale = std[..., None] * std[..., None, :]
+    return cov / scale + _CORAL_RIDGE * torch.eye(std.shape[-1]).to(cov)
 
 
 def _root(matrix: Tensor, power: float) -> Tensor:
     """A power of a symmetric positive semi-definite matrix, in float64, without its null space."""
     values, vectors = torch.linalg.eigh(matrix.cpu().double())
-    kept = values > _FLOOR * values[-1].clamp_min(1e-12)
+    kept = values > _FLOOR * values[..., -1:].clamp_min(1e-12)
     powers = torch.where(kept, values.clamp_min(1e-300) ** power, 0.0)
-    result: Tensor = (vectors * powers) @ vectors.mT
+    result: Tensor = (vectors * powers[..., None, :]) @ vectors.mT
     return result.to(matrix)

@@ -214,19 +214,15 @@ class Network(nn.Module):
         Returns:
             (N, 3, H, W), not clipped.
         """
-        theirs: dict[str, list[Moments]] = {}
+        theirs: dict[str, Moments] = {}
 
         def measure(place: str, features: Tensor) -> Tensor:
-            theirs[place] = [Moments.of(one) for one in features.float()]
+            theirs[place] = Moments.of(features.float())
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            match = _matcher(place, "adain")
-            matched = [
-                match(Moments.of(one), target)(one)
-                for one, target in zip(features.float(), theirs[place], strict=True)
-            ]
-            return torch.stack(matched).contiguous(memory_format=torch.channels_last)
+            features = features.float()
+            return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
 
         self.run(style, measure)
         pixels, painted = self.run(content, transfer)
