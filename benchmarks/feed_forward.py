@@ -24,10 +24,12 @@ from PIL import Image
 from impasto import Stylizer, images
 from impasto.metrics import Judge
 from impasto.train.data import cut_square, find_pictures, hold_out
+from impasto.weights import table
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "out" / "feed_forward"
 PHOTO, PAINTING = ROOT / "examples/chelsea.jpg", ROOT / "examples/chrysanthemums.jpg"
+NETWORKS = [name for name in table() if name.startswith("adain.")]
 HELD_OUT, SEED = 100, 0
 SIDE, SHOWN = 256, 8
 MEASURES = ("content", "structure", "style", "frechet", "score")
@@ -97,7 +99,7 @@ def speed():
     for side in (384, 1024):
         pair = read(PHOTO, side), read(PAINTING, side)
         calls = {"google": (google.stylize, partial(google.paint, code=google.fit(pair[1])))}
-        for name in ("adain.small", "adain.base"):
+        for name in NETWORKS:
             stylizer = Stylizer(name, device="cpu")
             calls[name] = (stylizer.stylize, stylizer.fit(*pair))
         for name, (both, paint) in calls.items():
@@ -108,15 +110,11 @@ def speed():
 def painters(gatys):
     """What paints each row of the table: (content, style) -> picture."""
     google = Google()
-    small, base = (Stylizer(name, device="cpu") for name in ("adain.small", "adain.base"))
-    rows = {
-        "photo": lambda content, _: content,
-        "google": google.stylize,
-        "small": small.stylize,
-        "small 0.7": partial(small.stylize, strength=0.7),
-        "base": base.stylize,
-        "base 0.7": partial(base.stylize, strength=0.7),
-    }
+    rows = {"photo": lambda content, _: content, "google": google.stylize}
+    for name in NETWORKS:
+        stylizer = Stylizer(name, device="cpu")
+        rows[name] = stylizer.stylize
+        rows[f"{name} 0.7"] = partial(stylizer.stylize, strength=0.7)
     if gatys:
         rows["gatys"] = Stylizer("gatys", device="cpu").stylize
     return rows
@@ -129,13 +127,13 @@ def quality(content, style, pairs, gatys):
     chosen = [(read(a, SIDE), read(b, SIDE)) for a, b in zip(photos, paintings, strict=True)]
     judge = Judge()
     columns = [list(pair) for pair in chosen[: gatys or SHOWN]]
-    print(f"{'':12}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
+    print(f"{'':16}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
     for name, paint in painters(gatys).items():
         some = chosen[:gatys] if name == "gatys" else chosen
         painted = [paint(*pair) for pair in some]
         scores = [judge(done, *pair) for done, pair in zip(painted, some, strict=True)]
         values = [median(getattr(found, measure) for found in scores) for measure in MEASURES]
-        print(f"{name:12}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
+        print(f"{name:16}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
         for column, done in zip(columns, painted, strict=False):
             column.append(done)
     grid = torch.cat([torch.cat(column, -1) for column in columns], -2)
@@ -169,7 +167,7 @@ def refine():
         return np.minimum.accumulate(losses)
 
     plain = run(method="gatys", iterations=100)
-    for name in ("adain.small", "adain.base"):
+    for name in NETWORKS:
         warm = run(method=name, refine=100)
         for steps in (25, 50, 100):
             wanted = plain[steps - 1]

@@ -13,7 +13,7 @@ one serves the others too. Beyond the paper:
 - no layer normalises over space: the photo's statistics enter at the matching alone. Fitted once,
   everything is local, so that tiles equal the whole.
 
-Two networks: ``adain.base`` looks through VGG-16; ``adain.small`` has an encoder of its own and is
+The encoder is VGG, frozen, or a compact one that is trained along, as in ``adain.small``, which is
 made for processors without a graphics card.
 """
 
@@ -64,7 +64,7 @@ class AdainConfig:
     """Settings of the method ``adain``."""
 
     weights: str = setting(
-        "adain.small", "The trained network: adain.small, adain.base, or a file from `train`."
+        "adain.small", "The trained network: adain.small, or a file that `train` wrote."
     )
     matching: Matching = setting(
         "adain",
