@@ -273,3 +273,9 @@ def test_resizing_keeps_range_and_mean():
     assert small.max() <= 1
     torch.testing.assert_close(small.mean((2, 3)), photo.mean((2, 3)), atol=0.02, rtol=0)
     assert images.resize(photo, 48, 64) is photo
+
+
+def test_a_picture_too_wide_for_its_format_is_one_line(tmp_path):
+    with pytest.raises(OutputError, match="WEBP cannot hold this picture"):
+        images.write(tmp_path / "wide.webp", images.Picture(torch.zeros(1, 3, 16, 17_000)))
+    assert not list(tmp_path.iterdir())

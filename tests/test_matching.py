@@ -76,3 +76,29 @@ def test_maps_take_batches():
     batch = torch.stack([CONTENT, STYLE])
     for apply in (fitted, curve):
         torch.testing.assert_close(apply(batch)[1], apply(STYLE))
+
+
+def test_a_flat_photo_takes_the_mean_of_the_style():
+    """Deviations that are only rounding must not be amplified."""
+    flat = torch.tensor([0.5, 0.35, 0.3])[:, None, None].expand(3, 40, 50)
+    style = torch.rand(3, 30, 30)
+    for match in (adain, wct, coral):
+        painted = match(Moments.of(flat), Moments.of(style))(flat)
+        wanted = style.mean((1, 2))[:, None, None].expand_as(painted)
+        torch.testing.assert_close(painted, wanted, atol=0.01, rtol=0)
+
+
+def test_a_plateau_takes_the_middle_of_its_quantiles():
+    """Four fifths white paper become the middle of the upper four fifths of a ramp."""
+    ink = torch.ones(1, 10, 10)
+    ink[:, :2] = 0
+    ramp = torch.linspace(0, 1, 10_000).view(1, 100, 100)
+    painted = histogram(Quantiles.of(ink), Quantiles.of(ramp))(ink)
+    assert painted[0, 5, 5] == pytest.approx(0.6, abs=0.01)
+    assert painted[0, 0, 0] == pytest.approx(0.1, abs=0.01)
+
+
+def test_one_pixel_has_quantiles():
+    quantiles = Quantiles.of(torch.rand(3, 1, 1))
+    assert quantiles.values.shape == (3, 256)
+    assert (quantiles.values == quantiles.values[:, :1]).all()

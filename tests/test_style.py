@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import ControlError
-from impasto.style import Controls, Style, replace_known, weight_maps
+from impasto.style import Controls, Style, replace_known, undiluted, weight_maps
 
 
 @given(
@@ -91,3 +91,20 @@ def test_controls_are_checked(values):
 def test_unknown_settings_are_refused_with_the_known_ones():
     with pytest.raises(ControlError, match=r"'strenght': known are strength, preserve_color"):
         replace_known(Controls, {"strenght": 1})
+
+
+def test_a_style_of_weight_0_does_not_harden_masks():
+    mask = torch.full((20, 20), 0.1)
+    with_it = weight_maps(20, 20, [1.0, 0.0], [mask, None])
+    torch.testing.assert_close(with_it[:2], weight_maps(20, 20, [1.0], [mask]))
+    weight_maps(20, 20, [1.0, 0.0], [mask, torch.zeros(20, 20)])  # whose mask does not matter
+
+
+def test_undiluted_weights_keep_only_the_proportions():
+    mask = torch.zeros(20, 20)
+    mask[:, 5:10], mask[:, 10:] = 0.5, 1
+    undone = undiluted(weight_maps(20, 20, [2.0, 1.0], [mask, mask], 0.6), 0.25)
+    torch.testing.assert_close(undone.sum(0), torch.ones(20, 20))
+    assert (undone[0, :, :5] == 1).all()
+    torch.testing.assert_close(undone[0, :, 5:], torch.full((20, 15), 0.25))
+    torch.testing.assert_close(undone[1, :, 5:], torch.full((20, 15), 0.5))

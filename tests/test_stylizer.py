@@ -60,6 +60,24 @@ def test_refining_goes_on_from_what_the_network_painted(tiny_encoder, photo, pai
     assert 0 < (refined - network).abs().mean() < 0.2 * (photo - network).abs().mean()
 
 
+def test_refining_keeps_the_detail_of_the_network(tiny_encoder, painting):
+    """Small scales come first, but what they cannot hold comes back."""
+    photo = as_tensor(photo_array(128, 160))
+    photo = (photo + 0.2 * torch.rand_like(photo)).clamp(0, 1)
+    network = Stylizer(tiny_adain(), device="cpu").stylize(photo, painting, strength=0.5)
+    refiner = Stylizer(tiny_adain(), device="cpu", refine=1, content_weight=100.0)
+    refined = refiner.stylize(photo, painting, strength=0.5)
+    assert refined.diff().abs().mean() > 0.8 * network.diff().abs().mean()
+
+
+def test_refining_does_not_apply_a_soft_mask_twice(tiny_encoder, photo, painting):
+    style = impasto.Style(painting, mask=torch.full((48, 64), 0.5).numpy())
+    network = Stylizer(tiny_adain(), device="cpu").stylize(photo, style)
+    refined = Stylizer(tiny_adain(), device="cpu", refine=1, content_weight=100.0)
+    distance = (refined.stylize(photo, style) - photo).abs().mean()
+    assert distance > 0.7 * (network - photo).abs().mean()
+
+
 def test_refining_ends_in_time_and_passes_through_the_scales(tiny_encoder, painting):
     photo = as_tensor(photo_array(128, 160))
     stylizer = Stylizer(tiny_adain(), device="cpu", refine="1s", style_layers="relu1_1,relu2_1")

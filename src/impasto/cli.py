@@ -384,7 +384,9 @@ def _train(
         return
     if not finished:
         sys.exit(_INTERRUPTED)
-    click.echo(f"{out}: after {config.steps} steps; impasto stylize PHOTO STYLE --weights {out}")
+    click.echo(
+        f"{out}: after {config.steps} steps; impasto stylize PHOTO STYLE --weights {out} -o OUT"
+    )
 
 
 @cli.command()
@@ -521,12 +523,15 @@ def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
 
             try:
                 rows.append(job.paint(content, target, fit, stop))
-            except ImageError as error:
+            except (ImageError, TooLargeError) as error:
                 if len(targets) == 1:
                     raise
                 _fail(str(error))
                 rows.append({"content": str(content), "error": str(error)})
-            if stop.is_set():
+            left = len(targets) - len(rows)
+            if stop.is_set() and left:
+                _say(f"stopped; {left} of {len(targets)} photos are not painted")
+                rows.append({"stopped": True})
                 break
     job.report(rows)
 

@@ -85,7 +85,7 @@ def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
         return histogram(Quantiles.of(style[0]), Quantiles.of(content[0]))(style).clamp(0, 1)
     if mode == "luminance":
         light, wanted = srgb_to_lab(style)[:, :1], srgb_to_lab(content)[:, :1]
-        light = (light - light.mean()) * (wanted.std() / light.std().clamp_min(1e-6))
+        light = (light - light.mean()) * (wanted.std() / light.std().clamp_min(0.1))
         light = (light + wanted.mean()).clamp(0, 100)
         return lab_to_srgb(torch.cat((light, light.new_zeros(1, 2, *light.shape[2:])), 1))
     return style

@@ -210,7 +210,10 @@ def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) ->
         exif[ExifTags.Base.ImageDescription] = text
         extra = {"exif": exif}
     encoded = io.BytesIO()
-    to_pil(picture).save(encoded, kind, **options, **extra)
+    try:
+        to_pil(picture).save(encoded, kind, **options, **extra)
+    except (OSError, ValueError) as error:  # most often, more pixels than the format can hold
+        raise OutputError(f"{path}: {kind} cannot hold this picture ({error})") from error
     files.replace(path, encoded.getvalue())
 
 

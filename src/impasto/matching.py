@@ -24,6 +24,8 @@ from impasto.moments import Moments, Quantiles, interpolate
 # Directions that hold less than this share of the strongest one's variance are left as they are
 # (WCT) or count as this much (the others): dividing by nothing amplifies noise.
 _FLOOR = 1e-5
+# Deviations below this are rounding noise, in pixels as in features.
+_FLAT = 1e-3
 # Sun et al. add 1 to the diagonal. For colours, which are strongly correlated, that would leave
 # half of the difference in place.
 _CORAL_RIDGE = 1e-3
@@ -59,7 +61,12 @@ class Lookup:
     def __call__(self, features: Tensor) -> Tensor:
         """Maps features (..., C, H, W)."""
         channels_first = features.movedim(-3, 0)
-        mapped = interpolate(channels_first.flatten(1), self.inputs, self.outputs)
+        flat = channels_first.flatten(1)
+        # White paper is one value for many quantiles: it becomes the middle of theirs.
+        first, last = (
+            interpolate(flat, self.inputs, self.outputs, right=right) for right in (False, True)
+        )
+        mapped = (first + last) / 2
         return mapped.view(channels_first.shape).movedim(0, -3)
 
 
@@ -71,7 +78,7 @@ def adain(content: Moments, style: Moments) -> Affine:
         style: the same of the style.
     """
     floor = _FLOOR**0.5 * content.std.amax(-1, keepdim=True)
-    scale = style.std / content.std.maximum(floor).clamp_min(1e-12)
+    scale = style.std / content.std.maximum(floor).clamp_min(_FLAT)
     return Affine(scale, style.mean - scale * content.mean)
 
 
@@ -86,8 +93,8 @@ def wct(content: Moments, style: Moments) -> Affine:
 
 def coral(content: Moments, style: Moments) -> Affine:
     """Correlation alignment (Sun et al. 2016, alg. 1) of standardised features."""
-    content_std = content.std.clamp_min(1e-6)
-    style_std = style.std.clamp_min(1e-6)
+    content_std = content.std.clamp_min(_FLAT)
+    style_std = style.std.clamp_min(_FLAT)
     matrix = (
         style_std[..., None]
         * _root(_correlation(style.cov, style_std), 0.5)
@@ -114,7 +121,7 @@ def _correlation(cov: Tensor, std: Tensor) -> Tensor:
 def _root(matrix: Tensor, power: float) -> Tensor:
     """A power of a symmetric positive semi-definite matrix, in float64, without its null space."""
     values, vectors = torch.linalg.eigh(matrix.cpu().double())
-    kept = values > _FLOOR * values[..., -1:].clamp_min(1e-12)
+    kept = values > (_FLOOR * values[..., -1:]).clamp_min(_FLAT**2)
     powers = torch.where(kept, values.clamp_min(1e-300) ** power, 0.0)
     result: Tensor = (vectors * powers[..., None, :]) @ vectors.mT
     return result.to(matrix)

@@ -151,17 +151,17 @@ def frechet_distance(moments: Moments, target: Moments) -> Tensor:
     What `losses.wasserstein_loss` minimises, but exact, by eigenvalues in float64: the loss's quick
     roots leave some hundredths between equal moments.
     """
-    cov, goal = moments.cov.double(), target.cov.double()
+    cov, goal = moments.cov.cpu().double(), target.cov.cpu().double()
     values, vectors = torch.linalg.eigh(goal)
     root = vectors * values.clamp_min(0).sqrt() @ vectors.mT
     overlap = torch.linalg.eigvalsh(root @ cov @ root).clamp_min(0).sqrt().sum()
-    between = (moments.mean - target.mean).square().sum()
+    between = (moments.mean - target.mean).square().sum().cpu()
     distance: Tensor = between + cov.trace() + goal.trace() - 2 * overlap
-    return distance.clamp_min(0) / target.gram.trace().clamp_min(1e-12)
+    return distance.clamp_min(0) / target.gram.trace().cpu().clamp_min(1e-12)
 
 
 def _mean(values: Iterable[Tensor]) -> float:
-    return float(torch.stack([value.double() for value in values]).mean())
+    return float(torch.stack([value.cpu().double() for value in values]).mean())
 
 
 def _check_memory(*images: Tensor) -> None:

@@ -186,6 +186,8 @@ class Quantiles:
     @classmethod
     def _of_sorted(cls, vectors: Tensor, order: Tensor, weights: Tensor, count: int) -> Quantiles:
         """Of values (C, P), ascending, that stood at ``order`` of ``weights`` (P,)."""
+        if vectors.shape[-1] == 1:
+            return cls(vectors.expand(-1, count), weights.sum())
         per_pixel = weights[order]
         # Mid-point rule: a pixel sits in the middle of the probability that it covers.
         position = per_pixel.cumsum(-1) - per_pixel / 2
@@ -196,20 +198,22 @@ class Quantiles:
         return cls(values, weights.sum())
 
 
-def interpolate(x: Tensor, xp: Tensor, fp: Tensor) -> Tensor:
+def interpolate(x: Tensor, xp: Tensor, fp: Tensor, *, right: bool = False) -> Tensor:
     """Piecewise linear interpolation per row, as `numpy.interp`.
 
     Args:
         x: (C, M) where to evaluate.
         xp: (C, P) positions, ascending along P.
         fp: (C, P) values at the positions.
+        right: at a position that stands there several times, take the last value, not the first.
 
     Returns:
         (C, M); outside of ``xp`` the first or last value.
     """
-    right = torch.searchsorted(xp.contiguous(), x.contiguous()).clamp(1, xp.shape[-1] - 1)
-    left = right - 1
-    x0, x1 = xp.gather(-1, left), xp.gather(-1, right)
-    f0, f1 = fp.gather(-1, left), fp.gather(-1, right)
+    after = torch.searchsorted(xp.contiguous(), x.contiguous(), right=right)
+    after = after.clamp(1, xp.shape[-1] - 1)
+    before = after - 1
+    x0, x1 = xp.gather(-1, before), xp.gather(-1, after)
+    f0, f1 = fp.gather(-1, before), fp.gather(-1, after)
     share = ((x - x0) / (x1 - x0).clamp_min(_TINY)).clamp(0, 1)
     return f0 + share * (f1 - f0)

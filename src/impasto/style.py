@@ -158,14 +158,30 @@ def weight_maps(
     where = torch.stack(
         [torch.ones(height, width) if mask is None else mask.float().cpu() for mask in masks]
     )
-    for number, mask in enumerate(where, 1):
-        if not mask.any():
+    for number, (mask, share) in enumerate(zip(where, shares, strict=True), 1):
+        if share > 0 and not mask.any():
             raise ControlError(
                 f"the mask of style {number} is all black: paint white where it goes"
             )
     parts = [share / sum(shares) for share in shares]
     wanted = where * torch.tensor(parts, dtype=torch.float32).view(-1, 1, 1)
     total = wanted.sum(0)
-    covered = torch.where(total > 0, where.sum(0).clamp(max=1), 0.0)
+    used = torch.tensor([share > 0 for share in shares]).view(-1, 1, 1)
+    covered = torch.where(total > 0, (where * used).sum(0).clamp(max=1), 0.0)
     styles = wanted / total.clamp_min(1e-12) * covered * strength
     return torch.cat((1 - styles.sum(0, keepdim=True), styles)).clamp(0, 1)
+
+
+def undiluted(weights: Tensor, keep: float = 0.0) -> Tensor:
+    """The same styles in the same proportions, the photo's share the same wherever there is style:
+    what is to be mixed with the photo only afterwards.
+
+    Args:
+        weights: (1 + K, H, W), of `weight_maps`.
+        keep: the photo's share, 0..1.
+    """
+    import torch
+
+    styled = weights[1:].sum(0, keepdim=True)
+    styles = (1 - keep) * weights[1:] / styled.clamp_min(1e-12)
+    return torch.cat((torch.where(styled > 0, keep, 1.0), styles * (styled > 0)))

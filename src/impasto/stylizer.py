@@ -26,7 +26,16 @@ from impasto.methods import (
     settings_of,
 )
 from impasto.methods.gatys import Gatys, GatysConfig, GatysTransfer
-from impasto.style import MIN_SIDE, MIN_TILE, Controls, Style, replace_known, weight_maps
+from impasto.style import (
+    MIN_SIDE,
+    MIN_TILE,
+    ColorMode,
+    Controls,
+    Style,
+    replace_known,
+    undiluted,
+    weight_maps,
+)
 from impasto.tiling import by_strips, render
 
 Styles: TypeAlias = "Style | ImageLike | Sequence[Style | ImageLike]"
@@ -115,7 +124,7 @@ class Stylizer:
             pixels = photo.resized(height, width).pixels.to(self.device)
             maps = _at_size(weights, height, width).to(self.device)
             mode = knobs.preserve_color
-            prepared = by_strips(lambda part: color.prepare_content(part, mode), pixels)
+            prepared = _prepared(pixels, mode)
             seen = [
                 color.prepare_style(source.resized(*size).pixels.to(self.device), pixels, mode)
                 for source, size in zip(sources, sizes, strict=True)
@@ -154,7 +163,8 @@ class Stylizer:
 
     def _refinement(self) -> dict[str, Any]:
         given = asdict(self.refiner.config) if self.refiner else {}
-        return {"refine": self.refine, **{k: given[k] for k in given if k != "iterations"}}
+        spent = ("iterations", "seconds")  # are in `refine`
+        return {"refine": self.refine, **{k: given[k] for k in given if k not in spent}}
 
     def _tile(self, height: int, width: int, asked: str | int) -> int | None:
         """The side of the tiles; None to paint the whole at once."""
@@ -184,8 +194,10 @@ class Stylizer:
         """Refuses what cannot fit, before it drives the machine into swapping."""
         free = self._free_memory()
         painter = self.refiner or self.method
-        per_pixel = painter.bytes_per_pixel() if tile is None or self.refiner else 0
-        needed = (per_pixel + _BYTES_OF_PICTURES) * height * width
+        at_once = height * width
+        if tile is not None and self.refiner is None and self.method.tiling is not None:
+            at_once = min(at_once, (tile + 2 * self.method.tiling.halo) ** 2)
+        needed = painter.bytes_per_pixel() * at_once + _BYTES_OF_PICTURES * height * width
         if needed > free:
             raise _too_large(height, width, needed, math.sqrt(free / needed))
         for high, wide in styles:
@@ -244,9 +256,11 @@ class Look:
         with self.stylizer._memory_guarded(height, width):
             pixels = small.pixels.to(self.stylizer.device)
             maps = _at_size(self.weights, height, width).to(pixels)
-            prepared = by_strips(lambda part: color.prepare_content(part, mode), pixels)
+            prepared = _prepared(pixels, mode)
 
             def finished(image: Tensor) -> Tensor:
+                if mode != "luminance":
+                    return image
                 return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
 
             told = on_step and _finishing(on_step, finished)
@@ -265,9 +279,11 @@ class Look:
             if on_step is not None and self.refinement is None:
                 on_step(Progress(done, len(boxes), {}, lambda: image))
 
-        painted = render(self.transfer, content, weights, boxes, on_tile)
         if self.refinement is None:
-            return painted
+            return render(self.transfer, content, weights, boxes, on_tile)
+        # Masks' soft edges are mixed in by the refinement, and only there.
+        whole = undiluted(weights, 1 - self.controls.strength)
+        painted = render(self.transfer, content, whole, boxes, on_tile)
         return self.refinement(content, weights, on_step, start=painted)
 
     def recipe(self) -> dict[str, Any]:
@@ -352,6 +368,8 @@ def fit_texture(
         blank = Picture(noise)
     if controls.get("style_size") is None:
         controls["style_size"] = max(first.size)
+    for name in ("size", "strength", "preserve_color"):  # of a recipe for photos
+        controls.pop(name, None)
     return Stylizer(method, device=device, **settings).fit(blank, asked, **controls), blank
 
 
@@ -425,6 +443,12 @@ def _as_styles(styles: Styles) -> list[Style]:
     if not listed:
         raise ControlError("no style is given: name at least one picture")
     return [style if isinstance(style, Style) else Style(style) for style in listed]
+
+
+def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
+    if mode != "luminance":
+        return pixels
+    return by_strips(lambda part: color.prepare_content(part, mode), pixels)
 
 
 def _at_size(weights: Tensor, height: int, width: int) -> Tensor:

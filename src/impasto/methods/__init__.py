@@ -164,7 +164,7 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
         return next(able, next(iter(METHODS))), dict(settings)
     method, dot, _ = name.partition(".")
     method_class(method)
-    return method, {"weights": name, **settings} if dot else dict(settings)
+    return method, {**settings, "weights": name} if dot else dict(settings)
 
 
 def settings_of(name: str) -> list[str]:

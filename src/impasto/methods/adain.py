@@ -38,7 +38,7 @@ from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
 from impasto.moments import Moments, Quantiles
-from impasto.style import check_settings, setting
+from impasto.style import check_settings, setting, undiluted
 from impasto.tiling import Box, Tiling
 
 Matching = Literal["adain", "wct", "coral", "histogram"]
@@ -222,7 +222,8 @@ class Network(nn.Module):
 
         def transfer(place: str, features: Tensor) -> Tensor:
             features = features.float()
-            return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
+            with torch.autocast(features.device.type, enabled=False):
+                return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
 
         self.run(style, measure)
         pixels, painted = self.run(content, transfer)
@@ -380,18 +381,20 @@ class _AdainTransfer(Transfer):
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
         """Paints; ``visit`` is shown what comes to each place before it is matched there."""
         image, everywhere = _padded(content), _padded(weights[None])[0]
+        alone = undiluted(everywhere)
 
         def transfer(place: str, features: Tensor) -> Tensor:
             stride = image.shape[-1] // features.shape[-1]
             where = _pooled(everywhere, stride)
             if visit is not None:
                 visit(place, features, where, stride)
+            if place == _PIXELS:
+                where = alone  # the photo's own pixels are mixed in at the end
             return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
 
         pixels, painted = self.network.run(image, transfer)
         height, width = content.shape[-2:]
-        kept = everywhere[0]
-        image = pixels + kept * (image - _without_detail(image)) + (1 - kept) * painted
+        image = everywhere[0] * image + (1 - everywhere[0]) * (pixels + painted)
         return image[..., :height, :width].clamp(0, 1)
 
 

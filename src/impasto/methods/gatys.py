@@ -346,9 +346,9 @@ class GatysTransfer(Transfer):
             return covered * image + (1 - covered) * content
 
         config = self.method.config
-        image = start
-        if image is None:
-            image = (1 - strength) * content + strength * self._start(content, weights)
+        image = before = start
+        if image is None or before is None:
+            image = before = (1 - strength) * content + strength * self._start(content, weights)
         pixels = _Pixels(config)
         coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
         counts, done = [*coarse, config.iterations], 0
@@ -358,7 +358,12 @@ class GatysTransfer(Transfer):
                 self.scales, self.styles, counts, deadlines, strict=True
             ):
                 small = _scaled(content, scale)
-                pixels.set(images.resize(image, *small.shape[-2:]))
+                image = images.resize(image, *small.shape[-2:])
+                if start is not None:  # with what no smaller scale could hold of it
+                    held = images.resize(before, *small.shape[-2:])
+                    before = images.resize(start, *small.shape[-2:])
+                    image = (image + before - held).clamp(0, 1)
+                pixels.set(image)
                 maps = _shrunk(weights, small)
                 objective = _Objective(self.method, small, maps, strength, styles)
                 for _ in range(count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,5 @@ def _settings(text: str, name: str) -> dict[str, Any]:
 
 def _number(value: Any) -> Any:
     """YAML takes ``1e-6`` for text, as it has no point."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value)
+    return float(value) if is_number else value
