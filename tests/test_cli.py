@@ -100,6 +100,36 @@ def test_stylize_writes_a_picture_with_its_recipe(run, folder):
     assert len(recipe["sha256"]["vgg16.imagenet"]) == 64
 
 
+def test_the_network_paints_by_itself(run, folder):
+    for name, *flags in (("a", "--tile", "64"), ("b", "--method", "adain.small"), ("c",)):
+        code, _, err = run("stylize", "photo.png", "painting.png", "-o", f"{name}.png", *flags)
+        assert (code, err) == (0, "")
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+    recipe = images.read_recipe(folder / "c.png")
+    assert (recipe["method"], recipe["weights"]) == ("adain", "adain.small")
+    assert len(recipe["sha256"]["adain.small"]) == 64
+    run("stylize", "photo.png", "painting.png", "-o", "d.png", "--recipe", "c.png")
+    assert np.array_equal(pixels("d.png"), pixels("c.png"))
+
+
+def test_matchings_differ(run):
+    painted = []
+    for name in ("adain", "wct", "coral", "histogram"):
+        run("stylize", "photo.png", "painting.png", "-o", "out.png", "--matching", name)
+        painted.append(pixels("out.png").astype(int))
+    for one, other in zip(painted, painted[1:], strict=False):
+        assert np.abs(one - other).mean() > 0.5
+
+
+def test_refining_tells_of_its_steps_and_is_a_recipe(run, folder):
+    fast = ("--refine", "2", "--encoder", "vgg16", "--history", "losses.csv")
+    code, _, err = run("stylize", "photo.png", "painting.png", "-o", "a.png", *fast)
+    assert (code, "step 2 of 2" in err) == (0, True)
+    assert len((folder / "losses.csv").read_text().splitlines()) == 3
+    run("stylize", "photo.png", "painting.png", "-o", "b.png", "--recipe", "a.png")
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+
+
 def test_a_painted_picture_is_a_recipe(run, folder):
     run("stylize", "photo.png", "painting.png", "-o", "a.png", *FAST, "--tv-weight", "3")
     run("stylize", "photo.png", "painting.png", "-o", "b.png", "--recipe", "a.png")
@@ -257,6 +287,16 @@ BAD = {
     "texture nothing": (["texture", "-o", "t.png"], "no style is given"),
     "snapshots": ([*CALL, "--snapshot-every", "0"], "snapshot_every is 0"),
     "weights name": (["weights", "fetch", "vgg11"], "unknown weights 'vgg11'"),
+    "refine": ([*CALL, "--refine", "a lot"], "write a number of steps (50) or seconds (30s)"),
+    "refine gatys": ([*CALL, "--method", "gatys", "--refine", "5"], "gatys has iterations"),
+    "tile": ([*CALL, "--tile", "9"], "tile is 9: use auto, or at least 64"),
+    "no losses": ([*CALL, "--plot", "plot.png"], "add --method gatys, or --refine"),
+    "network name": ([*CALL, "--method", "adain.huge"], "unknown weights 'adain.huge'"),
+    "network file": (
+        [*CALL, "--weights", "no.safetensors"],
+        "no.safetensors: no such weights file",
+    ),
+    "settings of two": ([*CALL, "--matching", "wct", "--iterations", "5"], "unknown setting"),
     "no command": (["paint"], "No such command 'paint'"),
 }
 
