@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -117,7 +118,7 @@ def test_matchings_differ(run):
     for name in ("adain", "wct", "coral", "histogram"):
         run("stylize", "photo.png", "painting.png", "-o", "out.png", "--matching", name)
         painted.append(pixels("out.png").astype(int))
-    for one, other in zip(painted, painted[1:], strict=False):
+    for one, other in pairwise(painted):
         assert np.abs(one - other).mean() > 0.5
 
 
