@@ -839,7 +839,8 @@ def test_a_trained_network_paints_at_once(tmp_path, monkeypatch):
     code, out, err = call(*command)
     assert code == 0, err
     assert out == (
-        "my.safetensors: after 4 steps; impasto stylize PHOTO STYLE --weights my.safetensors -o OUT\n"
+        "my.safetensors: after 4 steps; "
+        "impasto stylize PHOTO STYLE --weights my.safetensors -o OUT\n"
     )
     assert "1 pairs held out" in err
     assert "validation: content" in err
