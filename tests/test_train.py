@@ -338,7 +338,7 @@ def loss_of(task, network, pair=None):
     """On one pair."""
     content, style = (part[None] for part in pair or crops(Path())[0][:2])
     with torch.no_grad():
-        return float(sum(task.losses(network(content, style), content, style).values()))
+        return float(sum(task.losses(network, content, style).values()))
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "moments"])
@@ -363,7 +363,7 @@ def test_training_learns(place):
 
 
 def test_the_kept_weights_are_the_running_mean(place, monkeypatch):
-    """ema w + (1 - ema) w', from the weights after the first step on."""
+    """ema w + (1 - ema) w', from the weights after the first step on; less ema at first."""
     seen = []
     update = loop.AveragedModel.update_parameters
 
@@ -372,10 +372,10 @@ def test_the_kept_weights_are_the_running_mean(place, monkeypatch):
         update(average, network)
 
     monkeypatch.setattr(loop.AveragedModel, "update_parameters", watched)
-    made = trained(ema=0.7)
+    made = trained(ema=0.3)
     mean = seen[0]
-    for latest in seen[1:]:
-        mean = 0.7 * mean + 0.3 * latest
+    for latest, ema in zip(seen[1:], (2 / 11, 3 / 12, 4 / 13, 0.3, 0.3), strict=True):
+        mean = ema * mean + (1 - ema) * latest
     torch.testing.assert_close(made.average.module.head.weight, mean)
     network, _ = load_network("my.safetensors")
     torch.testing.assert_close(network.head.weight, mean, rtol=1e-3, atol=1e-6)
@@ -397,15 +397,19 @@ def test_gradients_are_clipped(place, monkeypatch):
 def test_accumulated_batches_equal_a_large_one(place):
     one = trained("one.safetensors", batch=4)
     two = trained("two.safetensors", batch=2, accumulate=2)
-    assert close(one.task.network, two.task.network)
-    assert not close(one.task.network, trained("three.safetensors").task.network)
+    other = trained("three.safetensors").task.network.state_dict()
+    assert close(one.task.network.state_dict(), two.task.network.state_dict())
+    assert not close(one.task.network.state_dict(), other)
     assert two.losses.rows[0]["total"] == pytest.approx(one.losses.rows[0]["total"], rel=1e-4)
 
 
 def close(one, other):
-    """Whether weights differ by far less than a training of six steps of 1e-3 moves them."""
-    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    return max(float((a - b).abs().max()) for a, b in pairs) < 1e-4
+    """Whether weights differ by far less than a training of six steps of 1e-3 moves them. Single
+    ones may differ by more: where a gradient is nothing but rounding, Adam follows its sign.
+    """
+    assert one.keys() == other.keys()
+    difference = torch.cat([(one[key] - other[key]).flatten() for key in one])
+    return float(difference.square().mean().sqrt()) < 2e-5
 
 
 def test_two_processes_equal_one_with_twice_the_batch(place):
@@ -414,8 +418,8 @@ def test_two_processes_equal_one_with_twice_the_batch(place):
     result = tiny("--out", "two.safetensors", "--devices", "2")
     assert result.returncode == 0, result.stderr
     one, two = checkpoint("one"), checkpoint("two")
-    assert same_within(one["network"], two["network"], 1e-4)
-    assert same_within(one["average"], two["average"], 1e-4)
+    assert close(one["network"], two["network"])
+    assert close(one["average"], two["average"])
     assert one["losses"][0]["total"] == pytest.approx(two["losses"][0]["total"], rel=1e-3)
     assert result.stdout.count("after 6 steps") == 1
     assert result.stderr.count("training on") == 1
@@ -467,7 +471,7 @@ def test_a_run_leaves_its_files(place):
     with (folder / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["20", "21"]
-    parts = [float(rows[0][name]) for name in ("content", "style", "tv", "range")]
+    parts = [float(rows[0][name]) for name in ("content", "style", "identity", "tv", "range")]
     assert sum(parts) == pytest.approx(float(rows[0]["total"]), rel=1e-5)
     with Image.open(folder / "losses.png") as plot:
         assert plot.format == "PNG"
@@ -490,7 +494,7 @@ def test_the_weights_file_describes_itself(place):
     network, _ = load_network("my.safetensors")
     pair = (torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
     with torch.no_grad():
-        assert psnr(network(*pair), made.average.module(*pair)) > 50
+        assert psnr(network(*pair)[0], made.average.module(*pair)[0]) > 50
 
 
 class FakeJudge:

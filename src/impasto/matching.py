@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from impasto.moments import Moments, Quantiles, interpolate
+from impasto.moments import Moments, Quantiles, interpolate, newton_schulz
 
 # Directions that hold less than this share of the strongest one's variance are left as they are
 # (WCT) or count as this much (the others): dividing by nothing amplifies noise.
@@ -29,6 +29,7 @@ _FLAT = 1e-3
 # Sun et al. add 1 to the diagonal. For colours, which are strongly correlated, that would leave
 # half of the difference in place.
 _CORAL_RIDGE = 1e-3
+_CORAL_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -91,16 +92,19 @@ def wct(content: Moments, style: Moments) -> Affine:
     return _through_means(matrix, content, style)
 
 
-def coral(content: Moments, style: Moments) -> Affine:
-    """Correlation alignment (Sun et al. 2016, alg. 1) of standardised features."""
+def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affine:
+    """Correlation alignment (Sun et al. 2016, alg. 1) of standardised features. Differentiable.
+
+    Args:
+        content: moments of (C,) vectors.
+        style: the same of the style.
+        ridge: added to the variances, which are 1. Directions with less are matched in part.
+    """
     content_std = content.std.clamp_min(_FLAT)
     style_std = style.std.clamp_min(_FLAT)
-    matrix = (
-        style_std[..., None]
-        * _root(_correlation(style.cov, style_std), 0.5)
-        @ _root(_correlation(content.cov, content_std), -0.5)
-        / content_std[..., None, :]
-    )
+    colour, _ = newton_schulz(_correlation(style.cov, style_std, ridge), _CORAL_STEPS)
+    _, whiten = newton_schulz(_correlation(content.cov, content_std, ridge), _CORAL_STEPS)
+    matrix = style_std[..., None] * colour @ whiten / content_std[..., None, :]
     return _through_means(matrix, content, style)
 
 
@@ -113,9 +117,9 @@ def _through_means(matrix: Tensor, content: Moments, style: Moments) -> Affine:
     return Affine(matrix, style.mean - (matrix @ content.mean[..., None])[..., 0])
 
 
-def _correlation(cov: Tensor, std: Tensor) -> Tensor:
+def _correlation(cov: Tensor, std: Tensor, ridge: float) -> Tensor:
     scale = std[..., None] * std[..., None, :]
-    return cov / scale + _CORAL_RIDGE * torch.eye(std.shape[-1]).to(cov)
+    return cov / scale + ridge * torch.eye(std.shape[-1]).to(cov)
 
 
 def _root(matrix: Tensor, power: float) -> Tensor:

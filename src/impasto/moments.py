@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 _TINY = 1e-12
-_NEWTON_SCHULZ_STEPS = 12
 _RIDGE = 1e-4
 
 
@@ -133,15 +132,16 @@ class _MeanAndCov(torch.autograd.Function):
         return centred @ (matrix * share) + shift * share, None
 
 
-def newton_schulz(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Square root of a symmetric positive definite matrix (C, C), and its inverse.
+def newton_schulz(matrix: Tensor, steps: int = 12) -> tuple[Tensor, Tensor]:
+    """Square roots of symmetric positive definite matrices (..., C, C), and the roots' inverses.
 
-    By the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35): products only, fast anywhere.
+    By the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35): products only, fast anywhere,
+    and smooth where eigenvectors are not. More ``steps`` get smaller eigenvalues right.
     """
-    identity = torch.eye(len(matrix)).to(matrix)
-    norm = matrix.norm().clamp_min(_TINY)
-    root, inverse = matrix / norm, identity
-    for _ in range(_NEWTON_SCHULZ_STEPS):
+    identity = torch.eye(matrix.shape[-1]).to(matrix)
+    norm = matrix.norm(dim=(-2, -1), keepdim=True).clamp_min(_TINY)
+    root, inverse = matrix / norm, identity.expand_as(matrix)
+    for _ in range(steps):
         step = 1.5 * identity - 0.5 * inverse @ root
         root, inverse = root @ step, step @ inverse
     return root * norm.sqrt(), inverse / norm.sqrt()

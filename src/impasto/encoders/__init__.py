@@ -11,13 +11,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
 
-__all__ = ["Encoder", "Tap", "load_encoder"]
+__all__ = ["Encoder", "Precision", "Tap", "dtype_of", "load_encoder"]
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,11 @@ def load_encoder(
     """
     from impasto.encoders.vgg import load_vgg
 
-    return load_vgg(name, pooling, _dtype(precision), weights)
+    return load_vgg(name, pooling, dtype_of(precision), weights)
 
 
-def _dtype(precision: str) -> torch.dtype:
+def dtype_of(precision: str) -> torch.dtype:
+    """What ``float32``, ``bfloat16`` or ``auto`` (see `load_encoder`) stands for here."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if torch.cuda.is_available():

@@ -5,11 +5,11 @@ them back into a picture. Which statistics is a choice (`impasto.matching`); a d
 one serves the others too. Beyond the paper:
 
 - features are matched at two depths and after each block of the decoder, each place by its own
-  statistics; the style's are those of the style picture sent through the same network. The pixels
-  are matched by mean and covariance of their colours;
-- the decoder paints on the matched pixels without their detail: it starts as a blurred transfer of
-  colours and learns the strokes. What it paints, and the photo's own detail, fade into each other
-  with the style, so that ``strength`` 0 is the photo itself;
+  statistics; the style's are those of the style picture sent through the same network, which
+  learns to give it back unchanged. So what is matched last is nearly the picture itself;
+- close to the pixels the match is always one of covariances: palettes are more than the mean and
+  deviation of each channel;
+- the photo fades into what is painted with the style's weight: ``strength`` 0 is the photo itself;
 - no layer normalises over space: the photo's statistics enter at the matching alone. Fitted once,
   everything is local, so that tiles equal the whole.
 
@@ -23,6 +23,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from operator import add
 from pathlib import Path
@@ -33,12 +34,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import matching, weights
-from impasto.encoders import Encoder, Tap, load_encoder
+from impasto.encoders import Encoder, Precision, Tap, dtype_of, load_encoder
 from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
 from impasto.moments import Moments, Quantiles
-from impasto.style import check_settings, setting, undiluted
+from impasto.style import check_settings, setting
 from impasto.tiling import Box, Tiling
 
 Matching = Literal["adain", "wct", "coral", "histogram"]
@@ -47,12 +48,15 @@ Statistics: TypeAlias = "Moments | Quantiles"
 Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 """Told of a place of matching, its features, the weights there, and its stride."""
 
-_PIXELS = "pixels"
 _VGG_TAPS = ("relu3_1", "relu4_1")
-_DETAIL = 4
-"""Pixels: what is finer is left to the decoder."""
+_CLOSE = ("block0", "block1")
+"""Places close to the pixels, at half and quarter size: their covariances are matched."""
+_RIDGE = 1e-2
+"""Of these covariances: the last hundredth of their variance is mostly noise."""
 _ENCODER_REACH = {"compact": 32, "vgg16": 40, "vgg19": 40}
 """Pixels that the deepest tap sees to each side, rounded up to its stride."""
+_ENCODER_SCALE = {"compact": 1.0, "vgg16": 1 / 256, "vgg19": 1 / 256}
+"""VGG's features run into hundreds. Steps of a learning rate that suits the rest would be leaps."""
 _BYTES_PER_PIXEL = {"compact": 700, "vgg16": 1_500, "vgg19": 1_500}
 _STRIDE = 8
 _STYLE_AREA = 512 * 512
@@ -71,6 +75,12 @@ class AdainConfig:
         "Which statistics the features take over: mean and deviation (adain), covariances (wct, "
         "coral), or whole distributions (histogram).",
         get_args(Matching),
+    )
+    precision: Precision = setting(
+        "auto",
+        "Arithmetic of the network: auto takes bfloat16 where the processor has it. Tiles, and "
+        "pictures on other machines, are then alike but for rounding.",
+        get_args(Precision),
     )
 
     def __post_init__(self) -> None:
@@ -154,9 +164,10 @@ class Network(nn.Module):
         )
         self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
         self.head = _conv3(widths[0], 12)
-        # At first nothing is painted on the matched pixels.
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        with torch.no_grad():  # the four pixels of a place begin alike: no lattice to unlearn
+            first = self.head.weight[::4] / 2
+            self.head.weight.copy_(first.repeat_interleave(4, 0))
+            self.head.bias.fill_(0.5)  # type: ignore[union-attr]
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
@@ -164,7 +175,7 @@ class Network(nn.Module):
         """How far the network sees: 3 x 3 convolutions at each stride, and the interpolations."""
         decoder = sum(2 * n * 2**level for level, n in enumerate(self.config.blocks, 1))
         upsampling = sum(2**level for level in range(2, len(self.config.blocks) + 1))
-        return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 2, _STRIDE)
+        return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 3, _STRIDE)
 
     @property
     def stages(self) -> list[list[str]]:
@@ -173,11 +184,9 @@ class Network(nn.Module):
         """
         deep_first = reversed(list(enumerate(self.config.blocks)))
         blocks = [[f"block{level}.{n}"] for level, count in deep_first for n in range(count)]
-        return [[_PIXELS, *self.taps], *blocks]
+        return [self.taps, *blocks]
 
-    def run(
-        self, image: Tensor, transfer: Callable[[str, Tensor], Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def run(self, image: Tensor, transfer: Callable[[str, Tensor], Tensor]) -> Tensor:
         """Encodes and decodes.
 
         Args:
@@ -186,12 +195,11 @@ class Network(nn.Module):
                 `stages`; what it returns goes on.
 
         Returns:
-            The matched pixels without their detail, and what is painted on them, (N, 3, H, W) both.
+            (N, 3, H, W), not clipped.
         """
-        features = self.encoder(image, self.taps)
-        pixels = transfer(_PIXELS, image)
+        features, scale = self.encoder(image, self.taps), _ENCODER_SCALE[self.config.encoder]
         skips = [
-            lateral(transfer(tap, features[tap]))
+            lateral(transfer(tap, features[tap] * scale))
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
         ]
         x = skips.pop()
@@ -202,9 +210,10 @@ class Network(nn.Module):
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = transfer(f"block{level}.{n}", block(x))
-        return _without_detail(pixels), F.pixel_shuffle(self.head(x), 2).to(pixels.dtype)
+        with _full_precision(x):  # colours are seen to the last digit
+            return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+    def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
         """Paints a batch for training, each photo in the style of the same place in its batch.
 
         Args:
@@ -212,7 +221,8 @@ class Network(nn.Module):
             style: (N, 3, h, w), likewise.
 
         Returns:
-            (N, 3, H, W), not clipped.
+            The paintings (N, 3, H, W), and the styles as the network gives them back
+            (N, 3, h, w), not clipped.
         """
         theirs: dict[str, Moments] = {}
 
@@ -222,17 +232,27 @@ class Network(nn.Module):
 
         def transfer(place: str, features: Tensor) -> Tensor:
             features = features.float()
-            with torch.autocast(features.device.type, enabled=False):
+            with _full_precision(features):
                 return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
 
-        self.run(style, measure)
-        pixels, painted = self.run(content, transfer)
-        return pixels + painted
+        given_back = self.run(style, measure)
+        return self.run(content, transfer), given_back
+
+
+def _full_precision(features: Tensor) -> torch.autocast:
+    """Of calculations within."""
+    return torch.autocast(features.device.type, enabled=False)
+
+
+def _close(place: str) -> bool:
+    return place.startswith(_CLOSE)
 
 
 def _matcher(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
-    """How a place is matched: the pixels always by their covariance."""
-    matcher: Callable[[Any, Any], Map] = getattr(matching, "coral" if place == _PIXELS else matched)
+    """How a place is matched."""
+    if _close(place):
+        return partial(matching.coral, ridge=_RIDGE)
+    matcher: Callable[[Any, Any], Map] = getattr(matching, matched)
     return matcher
 
 
@@ -250,7 +270,7 @@ class Adain(Method):
     def __init__(self, config: AdainConfig | None = None, network: Network | None = None) -> None:
         super().__init__()
         self.config = config or AdainConfig()
-        self.sha256 = ""
+        self.precision, self.sha256 = dtype_of(self.config.precision), ""
         if network is None:
             network, self.sha256 = load_network(self.config.weights)
         self.network = network.requires_grad_(False).eval()
@@ -280,13 +300,13 @@ class Adain(Method):
     ) -> Transfer:
         """Measures the styles, and the photo inside of each style's region."""
         places = [place for stage in self.network.stages for place in stage]
-        unchanged = _AdainTransfer(self.network, [])
+        unchanged = _AdainTransfer(self.network, [], self.precision)
         theirs = [
             self._measured(unchanged, places, style, torch.ones_like(style[0, :1]), tile)
             for style in styles
         ]
         looks: list[dict[str, Map]] = [{} for _ in styles]
-        transfer = _AdainTransfer(self.network, looks)
+        transfer = _AdainTransfer(self.network, looks, self.precision)
 
         def match(place: str, own: Sequence[Statistics]) -> None:
             matcher = _matcher(place, self.config.matching)
@@ -348,7 +368,7 @@ class Adain(Method):
         the weights (1 + K, h, w).
         """
         features, where = box.inner(features, stride), box.inner(where, stride)
-        by_value = self.config.matching == "histogram" and place != _PIXELS
+        by_value = self.config.matching == "histogram" and not _close(place)
         kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
         regions = where[1:] if len(where) > 1 else where
         return [kind.of(features[0], region) for region in regions]
@@ -363,6 +383,7 @@ class _AdainTransfer(Transfer):
     network: Network
     looks: Sequence[Mapping[str, Map]]
     """Of each style, the maps by place."""
+    precision: torch.dtype
     painted: tuple[Tensor, Tensor, Tensor] | None = None
     """Content and weights that were painted while fitting, and the result."""
 
@@ -381,21 +402,23 @@ class _AdainTransfer(Transfer):
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
         """Paints; ``visit`` is shown what comes to each place before it is matched there."""
         image, everywhere = _padded(content), _padded(weights[None])[0]
-        alone = undiluted(everywhere)
 
         def transfer(place: str, features: Tensor) -> Tensor:
+            features = features.float()
             stride = image.shape[-1] // features.shape[-1]
             where = _pooled(everywhere, stride)
-            if visit is not None:
-                visit(place, features, where, stride)
-            if place == _PIXELS:
-                where = alone  # the photo's own pixels are mixed in at the end
-            return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
+            with _full_precision(features):
+                if visit is not None:
+                    visit(place, features, where, stride)
+                return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
 
-        pixels, painted = self.network.run(image, transfer)
+        lower = self.precision == torch.bfloat16
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):
+            painted = self.network.run(image, transfer)
         height, width = content.shape[-2:]
-        image = everywhere[0] * image + (1 - everywhere[0]) * (pixels + painted)
-        return image[..., :height, :width].clamp(0, 1)
+        if everywhere[0].any():
+            painted = everywhere[0] * image + (1 - everywhere[0]) * painted
+        return painted[..., :height, :width].clamp(0, 1)
 
 
 def _unmatched(features: Tensor) -> Tensor:
@@ -409,10 +432,12 @@ def _padded(maps: Tensor) -> Tensor:
     return F.pad(maps, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
 
 
-def _without_detail(image: Tensor) -> Tensor:
-    """(N, 3, H, W), blurred."""
-    small = F.avg_pool2d(image, _DETAIL)
-    return F.interpolate(small, scale_factor=_DETAIL, mode="bilinear")
+def _smoothed(image: Tensor) -> Tensor:
+    """(N, 3, H, W) times (1 2 1) / 4 both ways, which lets no lattice of the half size through."""
+    kernel = torch.tensor([1.0, 2.0, 1.0]).to(image) / 4
+    weight = kernel[:, None] * kernel
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, weight.expand(3, 1, 3, 3), groups=3)
 
 
 def _pooled(maps: Tensor, stride: int) -> Tensor:

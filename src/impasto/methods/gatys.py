@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import images, losses
-from impasto.encoders import Encoder, load_encoder
+from impasto.encoders import Encoder, Precision, load_encoder
 from impasto.errors import ControlError, Stop
 from impasto.matching import wct
 from impasto.methods import Method, OnStep, Progress, Transfer
@@ -34,7 +34,6 @@ from impasto.style import MIN_SIDE, check_settings, setting
 
 EncoderName = Literal["vgg19", "vgg16"]
 Pooling = Literal["max", "average"]
-Precision = Literal["auto", "float32", "bfloat16"]
 StyleLoss = Literal["gram", "wasserstein"]
 OptimizerName = Literal["lbfgs", "adam"]
 

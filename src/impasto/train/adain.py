@@ -49,11 +49,14 @@ class AdainTraining:
     )
     content_weight: float = setting(0.15, "Weight of the content loss.")
     style_weight: float = setting(1.0, "Weight of the style loss.")
+    identity_weight: float = setting(
+        10.0, "Weight of the squared difference of a style and the network's copy of it."
+    )
     tv_weight: float = setting(0.0, "Weight of the total variation.")
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("content_weight", "style_weight", "tv_weight"):
+        for name in ("content_weight", "style_weight", "identity_weight", "tv_weight"):
             if getattr(self, name) < 0:
                 raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
         if not 8 <= self.width <= 256:
@@ -79,8 +82,14 @@ class AdainTask(Task):
         self.style_layers = config.style_layers.split(",")
         self.judge.check([config.content_layer, *self.style_layers])
 
-    def losses(self, painted: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """See `Task.paint`."""
+        painted: Tensor = network(content, style)[0]
+        return painted
+
+    def losses(self, network: nn.Module, content: Tensor, style: Tensor) -> dict[str, Tensor]:
         """See `Task.losses`."""
+        painted, given_back = network(content, style)
         layer, config = self.config.content_layer, self.config
         self.judge.to(painted.device)
         with torch.no_grad():
@@ -99,6 +108,7 @@ class AdainTask(Task):
         return {
             "content": config.content_weight * losses.structure_loss(features[layer], wanted),
             "style": config.style_weight * torch.stack(style_losses).mean(),
+            "identity": config.identity_weight * (given_back - style).square().mean(),
             "tv": config.tv_weight * losses.total_variation(painted),
             "range": _RANGE_WEIGHT * outside,
         }

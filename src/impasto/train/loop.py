@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
@@ -67,14 +67,18 @@ class Task(ABC):
 
     config: Any
     network: nn.Module
-    """What is trained. Called with batches of photos and styles, (N, 3, H, W), it paints."""
+    """What is trained."""
 
     @abstractmethod
     def __init__(self, config: Any, init: str | None = None) -> None: ...
 
     @abstractmethod
-    def losses(self, painted: Tensor, content: Tensor, style: Tensor) -> dict[str, Tensor]:
-        """Weighted losses of a batch, by name; their sum is minimised."""
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """Pictures (N, 3, H, W) that a network, of the kind of `network`, paints of these."""
+
+    @abstractmethod
+    def losses(self, network: nn.Module, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+        """Weighted losses of a network on a batch, by name; their sum is minimised."""
 
     @abstractmethod
     def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
@@ -187,7 +191,7 @@ class Trainer:
         self.fabric.launch()
         self.say = say if self.fabric.is_global_zero else lambda _: None
         parameters = [p for p in task.network.parameters() if p.requires_grad]
-        mean = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+        mean = partial(_running_mean, config.ema)
         self.average = AveragedModel(task.network, multi_avg_fn=mean).to(self.fabric.device)
         self.network, self.optimizer = self.fabric.setup(
             task.network, torch.optim.Adam(parameters, lr=config.learning_rate)
@@ -217,7 +221,7 @@ class Trainer:
         with interruptible() as stop, self._board() as board, _readers():
             if not self.fabric.is_global_zero:
                 photos, paintings = [], []  # only the first process judges
-            validation = _Validation(photos, paintings, self.fabric.device, self.unsaid)
+            validation = _Validation(self.task, photos, paintings, self.fabric.device, self.unsaid)
             self.say(
                 f"training on {len(contents)} photos and {len(styles)} styles, "
                 f"{len(validation.pairs)} pairs held out; "
@@ -289,7 +293,7 @@ class Trainer:
             self.unsaid += broken
             content, style = self.fabric.to_device(pictures)
             with self.fabric.no_backward_sync(self.network, enabled=number < config.accumulate):
-                losses = self.task.losses(self.network(content, style), content, style)
+                losses = self.task.losses(self.network, content, style)
                 total = torch.stack(tuple(losses.values())).sum()
                 self.fabric.backward(total / config.accumulate)
             for name, value in {**losses, "total": total}.items():
@@ -454,6 +458,14 @@ def _fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> Fabri
         raise ControlError(f"cannot train on {devices} x {accelerator}: {reason}") from error
 
 
+def _running_mean(decay: float, means: list[Tensor], latest: list[Tensor], number: Tensor) -> None:
+    """Moves the means of the weights towards the latest ones, faster at first: the random ones of
+    the start would otherwise stay in for thousands of steps.
+    """
+    decay = min(decay, (1 + float(number)) / (10 + float(number)))
+    torch._foreach_lerp_(means, latest, 1 - decay)
+
+
 def _ignore_interrupts(_worker: int) -> None:
     """Ctrl-C reaches all processes of a terminal; when to stop is for the first one to decide."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -479,11 +491,13 @@ class _Validation:
 
     def __init__(
         self,
+        task: Task,
         photos: Sequence[Path],
         paintings: Sequence[Path],
         device: torch.device,
         broken: list[str],
     ) -> None:
+        self.task = task
         self.pairs = [
             tuple(square.to(device) for square in pair)
             for pair in zip(_squares(photos, broken), _squares(paintings, broken), strict=False)
@@ -496,8 +510,8 @@ class _Validation:
 
     @torch.no_grad()
     def _paint(self, network: nn.Module, pair: Sequence[Tensor]) -> Tensor:
-        painted: Tensor = network(*pair)
-        return painted.clamp(0, 1)
+        content, style = pair
+        return self.task.paint(network, content, style).clamp(0, 1)
 
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Mean content distance, style distance and score; empty if nothing was held out."""
