@@ -102,9 +102,11 @@ def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affi
     """
     content_std = content.std.clamp_min(_FLAT)
     style_std = style.std.clamp_min(_FLAT)
-    colour, _ = newton_schulz(_correlation(style.cov, style_std, ridge), _CORAL_STEPS)
-    _, whiten = newton_schulz(_correlation(content.cov, content_std, ridge), _CORAL_STEPS)
-    matrix = style_std[..., None] * colour @ whiten / content_std[..., None, :]
+    correlations = torch.stack(
+        (_correlation(style.cov, style_std, ridge), _correlation(content.cov, content_std, ridge))
+    )
+    roots, inverses = newton_schulz(correlations, _CORAL_STEPS)
+    matrix = style_std[..., None] * roots[0] @ inverses[1] / content_std[..., None, :]
     return _through_means(matrix, content, style)
 
 

@@ -13,8 +13,8 @@ one serves the others too. Beyond the paper:
 - no layer normalises over space: the photo's statistics enter at the matching alone. Fitted once,
   everything is local, so that tiles equal the whole.
 
-The encoder is VGG, frozen, or a compact one that is trained along, as in ``adain.small``, which is
-made for processors without a graphics card.
+The encoder is VGG, frozen, as in ``adain.base``, or a compact one that is trained along, as in
+``adain.small``, which is made for processors without a graphics card.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class AdainConfig:
     """Settings of the method ``adain``."""
 
     weights: str = setting(
-        "adain.small", "The trained network: adain.small, or a file that `train` wrote."
+        "adain.small",
+        "The trained network: adain.small, adain.base, or a file that `train` wrote.",
     )
     matching: Matching = setting(
         "adain",
@@ -111,7 +112,7 @@ class CompactEncoder(Encoder):
         self.taps = {f"relu{2**n}": Tap(width, 2**n) for n, width in enumerate(widths[1:], 2)}
         inputs = (12, *widths)
         self.convs = nn.ModuleList(
-            _conv3(inputs[n], width, stride=1 if n == 0 else 2) for n, width in enumerate(widths)
+            _Conv3(inputs[n], width, stride=1 if n == 0 else 2) for n, width in enumerate(widths)
         )
         self.block = _Block(widths[-1])
 
@@ -123,9 +124,25 @@ class CompactEncoder(Encoder):
         return {tap: features[tap] for tap in taps}
 
 
-def _conv3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+def _full_precision(features: Tensor) -> torch.autocast:
+    """Switches autocast off within."""
+    return torch.autocast(features.device.type, enabled=False)
+
+
+class _Conv3(nn.Conv2d):
     """3 x 3 convolution. Zeros beyond the border would be painted: it repeats the border pixels."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, padding_mode="replicate")
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, 3, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        device = x.device.type
+        if torch.is_autocast_enabled(device):  # it would pad in float32, and convert back and forth
+            x = x.to(torch.get_autocast_dtype(device))
+        with _full_precision(x):
+            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+        return super().forward(x)
 
 
 class _Block(nn.Module):
@@ -133,7 +150,7 @@ class _Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first, self.second = _conv3(channels, channels), _conv3(channels, channels)
+        self.first, self.second = _Conv3(channels, channels), _Conv3(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         added: Tensor = self.second(F.relu(self.first(x)))
@@ -163,7 +180,7 @@ class Network(nn.Module):
             for width, count in zip(widths, config.blocks, strict=True)
         )
         self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
-        self.head = _conv3(widths[0], 12)
+        self.head = _Conv3(widths[0], 12)
         with torch.no_grad():  # the four pixels of a place begin alike: no lattice to unlearn
             first = self.head.weight[::4] / 2
             self.head.weight.copy_(first.repeat_interleave(4, 0))
@@ -239,11 +256,6 @@ class Network(nn.Module):
         return self.run(content, transfer), given_back
 
 
-def _full_precision(features: Tensor) -> torch.autocast:
-    """Of calculations within."""
-    return torch.autocast(features.device.type, enabled=False)
-
-
 def _close(place: str) -> bool:
     return place.startswith(_CLOSE)
 
@@ -302,8 +314,7 @@ class Adain(Method):
         places = [place for stage in self.network.stages for place in stage]
         unchanged = _AdainTransfer(self.network, [], self.precision)
         theirs = [
-            self._measured(unchanged, places, style, torch.ones_like(style[0, :1]), tile)
-            for style in styles
+            self._measured(unchanged, places, style, _everywhere(style), tile) for style in styles
         ]
         looks: list[dict[str, Map]] = [{} for _ in styles]
         transfer = _AdainTransfer(self.network, looks, self.precision)
@@ -367,11 +378,17 @@ class Adain(Method):
         """Of the part of features (1, C, h, w) that belongs to the tile itself, for each region of
         the weights (1 + K, h, w).
         """
-        features, where = box.inner(features, stride), box.inner(where, stride)
         by_value = self.config.matching == "histogram" and not _close(place)
-        kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
+        features = box.inner(features, stride)[0]
         regions = where[1:] if len(where) > 1 else where
-        return [kind.of(features[0], region) for region in regions]
+        if where.shape[-2:] == (1, 1):  # the same everywhere
+            if not by_value:
+                return [Moments.of(features) * region[0, 0] for region in regions]
+            regions = regions.expand(-1, *features.shape[-2:])
+        else:
+            regions = box.inner(regions, stride)
+        kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
+        return [kind.of(features, region) for region in regions]
 
 
 class _Measured(Exception):  # noqa: N818 - not an error
@@ -401,7 +418,9 @@ class _AdainTransfer(Transfer):
     @torch.no_grad()
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
         """Paints; ``visit`` is shown what comes to each place before it is matched there."""
-        image, everywhere = _padded(content), _padded(weights[None])[0]
+        image = _padded(content)
+        alike = weights.stride()[-2:] == (0, 0)  # then one pixel stands for all
+        everywhere = weights[:, :1, :1] if alike else _padded(weights[None])[0]
 
         def transfer(place: str, features: Tensor) -> Tensor:
             features = features.float()
@@ -441,8 +460,13 @@ def _smoothed(image: Tensor) -> Tensor:
 
 
 def _pooled(maps: Tensor, stride: int) -> Tensor:
-    """Maps (K, H, W) averaged down."""
-    return maps if stride == 1 else F.avg_pool2d(maps, stride)
+    """Maps (K, H, W) averaged down; those of one pixel stay."""
+    return maps if 1 in (stride, maps.shape[-1]) else F.avg_pool2d(maps, stride)
+
+
+def _everywhere(image: Tensor) -> Tensor:
+    """Weights (1, H, W) of a picture as a whole."""
+    return image.new_ones(()).expand(1, *image.shape[-2:])
 
 
 def _taps(encoder: Encoder) -> list[str]:
