@@ -87,13 +87,13 @@ def cli() -> None:
 def _settings_of_methods() -> dict[str, type[Any]]:
     from impasto.methods import METHODS, method_class
 
-    return {"": Controls, **{f"{name}: ": method_class(name).Config for name in METHODS}}
+    return {"": Controls, **{name: method_class(name).Config for name in METHODS}}
 
 
 def _settings_of_training(task: str) -> dict[str, type[Any]]:
     from impasto.train.config import TrainConfig
 
-    return {"": TrainConfig, f"{task}: ": _task_class(task).Config}
+    return {"": TrainConfig, task: _task_class(task).Config}
 
 
 class _Generated(click.Command):
@@ -101,7 +101,7 @@ class _Generated(click.Command):
     live beside what they set, which needs torch.
 
     Args:
-        settings: gives the dataclasses of settings, by what goes before their help.
+        settings: gives the dataclasses of settings, by whose they are.
         without: settings that make no sense here.
     """
 
@@ -117,17 +117,24 @@ class _Generated(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if not any(parameter.name == "seed" for parameter in self.params):
+            knobs: dict[str, Field[Any]] = {}
+            owners: dict[str, list[str]] = {}
+            for whose, kind in self.settings().items():
+                for knob in fields(kind):
+                    knobs.setdefault(knob.name, knob)
+                    owners.setdefault(knob.name, []).append(whose)
             self.params += [
-                _flag(knob, whose)
-                for whose, kind in self.settings().items()
-                for knob in fields(kind)
-                if knob.name not in self.without
+                _flag(knob, owners[name])
+                for name, knob in knobs.items()
+                if name not in self.without
             ]
         return super().get_params(ctx)
 
 
-def _flag(knob: Field[Any], whose: str) -> click.Option:
-    """The flag of a setting. Its default is None, "not given", so that recipes show through."""
+def _flag(knob: Field[Any], owners: Sequence[str]) -> click.Option:
+    """The flag of a setting, which several methods may share. Its default is None, "not given", so
+    that recipes show through.
+    """
     name = knob.name.replace("_", "-")
     shown = "" if knob.default is None else f"  [default: {knob.default}]"
     kinds: dict[str, click.ParamType[Any]] = {"int": click.INT, "float": click.FLOAT}
@@ -136,7 +143,7 @@ def _flag(knob: Field[Any], whose: str) -> click.Option:
         [f"--{name}/--no-{name}" if knob.type == "bool" else f"--{name}"],
         default=None,
         type=None if knob.type == "bool" else _choice(knob) or kind,
-        help=whose + knob.metadata["help"] + shown,
+        help=(f"{', '.join(owners)}: " if any(owners) else "") + knob.metadata["help"] + shown,
     )
 
 

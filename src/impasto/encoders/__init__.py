@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
+from impasto.style import setting
 
-__all__ = ["Encoder", "Precision", "Tap", "dtype_of", "load_encoder"]
+__all__ = ["Encoder", "Precision", "Tap", "dtype_of", "load_encoder", "precision_setting"]
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -91,6 +92,16 @@ def load_encoder(
     from impasto.encoders.vgg import load_vgg
 
     return load_vgg(name, pooling, dtype_of(precision), weights)
+
+
+def precision_setting() -> Any:
+    """The setting ``precision``, which several methods have."""
+    return setting(
+        "auto",
+        "Arithmetic of the networks; auto is bfloat16 where the processor has it built in. Tiles, "
+        "and pictures from other machines, then differ by rounding.",
+        get_args(Precision),
+    )
 
 
 def dtype_of(precision: str) -> torch.dtype:

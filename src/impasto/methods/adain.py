@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import matching, weights
-from impasto.encoders import Encoder, Precision, Tap, dtype_of, load_encoder
+from impasto.encoders import Encoder, Precision, Tap, dtype_of, load_encoder, precision_setting
 from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
@@ -77,12 +77,7 @@ class AdainConfig:
         "coral), or whole distributions (histogram).",
         get_args(Matching),
     )
-    precision: Precision = setting(
-        "auto",
-        "Arithmetic of the network: auto takes bfloat16 where the processor has it. Tiles, and "
-        "pictures on other machines, are then alike but for rounding.",
-        get_args(Precision),
-    )
+    precision: Precision = precision_setting()
 
     def __post_init__(self) -> None:
         check_settings(self)

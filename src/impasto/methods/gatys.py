@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import images, losses
-from impasto.encoders import Encoder, Precision, load_encoder
+from impasto.encoders import Encoder, Precision, load_encoder, precision_setting
 from impasto.errors import ControlError, Stop
 from impasto.matching import wct
 from impasto.methods import Method, OnStep, Progress, Transfer
@@ -61,11 +61,7 @@ class GatysConfig:
         None, "Safetensors file with other weights for the encoder."
     )
     pooling: Pooling = setting("max", "Pooling of the encoder.", get_args(Pooling))
-    precision: Precision = setting(
-        "auto",
-        "Arithmetic of the encoder; auto is bfloat16 where the processor has it built in.",
-        get_args(Precision),
-    )
+    precision: Precision = precision_setting()
     content_layers: str = setting("relu4_2", "Layers whose features the photo gives.")
     style_layers: str = setting(
         "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1", "Layers whose statistics the style gives."
