@@ -181,10 +181,10 @@ def test_recoloured_styles_keep_the_palette(stylizer, photo, painting, mode):
     assert (kept - wanted).norm() < 0.5 * (lost - wanted).norm()
 
 
-@pytest.mark.parametrize("size", [(150, 203), (64, 200)])
-def test_tiled_equals_whole(network, painting, size):
+@pytest.mark.parametrize(("size", "masked"), [((150, 203), True), ((64, 200), False)])
+def test_tiled_equals_whole(network, painting, size, masked):
     photo = as_tensor(photo_array(*size))
-    mask = photo[:, :1, :, :].numpy()[0, 0]
+    mask = photo[:, :1, :, :].numpy()[0, 0] if masked else None
     styles = [Style(painting, mask=mask), Style(1 - painting, 0.5)]
     whole = network.stylize(photo, styles, strength=0.8, tile=10_000)
     tiled = network.stylize(photo, styles, strength=0.8, tile=64)

@@ -95,6 +95,12 @@ def test_refining_keeps_strength_0_and_the_recipe(tiny_encoder, photo, painting)
     assert "iterations" not in recipe
 
 
+def test_network_and_optimiser_share_a_setting(tiny_encoder):
+    stylizer = Stylizer("adain.small", refine=3, precision="float32", style_loss="wasserstein")
+    assert stylizer.method.config.precision == stylizer.refiner.config.precision == "float32"
+    assert stylizer.refiner.config.style_loss == "wasserstein"
+
+
 def test_gatys_is_not_refined(tiny_encoder):
     with pytest.raises(ControlError, match="gatys has iterations"):
         Stylizer("gatys", device="cpu", refine=5)

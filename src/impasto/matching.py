@@ -21,8 +21,8 @@ from torch import Tensor
 
 from impasto.moments import Moments, Quantiles, interpolate, newton_schulz
 
-# Directions that hold less than this share of the strongest one's variance are left as they are
-# (WCT) or count as this much (the others): dividing by nothing amplifies noise.
+# Directions that hold less than this share of the strongest one's variance are dropped (WCT),
+# channels count as this much (AdaIN): dividing by nothing amplifies noise.
 _FLOOR = 1e-5
 # Deviations below this are rounding noise, in pixels as in features.
 _FLAT = 1e-3

@@ -77,15 +77,19 @@ class Stylizer:
     ) -> None:
         self.device = find_device(device)
         self.refine, self.refiner = refine, None
+        optimiser: dict[str, Any] = {}
         if refine is not None:
-            optimiser = {k: settings.pop(k) for k in list(settings) if k in settings_of("gatys")}
+            optimiser = {k: v for k, v in settings.items() if k in settings_of("gatys")}
             config = replace_known(GatysConfig, {**optimiser, **parse_refine(refine)})
             self.refiner = Gatys(config).to(self.device).eval()
         if isinstance(method, str):
-            name, settings = choose_method(method, settings)
+            name, own = choose_method(
+                method, {k: v for k, v in settings.items() if k not in optimiser}
+            )
             if self.refiner and name == "gatys":
                 raise ControlError("refine is for the other methods: gatys has iterations")
-            method = load_method(name, **settings)
+            shared = {k: v for k, v in optimiser.items() if k in settings_of(name)}
+            method = load_method(name, **own, **shared)
         self.name = type(method).__name__.lower()
         self.method = method.to(self.device).eval()
 
@@ -122,7 +126,7 @@ class Stylizer:
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
         with self._memory_guarded(height, width):
             pixels = photo.resized(height, width).pixels.to(self.device)
-            maps = _at_size(weights, height, width).to(self.device)
+            maps = _at_size(weights, height, width, self.device)
             mode = knobs.preserve_color
             prepared = _prepared(pixels, mode)
             seen = [
@@ -255,7 +259,7 @@ class Look:
         small, mode = photo.resized(height, width), self.controls.preserve_color
         with self.stylizer._memory_guarded(height, width):
             pixels = small.pixels.to(self.stylizer.device)
-            maps = _at_size(self.weights, height, width).to(pixels)
+            maps = _at_size(self.weights, height, width, pixels.device)
             prepared = _prepared(pixels, mode)
 
             def finished(image: Tensor) -> Tensor:
@@ -451,12 +455,17 @@ def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
     return by_strips(lambda part: color.prepare_content(part, mode), pixels)
 
 
-def _at_size(weights: Tensor, height: int, width: int) -> Tensor:
-    """Weight maps (1 + K, H, W) of a picture that is painted at another size."""
-    if weights.shape[-2:] == (height, width):
-        return weights
-    maps = images.resize(weights[None], height, width)[0]
-    return maps / maps.sum(0)
+def _at_size(weights: Tensor, height: int, width: int, device: torch.device) -> Tensor:
+    """Weight maps (1 + K, H, W) of a picture that is painted at another size, where it is painted.
+
+    Those that are the same everywhere go on taking no memory.
+    """
+    if weights.stride()[-2:] == (0, 0):
+        return weights[:, :1, :1].to(device).expand(-1, height, width)
+    if weights.shape[-2:] != (height, width):
+        maps = images.resize(weights[None], height, width)[0]
+        weights = maps / maps.sum(0)
+    return weights.to(device)
 
 
 def _notes(pictures: Sequence[Picture]) -> tuple[str, ...]:

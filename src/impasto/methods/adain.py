@@ -74,7 +74,7 @@ class AdainConfig:
     matching: Matching = setting(
         "adain",
         "Which statistics the features take over: mean and deviation (adain), covariances (wct, "
-        "coral), or whole distributions (histogram).",
+        "coral), or whole distributions (histogram). Close to the pixels it is always covariances.",
         get_args(Matching),
     )
     precision: Precision = precision_setting()
@@ -114,7 +114,9 @@ class CompactEncoder(Encoder):
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """See `Encoder.forward`."""
         first, second, third = self.convs
-        x = F.relu(second(F.relu(first(F.pixel_unshuffle(image, 2)))))
+        with _full_precision(image):  # the steps of bfloat16 are coarser than those of pictures
+            x = first(F.pixel_unshuffle(image, 2))
+        x = F.relu(second(F.relu(x)))
         features = {"relu4": x, "relu8": self.block(F.relu(third(x)))}
         return {tap: features[tap] for tap in taps}
 
@@ -211,7 +213,7 @@ class Network(nn.Module):
         """
         features, scale = self.encoder(image, self.taps), _ENCODER_SCALE[self.config.encoder]
         skips = [
-            lateral(transfer(tap, features[tap] * scale))
+            lateral(transfer(tap, features[tap]) * scale)
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
         ]
         x = skips.pop()
@@ -222,7 +224,7 @@ class Network(nn.Module):
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = transfer(f"block{level}.{n}", block(x))
-        with _full_precision(x):  # colours are seen to the last digit
+        with _full_precision(x):  # eight digits would be seen as steps of colour
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
     def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +241,8 @@ class Network(nn.Module):
         theirs: dict[str, Moments] = {}
 
         def measure(place: str, features: Tensor) -> Tensor:
-            theirs[place] = Moments.of(features.float())
+            features = features.float()
+            theirs[place] = Moments.of(features)
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
@@ -378,7 +381,8 @@ class Adain(Method):
         regions = where[1:] if len(where) > 1 else where
         if where.shape[-2:] == (1, 1):  # the same everywhere
             if not by_value:
-                return [Moments.of(features) * region[0, 0] for region in regions]
+                whole = Moments.of(features)
+                return [whole * share for share in regions[:, 0, 0]]
             regions = regions.expand(-1, *features.shape[-2:])
         else:
             regions = box.inner(regions, stride)
@@ -456,7 +460,7 @@ def _smoothed(image: Tensor) -> Tensor:
 
 def _pooled(maps: Tensor, stride: int) -> Tensor:
     """Maps (K, H, W) averaged down; those of one pixel stay."""
-    return maps if 1 in (stride, maps.shape[-1]) else F.avg_pool2d(maps, stride)
+    return maps if maps.shape[-1] == 1 else F.avg_pool2d(maps, stride)
 
 
 def _everywhere(image: Tensor) -> Tensor:
