@@ -125,20 +125,22 @@ class Stylizer:
         shares = [style.weight for style in asked]
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
         with self._memory_guarded(height, width):
-            pixels = photo.resized(height, width).pixels.to(self.device)
-            maps = _at_size(weights, height, width, self.device)
-            mode = knobs.preserve_color
-            prepared = _prepared(pixels, mode)
+            inputs = _Inputs.of(photo, weights, knobs, self.device)
             seen = [
-                color.prepare_style(source.resized(*size).pixels.to(self.device), pixels, mode)
+                color.prepare_style(
+                    source.resized(*size).pixels.to(self.device),
+                    inputs.pixels,
+                    knobs.preserve_color,
+                )
                 for source, size in zip(sources, sizes, strict=True)
             ]
-            transfer = self.method.fit(prepared, seen, maps, seed=knobs.seed, tile=tile)
+            given = (inputs.prepared, seen, inputs.maps)
+            transfer = self.method.fit(*given, seed=knobs.seed, tile=tile)
             refinement = None
             if self.refiner is not None:
-                refinement = self.refiner.fit(prepared, seen, maps, seed=knobs.seed)
+                refinement = self.refiner.fit(*given, seed=knobs.seed)
         notes = (*photo.notes, *_notes(sources))
-        return Look(self, knobs, transfer, refinement, tile, weights, notes)
+        return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes)
 
     def stylize(
         self, content: ImageLike, styles: Styles, *, on_step: OnStep | None = None, **controls: Any
@@ -225,6 +227,31 @@ class Stylizer:
 
 
 @dataclass(frozen=True)
+class _Inputs:
+    """A photo as a method is given it."""
+
+    photo: Picture
+    small: Picture
+    """At the size to be painted."""
+    pixels: Tensor
+    """Of that, (1, 3, H, W), where it is painted."""
+    prepared: Tensor
+    """The same, in the colours to be painted."""
+    maps: Tensor
+    """Weights (1 + K, H, W) for it."""
+
+    @classmethod
+    def of(
+        cls, photo: Picture, weights: Tensor, controls: Controls, device: torch.device
+    ) -> _Inputs:
+        """Of a photo, and of weights at its own size."""
+        small = photo.resized(*render_size(photo, controls.size))
+        pixels = small.pixels.to(device)
+        prepared = _prepared(pixels, controls.preserve_color)
+        return cls(photo, small, pixels, prepared, _at_size(weights, *small.size, device))
+
+
+@dataclass(frozen=True)
 class Look:
     """A fitted look: call it on the photo, or on another of the same size (the next frame)."""
 
@@ -235,6 +262,8 @@ class Look:
     tile: int | None
     weights: Tensor
     """(1 + K, H, W) at the photo's own size; see `impasto.style.weight_maps`."""
+    fitted: _Inputs
+    """The photo that it was fitted to."""
     notes: tuple[str, ...]
     """What the user should know about how the pictures were read."""
 
@@ -255,12 +284,12 @@ class Look:
                 f"{images.name_of(content)}: this look was fitted to pictures of "
                 f"{self.weights.shape[-1]}x{self.weights.shape[-2]}; fit it anew"
             )
-        height, width = render_size(photo, self.controls.size)
-        small, mode = photo.resized(height, width), self.controls.preserve_color
-        with self.stylizer._memory_guarded(height, width):
-            pixels = small.pixels.to(self.stylizer.device)
-            maps = _at_size(self.weights, height, width, pixels.device)
-            prepared = _prepared(pixels, mode)
+        size, mode = render_size(photo, self.controls.size), self.controls.preserve_color
+        with self.stylizer._memory_guarded(*size):
+            given = self.fitted
+            if photo is not given.photo:
+                given = _Inputs.of(photo, self.weights, self.controls, self.stylizer.device)
+            pixels = given.pixels
 
             def finished(image: Tensor) -> Tensor:
                 if mode != "luminance":
@@ -268,8 +297,8 @@ class Look:
                 return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
 
             told = on_step and _finishing(on_step, finished)
-            result = finished(self._painted(prepared, maps, told)).cpu()
-        return images.like(replace(small, pixels=result), content)
+            result = finished(self._painted(given.prepared, given.maps, told)).cpu()
+        return images.like(replace(given.small, pixels=result), content)
 
     def _painted(self, content: Tensor, weights: Tensor, on_step: OnStep | None) -> Tensor:
         """Tile by tile if need be, and refined if asked."""

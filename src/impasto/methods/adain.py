@@ -411,7 +411,7 @@ class _AdainTransfer(Transfer):
     ) -> Tensor:
         """See `Transfer.__call__`."""
         if self.painted and content is self.painted[0] and weights is self.painted[1]:
-            return self.painted[2]
+            return self.painted[2].clone()
         return self.paint(content, weights)
 
     @torch.no_grad()
