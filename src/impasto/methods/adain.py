@@ -115,7 +115,7 @@ class CompactEncoder(Encoder):
         """See `Encoder.forward`."""
         first, second, third = self.convs
         with _full_precision(image):  # the steps of bfloat16 are coarser than those of pictures
-            x = first(F.pixel_unshuffle(image, 2))
+            x = first(F.pixel_unshuffle(image.float(), 2))
         x = F.relu(second(F.relu(x)))
         features = {"relu4": x, "relu8": self.block(F.relu(third(x)))}
         return {tap: features[tap] for tap in taps}
