@@ -224,7 +224,7 @@ class Network(nn.Module):
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = transfer(f"block{level}.{n}", block(x))
-        with _full_precision(x):  # eight digits would be seen as steps of colour
+        with _full_precision(x):  # eight bits would be seen as steps of colour
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
     def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
