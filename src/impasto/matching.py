@@ -29,6 +29,7 @@ _FLAT = 1e-3
 # Sun et al. add 1 to the diagonal. For colours, which are strongly correlated, that would leave
 # half of the difference in place.
 _CORAL_RIDGE = 1e-3
+# As small a ridge beside correlations near 1 needs more than the customary dozen.
 _CORAL_STEPS = 20
 
 

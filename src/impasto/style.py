@@ -172,6 +172,11 @@ def weight_maps(
     return torch.cat((1 - styles.sum(0, keepdim=True), styles)).clamp(0, 1)
 
 
+def unmasked(weights: Tensor) -> bool:
+    """Whether weights, of `weight_maps`, are the same at every pixel: one stands for all."""
+    return weights.stride()[-2:] == (0, 0)
+
+
 def undiluted(weights: Tensor, keep: float = 0.0) -> Tensor:
     """The same styles in the same proportions, the photo's share the same wherever there is style:
     what is to be mixed with the photo only afterwards.

@@ -34,6 +34,7 @@ from impasto.style import (
     Style,
     replace_known,
     undiluted,
+    unmasked,
     weight_maps,
 )
 from impasto.tiling import by_strips, render
@@ -315,7 +316,8 @@ class Look:
         if self.refinement is None:
             return render(self.transfer, content, weights, boxes, on_tile)
         # Masks' soft edges are mixed in by the refinement, and only there.
-        whole = undiluted(weights, 1 - self.controls.strength)
+        keep = 1 - self.controls.strength
+        whole = weights if unmasked(weights) else undiluted(weights, keep)
         painted = render(self.transfer, content, whole, boxes, on_tile)
         return self.refinement(content, weights, on_step, start=painted)
 
@@ -489,7 +491,7 @@ def _at_size(weights: Tensor, height: int, width: int, device: torch.device) -> 
 
     Those that are the same everywhere go on taking no memory.
     """
-    if weights.stride()[-2:] == (0, 0):
+    if unmasked(weights):
         return weights[:, :1, :1].to(device).expand(-1, height, width)
     if weights.shape[-2:] != (height, width):
         maps = images.resize(weights[None], height, width)[0]

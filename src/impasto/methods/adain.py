@@ -23,7 +23,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from operator import add
 from pathlib import Path
@@ -39,7 +39,7 @@ from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
 from impasto.moments import Moments, Quantiles
-from impasto.style import check_settings, setting
+from impasto.style import check_settings, setting, unmasked
 from impasto.tiling import Box, Tiling
 
 Matching = Literal["adain", "wct", "coral", "histogram"]
@@ -205,15 +205,20 @@ class Network(nn.Module):
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
-            transfer: called with place and features (N, C, h, w) at each place of matching, by
-                `stages`; what it returns goes on.
+            transfer: called with place and features (N, C, h, w), in float32 whatever the rest is
+                calculated in, at each place of matching, by `stages`; what it returns goes on.
 
         Returns:
             (N, 3, H, W), not clipped.
         """
+
+        def matched(place: str, features: Tensor) -> Tensor:
+            with _full_precision(features):
+                return transfer(place, features.float())
+
         features, scale = self.encoder(image, self.taps), _ENCODER_SCALE[self.config.encoder]
         skips = [
-            lateral(transfer(tap, features[tap]) * scale)
+            lateral(matched(tap, features[tap]) * scale)
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
         ]
         x = skips.pop()
@@ -223,7 +228,7 @@ class Network(nn.Module):
                 x = F.relu(up + skips.pop() if skips else up)
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
-                x = transfer(f"block{level}.{n}", block(x))
+                x = matched(f"block{level}.{n}", block(x))
         with _full_precision(x):  # eight bits would be seen as steps of colour
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
@@ -241,14 +246,11 @@ class Network(nn.Module):
         theirs: dict[str, Moments] = {}
 
         def measure(place: str, features: Tensor) -> Tensor:
-            features = features.float()
             theirs[place] = Moments.of(features)
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            features = features.float()
-            with _full_precision(features):
-                return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
+            return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
 
         given_back = self.run(style, measure)
         return self.run(content, transfer), given_back
@@ -418,17 +420,15 @@ class _AdainTransfer(Transfer):
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
         """Paints; ``visit`` is shown what comes to each place before it is matched there."""
         image = _padded(content)
-        alike = weights.stride()[-2:] == (0, 0)  # then one pixel stands for all
-        everywhere = weights[:, :1, :1] if alike else _padded(weights[None])[0]
+        everywhere = weights[:, :1, :1] if unmasked(weights) else _padded(weights[None])[0]
+        pooled = cache(partial(_pooled, everywhere))
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            features = features.float()
             stride = image.shape[-1] // features.shape[-1]
-            where = _pooled(everywhere, stride)
-            with _full_precision(features):
-                if visit is not None:
-                    visit(place, features, where, stride)
-                return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
+            where = pooled(stride)
+            if visit is not None:
+                visit(place, features, where, stride)
+            return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
 
         lower = self.precision == torch.bfloat16
         with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):

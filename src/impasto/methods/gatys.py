@@ -341,9 +341,10 @@ class GatysTransfer(Transfer):
             return covered * image + (1 - covered) * content
 
         config = self.method.config
-        image = before = start
-        if image is None or before is None:
-            image = before = (1 - strength) * content + strength * self._start(content, weights)
+        image = start
+        if image is None:
+            image = (1 - strength) * content + strength * self._start(content, weights)
+        before = image
         pixels = _Pixels(config)
         coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
         counts, done = [*coarse, config.iterations], 0
