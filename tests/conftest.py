@@ -7,8 +7,10 @@ from hypothesis import settings
 from PIL import Image
 
 from impasto.encoders.vgg import VGG
+from impasto.methods import fast
 from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig
 from impasto.methods.gatys import Gatys, GatysConfig
+from impasto.train.fast import FastTask
 
 # The first call into torch takes longer than any deadline; CI must not depend on luck.
 settings.register_profile("impasto", deadline=None, derandomize=True)
@@ -51,6 +53,40 @@ def tiny_adain(matching="adain", precision="float32"):
             network.laterals[0].weight[n, n] = into_shallow.weight[n, n] = 1
             network.head.weight[4 * n : 4 * n + 4, n, 1, 1] = 1
     return Adain(AdainConfig(matching=matching, precision=precision), network)
+
+
+def tiny_fast(looks):
+    """A network that gives photos, coarsely, means and deviations of colours: of each look's
+    picture, (1, 3, H, W). All of the style is in the last gains and biases.
+    """
+    network = fast.Network(fast.NetworkConfig(list(looks), width=9, residuals=1))
+    signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # relu(z) - relu(-z) is z
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        for gain in network.gains:
+            gain.fill_(1)
+        first, *carriers = (*network.downs, *network.ups)
+        for n in range(3):
+            both = [n, n + 3]
+            first.weight[both, n, 4, 4] = signs[0]
+            for conv in carriers:  # from the pixel and its neighbour, both ways
+                conv.weight[both, n, 1:, 1:] = signs[0][:, None, None] / 4
+                conv.weight[both, n + 3, 1:, 1:] = signs[1][:, None, None] / 4
+            network.out.weight[n, both, 4, 4] = signs[0]
+            network.out.weight[n, n + 6, 4, 4] = 1
+            network.out.bias[n] = -0.5
+        for look, picture in enumerate(looks.values()):
+            deviation, mean = torch.std_mean(picture, (0, 2, 3))
+            network.gains[-1][look, :6] = deviation.repeat(2)
+            network.biases[-1][look, 6:] = mean
+    return network
+
+
+def write_fast(path, looks):
+    """The weights file of `tiny_fast`; returns the path as text."""
+    FastTask.save(None, tiny_fast(looks), path, {})
+    return str(path)
 
 
 def photo_array(height=48, width=64):

@@ -27,7 +27,7 @@ from impasto.methods.adain import load_network
 from impasto.metrics import Scores
 from impasto.recipes import names, read_recipe
 from impasto.style import replace_known
-from impasto.train import adain, data, loop
+from impasto.train import adain, data, fast, loop
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
 
@@ -90,9 +90,9 @@ RUN = Run(Path("photos"), Path("paintings"), Path("my.safetensors"))
 def trainer(out="my.safetensors", *, init=None, resume=False, width=8, lines=None, **settings):
     """A trainer of a tiny network, on the pictures of the working folder."""
     torch.manual_seed(0)
-    task = adain.AdainTask(adain.AdainTraining(width=width), init)
-    say = (lambda _: None) if lines is None else lines.append
     run = Run(RUN.content, RUN.style, Path(out))
+    task = adain.AdainTask(adain.AdainTraining(width=width), run, init)
+    say = (lambda _: None) if lines is None else lines.append
     return Trainer(task, TrainConfig(**(TINY | settings)), run, resume=resume, say=say)
 
 
@@ -198,8 +198,10 @@ def test_bad_settings_of_adain_are_refused(values):
 @pytest.mark.parametrize("name", names("impasto.train.recipes"))
 def test_shipped_recipes_are_settings(name):
     values = read_recipe(name, "impasto.train.recipes")
-    own = {key: values.pop(key) for key in list(values) if hasattr(adain.AdainTraining, key)}
-    adain.AdainTraining(**own)
+    kind = adain.AdainTraining if name.startswith("adain") else fast.FastTraining
+    own = {key: values.pop(key) for key in list(values) if hasattr(kind, key)}
+    kind(**own)
+    values.pop("init", None)
     replace_known(TrainConfig, values)
 
 
@@ -338,15 +340,15 @@ def loss_of(task, network, pair=None):
     """On one pair."""
     content, style = (part[None] for part in pair or crops(Path())[0][:2])
     with torch.no_grad():
-        return float(sum(task.losses(network, content, style).values()))
+        return float(sum(task.losses(network, content, style, 0).values()))
 
 
 @pytest.mark.parametrize("style_loss", ["gram", "moments"])
 def test_one_step_lowers_the_loss(place, style_loss):
     torch.manual_seed(0)
     config = TrainConfig(**(TINY | {"steps": 1, "warmup": 0, "learning_rate": 1e-4, "batch": 1}))
-    task = adain.AdainTask(adain.AdainTraining(width=8, style_loss=style_loss))
     run = Run(Path("photos/0.png"), Path("paintings/0.png"), Path("my.safetensors"))
+    task = adain.AdainTask(adain.AdainTraining(width=8, style_loss=style_loss), run)
     pair = data.Crops([run.content], [run.style], 32, (32, 48), 0)[0][:2]
     before = loss_of(task, task.network, pair)
     assert Trainer(task, config, run, say=lambda _: None).train()
@@ -440,7 +442,7 @@ def test_mixed_precision_trains(place):
 def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
     monkeypatch.setattr("impasto.methods.adain.load_encoder", lambda _: tiny_vgg())
     torch.manual_seed(0)
-    task = adain.AdainTask(adain.AdainTraining(encoder="vgg16", width=8))
+    task = adain.AdainTask(adain.AdainTraining(encoder="vgg16", width=8), RUN)
     Trainer(task, TrainConfig(**(TINY | {"steps": 2})), RUN, say=lambda _: None).train()
     assert same(task.network.encoder.state_dict(), tiny_vgg().state_dict())
     stored = load_file("my.safetensors")

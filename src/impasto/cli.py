@@ -312,8 +312,13 @@ def train() -> None:
     """Train a network on your own pictures."""
 
 
-def _trains(task: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command ``train TASK``; the function under it supplies its name and help."""
+def _trains(task: str, style: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A command ``train TASK``; the function under it supplies its name and help.
+
+    Args:
+        task: what is trained.
+        style: what ``--style`` names.
+    """
 
     def made(function: Callable[..., None]) -> click.Command:
         folder = click.Path(path_type=Path)
@@ -325,7 +330,7 @@ def _trains(task: str) -> Callable[[Callable[..., None]], click.Command]:
             click.option("--init", help="Weights to start from: a name, or a file of an own run."),
             click.option("--recipe", help="Settings by name (see `recipes`) or from a YAML file."),
             click.option("--out", type=folder, required=True, help="The weights file to write."),
-            click.option("--style", type=folder, required=True, help="Folder of paintings."),
+            click.option("--style", type=folder, required=True, help=style),
             click.option("--content", type=folder, required=True, help="Folder of photos."),
         ):
             function = option(function)
@@ -335,7 +340,7 @@ def _trains(task: str) -> Callable[[Callable[..., None]], click.Command]:
     return made
 
 
-@_trains("adain")
+@_trains("adain", style="Folder of paintings.")
 def train_adain(**options: Any) -> None:
     """Train a network for any style.
 
@@ -343,6 +348,17 @@ def train_adain(**options: Any) -> None:
     checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
     """
     _train("adain", **options)
+
+
+@_trains("fast", style="A painting; or a folder of them, which become looks of one network.")
+def train_fast(**options: Any) -> None:
+    """Train a network for one painting.
+
+    It starts from one that knows other paintings (recipe `fast`), which takes minutes; the other
+    recipes start from nothing. Beside OUT a folder OUT-training is made, with checkpoint, losses,
+    plots and samples; Ctrl-C leaves it fit for --resume.
+    """
+    _train("fast", **{**options, "recipe": options["recipe"] or "fast"})
 
 
 def _task_class(task: str) -> type[Task]:
@@ -380,20 +396,19 @@ def _train(
     given = {name: value for name, value in options.items() if value is not None}
     values = {**(read_recipe(recipe, _TRAIN_RECIPES) if recipe else {}), **given}
     own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
+    init = values.pop("init", None) if init is None else init
     config = replace_known(TrainConfig, values)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)
-    made = kind(kind.Config(**own), init)
+    made = kind(kind.Config(**own), run, init)
     trainer = Trainer(made, config, run, resume=resume, say=_say, **place)
     finished = trainer.train()
     if not trainer.fabric.is_global_zero:
         return
     if not finished:
         sys.exit(_INTERRUPTED)
-    click.echo(
-        f"{out}: after {config.steps} steps; impasto stylize PHOTO STYLE --weights {out} -o OUT"
-    )
+    click.echo(f"{out}: after {config.steps} steps; {made.usage(out)}")
 
 
 @cli.command()
@@ -403,6 +418,30 @@ def methods() -> None:
 
     for name, line in METHODS.items():
         click.echo(f"{name:10} {line}")
+
+
+@cli.command()
+@click.option("--sheet", type=click.Path(path_type=Path), help="Paint this photo in all of them.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The sheet to write.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
+def styles(sheet: Path | None, output: Path | None, device: str) -> None:
+    """List the trained styles, or paint a photo in all of them."""
+    from impasto.gallery import paintings
+
+    if (sheet is None) != (output is None):
+        raise ControlError("a sheet needs both: --sheet PHOTO -o OUT")
+    for known in paintings().values():
+        about = f"{known.artist}, {known.title} ({known.year})"
+        click.echo(f"{known.name:22} {about:60} {known.licence}")
+    if sheet is None or output is None:
+        return
+    from impasto import images
+    from impasto.stylizer import paint_sheet
+
+    images.check_writable(output)
+    _check_apart([output], [sheet])
+    images.write(output, paint_sheet(sheet, device=device))
+    click.echo(f"{output}: {sheet.name} in each of them")
 
 
 @cli.command()

@@ -7,11 +7,12 @@ All pictures are (N, 3, H, W), sRGB in [0, 1]. Lab is relative to D65: L in 0..1
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from impasto.matching import coral, histogram
+from impasto.matching import Affine, Lookup, coral, histogram
 from impasto.moments import Moments, Quantiles
 from impasto.style import ColorMode
 
@@ -78,17 +79,37 @@ def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
     - ``coral``: recoloured to mean and covariance of the photo's colours (ibid., eq. 8).
     - ``histogram``: recoloured to the photo's histogram in each of R, G, B.
     """
-    content = _sampled(content)
-    if mode == "coral":
-        return coral(_moments(style), _moments(content))(style).clamp(0, 1)
-    if mode == "histogram":
-        return histogram(Quantiles.of(style[0]), Quantiles.of(content[0]))(style).clamp(0, 1)
+    recolour = recolouring(content, mode)
+    if recolour is not None:
+        return recolour(style)(style)
     if mode == "luminance":
+        content = _sampled(content)
         light, wanted = srgb_to_lab(style)[:, :1], srgb_to_lab(content)[:, :1]
         light = (light - light.mean()) * (wanted.std() / light.std().clamp_min(0.1))
         light = (light + wanted.mean()).clamp(0, 100)
         return lab_to_srgb(torch.cat((light, light.new_zeros(1, 2, *light.shape[2:])), 1))
     return style
+
+
+def recolouring(
+    content: Tensor, mode: ColorMode
+) -> Callable[[Tensor], Callable[[Tensor], Tensor]] | None:
+    """What takes a picture, and returns what gives it, or any part of it, the photo's palette:
+    ``coral`` or ``histogram``; None for the other modes.
+    """
+    if mode not in ("coral", "histogram"):
+        return None
+    content = _sampled(content)
+
+    def fit(picture: Tensor) -> Callable[[Tensor], Tensor]:
+        fitted: Affine | Lookup
+        if mode == "coral":
+            fitted = coral(_moments(picture), _moments(content))
+        else:
+            fitted = histogram(Quantiles.of(picture[0]), Quantiles.of(content[0]))
+        return lambda part: fitted(part).clamp(0, 1)
+
+    return fit
 
 
 def prepare_content(content: Tensor, mode: ColorMode) -> Tensor:

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,7 +19,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import (
+    ExifTags,
+    Image,
+    ImageCms,
+    ImageDraw,
+    ImageFont,
+    ImageOps,
+    PngImagePlugin,
+    UnidentifiedImageError,
+)
 from PIL import features as pillow_features
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
@@ -43,6 +53,8 @@ if pillow_features.check("avif"):
     _SAVE[".avif"] = ("AVIF", {"quality": 90, "subsampling": "4:4:4"})
 _OPAQUE = {"JPEG", "BMP"}
 _RECIPE_KEY = "impasto"
+_GAP, _CAPTION = 12, 26
+"""Pixels between the pictures of a sheet, and for the name below each."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,22 @@ def like(picture: Picture, original: ImageLike) -> Any:
 def to_pil(picture: Picture) -> Image.Image:
     """A PIL image, RGB or RGBA."""
     return Image.fromarray(_to_array(picture))
+
+
+def sheet(pictures: Mapping[str, Picture], columns: int = 4) -> Picture:
+    """Pictures of one size side by side, each over its name."""
+    height, width = next(iter(pictures.values())).size
+    step_across, step_down = width + _GAP, height + _CAPTION + _GAP
+    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(pictures))
+    page = Image.new("RGB", (columns * step_across + _GAP, rows * step_down + _GAP), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(0.6 * _CAPTION)
+    for number, (name, picture) in enumerate(pictures.items()):
+        left, top = _GAP + number % columns * step_across, _GAP + number // columns * step_down
+        image = to_pil(picture)
+        page.paste(image, (left, top), image if image.mode == "RGBA" else None)
+        draw.text((left, top + height + _CAPTION / 8), name, fill="black", font=font)
+    return _from_pil(page, "sheet")
 
 
 def check_writable(path: Path) -> None:

@@ -51,8 +51,12 @@ def gram_loss(moments: Moments, target: Moments) -> Tensor:
     """Squared distance of Gram matrices (Gatys et al. 2016, eq. 4), relative to the target's;
     of the moments' leading dimensions.
     """
-    wanted = target.gram
-    difference = (moments.gram - wanted).square().sum((-2, -1))
+    return gram_distance(moments.gram, target.gram)
+
+
+def gram_distance(gram: Tensor, wanted: Tensor) -> Tensor:
+    """The same of Gram matrices (..., C, C) themselves."""
+    difference = (gram - wanted).square().sum((-2, -1))
     return difference / wanted.square().sum((-2, -1)).clamp_min(_TINY)
 
 

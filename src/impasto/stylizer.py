@@ -13,13 +13,14 @@ import psutil
 import torch
 from torch import Tensor
 
-from impasto import color, images
+from impasto import color, gallery, images
 from impasto.errors import ControlError, TooLargeError
 from impasto.images import ImageLike, Picture
 from impasto.methods import (
     Method,
     OnStep,
     Progress,
+    TrainedStyle,
     Transfer,
     choose_method,
     load_method,
@@ -78,6 +79,8 @@ class Stylizer:
     ) -> None:
         self.device = find_device(device)
         self.refine, self.refiner = refine, None
+        self.auto, self.settings = method == "auto", settings
+        self.fast: Stylizer | None = None
         optimiser: dict[str, Any] = {}
         if refine is not None:
             optimiser = {k: v for k, v in settings.items() if k in settings_of("gatys")}
@@ -112,9 +115,21 @@ class Stylizer:
         """
         knobs: Controls = replace_known(Controls, controls)
         asked = _as_styles(styles)
+        trained = _all_trained(asked)
+        if trained and not self.method.trained:
+            return self._for_trained(asked[0]).fit(content, asked, **controls)
+        if trained:
+            if knobs.style_size is not None:
+                raise ControlError("strokes of trained styles have their size: use --size instead")
+            self.method.load([str(style.source) for style in asked], self.device)
+        elif self.method.trained:
+            raise ControlError(
+                f"{images.name_of(asked[0].source)}: method {self.name} paints trained styles; "
+                "name one of `impasto styles`, or leave out --method"
+            )
         photo = images.read(content)
         height, width = render_size(photo, knobs.size)
-        sources = [images.read(style.source) for style in asked]
+        sources = [] if trained else [images.read(style.source) for style in asked]
         area = min(height * width, self.method.style_area or height * width)
         sizes = [style_size(source, area, knobs.style_size) for source in sources]
         tile = self._tile(height, width, knobs.tile)
@@ -127,7 +142,7 @@ class Stylizer:
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
         with self._memory_guarded(height, width):
             inputs = _Inputs.of(photo, weights, knobs, self.device)
-            seen = [
+            seen: list[Any] = [
                 color.prepare_style(
                     source.resized(*size).pixels.to(self.device),
                     inputs.pixels,
@@ -135,6 +150,9 @@ class Stylizer:
                 )
                 for source, size in zip(sources, sizes, strict=True)
             ]
+            if trained:
+                recolour = color.recolouring(inputs.pixels, knobs.preserve_color)
+                seen = [TrainedStyle(str(style.source), recolour) for style in asked]
             given = (inputs.prepared, seen, inputs.maps)
             transfer = self.method.fit(*given, seed=knobs.seed, tile=tile)
             refinement = None
@@ -142,6 +160,17 @@ class Stylizer:
                 refinement = self.refiner.fit(*given, seed=knobs.seed)
         notes = (*photo.notes, *_notes(sources))
         return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes)
+
+    def _for_trained(self, style: Style) -> Stylizer:
+        """What paints trained styles in place of this one."""
+        if self.refiner is not None or not self.auto:
+            whose = "refine" if self.refiner is not None else f"method {self.name}"
+            raise ControlError(
+                f"'{style.source}' is a trained style, and {whose} needs the picture of one"
+            )
+        if self.fast is None:
+            self.fast = Stylizer("fast", device=str(self.device), **self.settings)
+        return self.fast
 
     def stylize(
         self, content: ImageLike, styles: Styles, *, on_step: OnStep | None = None, **controls: Any
@@ -377,6 +406,20 @@ def texture(
     return images.to_pil(look(blank, on_step))
 
 
+def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) -> Picture:
+    """A photo in each of the styles that come along (`impasto.gallery.paintings`).
+
+    Args:
+        content: the photo; it stands first.
+        device: see `Stylizer`.
+        side: longer side of each picture on the sheet, in pixels.
+    """
+    photo, stylizer = images.read(content), Stylizer("fast", device=device)
+    photo = photo.resized(*render_size(photo, min(side, max(photo.size))))
+    painted = {name: stylizer.stylize(photo, name) for name in gallery.paintings()}
+    return images.sheet({"photo": photo, **painted})
+
+
 def fit_texture(
     styles: Styles,
     *,
@@ -387,6 +430,8 @@ def fit_texture(
 ) -> tuple[Look, Picture]:
     """The look that paints a texture, and the blank picture to call it on; see `texture`."""
     asked = _as_styles(styles)
+    if _all_trained(asked):
+        raise ControlError(f"'{asked[0].source}' is a trained style: a texture needs a picture")
     first = images.read(asked[0].source)
     asked[0] = replace(asked[0], source=first)
     height = first.size[0] if height is None else height
@@ -470,6 +515,13 @@ def style_size(style: Picture, area: int, longer_side: int | None) -> tuple[int,
     height, width = style.size
     scale = longer_side / max(height, width) if longer_side else math.sqrt(area / (height * width))
     return max(round(height * scale), MIN_SIDE), max(round(width * scale), MIN_SIDE)
+
+
+def _all_trained(styles: Sequence[Style]) -> bool:
+    trained = {gallery.is_trained(style.source) for style in styles}
+    if len(trained) > 1:
+        raise ControlError("some styles are trained ones, others pictures: give one kind at a time")
+    return trained.pop()
 
 
 def _as_styles(styles: Styles) -> list[Style]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto.errors import Stop
 
@@ -46,6 +47,12 @@ class Tiling:
                     min(top + step + margin, height),
                     min(left + step + margin, width),
                 )
+
+    def padded(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W), their last rows and columns repeated up to multiples of the stride."""
+        height, width = maps.shape[-2:]
+        margins = (0, -width % self.stride, 0, -height % self.stride)
+        return F.pad(maps, margins, mode="replicate")
 
 
 @dataclass(frozen=True)

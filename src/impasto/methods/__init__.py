@@ -23,6 +23,8 @@ __all__ = [
     "Method",
     "OnStep",
     "Progress",
+    "Recolouring",
+    "TrainedStyle",
     "Transfer",
     "blend",
     "choose_method",
@@ -33,6 +35,7 @@ __all__ = [
 
 METHODS = {
     "adain": "any style in one pass of a network (Huang & Belongie 2017): seconds",
+    "fast": "a trained style in one pass of its own network (Johnson et al. 2016): the fastest",
     "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
 }
 """Every method by name, with the line that `impasto methods` shows. The class of method ``x`` is
@@ -55,6 +58,19 @@ class Progress:
 
 OnStep: TypeAlias = Callable[[Progress], None]
 """Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
+
+
+Recolouring: TypeAlias = Callable[[Tensor], Callable[[Tensor], Tensor]]
+"""Takes a painted picture; returns what gives it, or its tiles, the photo's palette."""
+
+
+@dataclass(frozen=True)
+class TrainedStyle:
+    """A style that a network was trained for; see `impasto.gallery`."""
+
+    source: str
+    recolouring: Recolouring | None = None
+    """There is no style picture to recolour: what was painted is."""
 
 
 def blend(features: Tensor, weights: Tensor, maps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
@@ -104,14 +120,25 @@ class Method(nn.Module, ABC):
         """How transfers can be applied tile by tile, the result being the same; None if not."""
         return None
 
+    trained: ClassVar[bool] = False
+    """Whether its styles are trained ones, and not pictures."""
+
     style_area: int | None = None
     """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
+
+    def load(self, styles: Sequence[str], device: torch.device) -> None:
+        """Makes the networks of trained styles ready, if these are what it paints.
+
+        Raises:
+            ControlError: there is no such look in a network.
+            WeightsError: weights are missing or damaged.
+        """
 
     @abstractmethod
     def fit(
         self,
         content: Tensor,
-        styles: Sequence[Tensor],
+        styles: Sequence[Any],
         weights: Tensor,
         *,
         seed: int = 0,
@@ -121,7 +148,8 @@ class Method(nn.Module, ABC):
 
         Args:
             content: (1, 3, H, W), sRGB in [0, 1].
-            styles: K pictures (1, 3, h, w), each at the scale of its brush strokes.
+            styles: K pictures (1, 3, h, w), each at the scale of its brush strokes; or K times
+                `TrainedStyle`, if the method is for these.
             weights: (1 + K, H, W) from `impasto.style.weight_maps`: where each style goes.
             seed: of whatever is random in the painting.
             tile: side of the tiles to measure one by one; None for the whole at once.

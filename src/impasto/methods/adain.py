@@ -38,6 +38,7 @@ from impasto.encoders import Encoder, Precision, Tap, dtype_of, load_encoder, pr
 from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
+from impasto.methods.layers import Conv, full_precision
 from impasto.moments import Moments, Quantiles
 from impasto.style import check_settings, setting, unmasked
 from impasto.tiling import Box, Tiling
@@ -114,32 +115,14 @@ class CompactEncoder(Encoder):
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """See `Encoder.forward`."""
         first, second, third = self.convs
-        with _full_precision(image):  # the steps of bfloat16 are coarser than those of pictures
+        with full_precision(image):  # the steps of bfloat16 are coarser than those of pictures
             x = first(F.pixel_unshuffle(image.float(), 2))
         x = F.relu(second(F.relu(x)))
         features = {"relu4": x, "relu8": self.block(F.relu(third(x)))}
         return {tap: features[tap] for tap in taps}
 
 
-def _full_precision(features: Tensor) -> torch.autocast:
-    """Switches autocast off within."""
-    return torch.autocast(features.device.type, enabled=False)
-
-
-class _Conv3(nn.Conv2d):
-    """3 x 3 convolution. Zeros beyond the border would be painted: it repeats the border pixels."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__(inputs, outputs, 3, stride=stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        device = x.device.type
-        if torch.is_autocast_enabled(device):  # it would pad in float32, and convert back and forth
-            x = x.to(torch.get_autocast_dtype(device))
-        with _full_precision(x):
-            x = F.pad(x, (1, 1, 1, 1), mode="replicate")
-        return super().forward(x)
+_Conv3 = partial(Conv, side=3, beyond="replicate")
 
 
 class _Block(nn.Module):
@@ -213,7 +196,7 @@ class Network(nn.Module):
         """
 
         def matched(place: str, features: Tensor) -> Tensor:
-            with _full_precision(features):
+            with full_precision(features):
                 return transfer(place, features.float())
 
         features, scale = self.encoder(image, self.taps), _ENCODER_SCALE[self.config.encoder]
@@ -229,7 +212,7 @@ class Network(nn.Module):
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = matched(f"block{level}.{n}", block(x))
-        with _full_precision(x):  # eight bits would be seen as steps of colour
+        with full_precision(x):  # eight bits would be seen as steps of colour
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
     def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
@@ -419,8 +402,9 @@ class _AdainTransfer(Transfer):
     @torch.no_grad()
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:
         """Paints; ``visit`` is shown what comes to each place before it is matched there."""
-        image = _padded(content)
-        everywhere = weights[:, :1, :1] if unmasked(weights) else _padded(weights[None])[0]
+        padded = self.network.tiling.padded
+        image = padded(content)
+        everywhere = weights[:, :1, :1] if unmasked(weights) else padded(weights[None])[0]
         pooled = cache(partial(_pooled, everywhere))
 
         def transfer(place: str, features: Tensor) -> Tensor:
@@ -442,12 +426,6 @@ class _AdainTransfer(Transfer):
 def _unmatched(features: Tensor) -> Tensor:
     """At places that are not measured yet."""
     return features
-
-
-def _padded(maps: Tensor) -> Tensor:
-    """Maps (N, C, H, W) with the last rows and columns repeated up to multiples of the stride."""
-    height, width = maps.shape[-2:]
-    return F.pad(maps, (0, -width % _STRIDE, 0, -height % _STRIDE), mode="replicate")
 
 
 def _smoothed(image: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from impasto.errors import ControlError
 from impasto.methods.adain import Network, NetworkConfig, load_network
 from impasto.moments import Moments
 from impasto.style import check_settings, setting
-from impasto.train.loop import Task
+from impasto.train.loop import Run, Task
 
 EncoderName = Literal["compact", "vgg16", "vgg19"]
 StyleLoss = Literal["gram", "moments"]
@@ -68,7 +68,7 @@ class AdainTask(Task):
 
     Config = AdainTraining
 
-    def __init__(self, config: AdainTraining, init: str | None = None) -> None:
+    def __init__(self, config: AdainTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
         if init is None:
             widths = [config.width, 2 * config.width, 4 * config.width]
             self.network = Network(NetworkConfig(config.encoder, widths))
@@ -87,7 +87,13 @@ class AdainTask(Task):
         painted: Tensor = network(content, style)[0]
         return painted
 
-    def losses(self, network: nn.Module, content: Tensor, style: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self,
+        network: nn.Module,
+        content: Tensor,
+        style: Tensor,
+        step: int,  # noqa: ARG002 - nothing is random
+    ) -> dict[str, Tensor]:
         """See `Task.losses`."""
         painted, given_back = network(content, style)
         layer, config = self.config.content_layer, self.config
@@ -112,6 +118,10 @@ class AdainTask(Task):
             "tv": config.tv_weight * losses.total_variation(painted),
             "range": _RANGE_WEIGHT * outside,
         }
+
+    def usage(self, out: Path) -> str:
+        """See `Task.usage`."""
+        return f"impasto stylize PHOTO STYLE --weights {out} -o OUT"
 
     def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
         """See `Task.save`; weights are stored as float16."""

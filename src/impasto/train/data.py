@@ -22,7 +22,8 @@ _MOST_PIXELS = 2**29
 """How many, in all, a process keeps: a few thousand small pictures are decoded just once."""
 
 Sample: TypeAlias = "tuple[Tensor, Tensor, list[str]]"
-"""A crop of a photo and one of a style, (3, crop, crop) each, and what was broken on the way."""
+"""A crop of a photo and one of a style, (3, crop, crop) each, and what was broken on the way; or,
+for `Looks`, the number of one as style."""
 
 
 def find_pictures(source: Path) -> list[Path]:
@@ -103,8 +104,10 @@ class Crops(Dataset[Sample]):
         chance = random.Random(f"{self.seed}/{number}")
         broken: list[str] = []
         content = self._crop("content", self.contents, number, chance, broken)
-        style = self._crop("style", self.styles, number, chance, broken)
-        return content, style, broken
+        return content, self._style(number, chance, broken), broken
+
+    def _style(self, number: int, chance: random.Random, broken: list[str]) -> Tensor:
+        return self._crop("style", self.styles, number, chance, broken)
 
     def _crop(
         self,
@@ -147,6 +150,15 @@ class Crops(Dataset[Sample]):
         return (part.flip(-1) if chance.random() < 0.5 else part)[0]
 
 
+@dataclass(frozen=True)
+class Looks(Crops):
+    """The same for styles that are few and known: instead of a crop, the number of one."""
+
+    def _style(self, number: int, chance: random.Random, broken: list[str]) -> Tensor:  # noqa: ARG002
+        turn, place = divmod(number, len(self.styles))
+        return torch.tensor(_order(f"{self.seed}/look/{turn}", len(self.styles))[place])
+
+
 @lru_cache(maxsize=4)
 def _order(name: str, count: int) -> list[int]:
     """A shuffled order that depends on its name; the last ones are remembered."""
@@ -178,10 +190,10 @@ class Places(Sampler[int]):
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Tensor, Tensor, list[str]]:
-    """Samples as a batch: (N, 3, crop, crop) twice, and all that was broken."""
+    """Samples as a batch: photos (N, 3, crop, crop), styles, and all that was broken."""
     contents, styles, broken = zip(*samples, strict=True)
-    return (
-        torch.stack(contents).contiguous(memory_format=torch.channels_last),
-        torch.stack(styles).contiguous(memory_format=torch.channels_last),
-        [name for names in broken for name in names],
-    )
+    pictures = [
+        batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+        for batch in (torch.stack(contents), torch.stack(styles))
+    ]
+    return pictures[0], pictures[1], [name for names in broken for name in names]

@@ -34,6 +34,7 @@ from impasto.metrics import Judge
 from impasto.train.config import TrainConfig
 from impasto.train.data import (
     Crops,
+    Looks,
     Places,
     check_readable,
     collate,
@@ -59,6 +60,7 @@ class Task(ABC):
 
     Args:
         config: settings of its own.
+        run: where photos and styles lie.
         init: weights, by name or file, of an earlier network to start from.
     """
 
@@ -68,17 +70,34 @@ class Task(ABC):
     config: Any
     network: nn.Module
     """What is trained."""
+    styles: Sequence[Tensor] = ()
+    """Pictures (1, 3, h, w) of the styles, if these are few, all trained on, and known to the
+    network by their number, which then stands for crops of them."""
 
     @abstractmethod
-    def __init__(self, config: Any, init: str | None = None) -> None: ...
+    def __init__(self, config: Any, run: Run, init: str | None = None) -> None: ...
 
     @abstractmethod
     def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) that a network, of the kind of `network`, paints of these."""
+        """Pictures (N, 3, H, W) that a network, of the kind of `network`, paints of these: photos
+        and styles (N, 3, H, W), or the styles' numbers (N,).
+        """
 
     @abstractmethod
-    def losses(self, network: nn.Module, content: Tensor, style: Tensor) -> dict[str, Tensor]:
-        """Weighted losses of a network on a batch, by name; their sum is minimised."""
+    def losses(
+        self, network: nn.Module, content: Tensor, style: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """Weighted losses of a network on a batch, by name; their sum is minimised.
+
+        Args:
+            network: of the kind of `network`.
+            content, style: as for `paint`.
+            step: of the training, from 0; decides whatever is random.
+        """
+
+    @abstractmethod
+    def usage(self, out: Path) -> str:
+        """The command that paints with the weights file ``out``."""
 
     @abstractmethod
     def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
@@ -215,8 +234,9 @@ class Trainer:
             OutputError: a file cannot be written.
             ControlError: the losses are no longer finite.
         """
-        parted = [hold_out(found, self.config.holdout, self.config.seed) for found in self.pictures]
-        (contents, photos), (styles, paintings) = parted
+        holdout, seed = self.config.holdout, self.config.seed
+        contents, photos = hold_out(self.pictures[0], holdout, seed)
+        styles, paintings = hold_out(self.pictures[1], 0 if self.task.styles else holdout, seed)
         # Before the workers start, which must not be ended by a Ctrl-C.
         with interruptible() as stop, self._board() as board, _readers():
             if not self.fabric.is_global_zero:
@@ -261,7 +281,8 @@ class Trainer:
 
     def _batches(self, contents: Sequence[Path], styles: Sequence[Path]) -> Batches:
         config = self.config
-        crops = Crops(
+        kind = Looks if self.task.styles else Crops
+        crops = kind(
             contents, styles, config.crop, (config.resize_min, config.resize_max), config.seed
         )
         places = Places(
@@ -293,7 +314,7 @@ class Trainer:
             self.unsaid += broken
             content, style = self.fabric.to_device(pictures)
             with self.fabric.no_backward_sync(self.network, enabled=number < config.accumulate):
-                losses = self.task.losses(self.network, content, style)
+                losses = self.task.losses(self.network, content, style, self.step)
                 total = torch.stack(tuple(losses.values())).sum()
                 self.fabric.backward(total / config.accumulate)
             for name, value in {**losses, "total": total}.items():
@@ -487,7 +508,10 @@ def _readers() -> Iterator[None]:
 
 
 class _Validation:
-    """Held-out pairs, and how well they are painted."""
+    """Held-out pairs, and how well they are painted.
+
+    Each is a photo, the style as the network is given it, and the style's picture.
+    """
 
     def __init__(
         self,
@@ -498,9 +522,16 @@ class _Validation:
         broken: list[str],
     ) -> None:
         self.task = task
+        squares = _squares(photos, broken)
+        if task.styles:
+            numbers = [n % len(task.styles) for n in range(len(squares))]
+            shown = [task.styles[number] for number in numbers]
+            given = [torch.tensor([number]) for number in numbers]
+        else:
+            given = shown = _squares(paintings, broken)
         self.pairs = [
-            tuple(square.to(device) for square in pair)
-            for pair in zip(_squares(photos, broken), _squares(paintings, broken), strict=False)
+            tuple(part.to(device) for part in pair)
+            for pair in zip(squares, given, shown, strict=False)
         ]
         self.jury: Judge | None = None
         if self.pairs:
@@ -509,22 +540,27 @@ class _Validation:
             self.jury.vit.to(device)
 
     @torch.no_grad()
-    def _paint(self, network: nn.Module, pair: Sequence[Tensor]) -> Tensor:
-        content, style = pair
+    def _paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         return self.task.paint(network, content, style).clamp(0, 1)
 
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Mean content distance, style distance and score; empty if nothing was held out."""
         if self.jury is None:
             return {}
-        found = [self.jury(self._paint(network, pair), *pair) for pair in self.pairs]
+        found = [
+            self.jury(self._paint(network, photo, style), photo, shown)
+            for photo, style, shown in self.pairs
+        ]
         names = ("content", "style", "score")
         return {name: sum(getattr(s, name) for s in found) / len(found) for name in names}
 
     def sheet(self, network: nn.Module) -> Tensor:
         """Photos, paintings and results, one above the other, (1, 3, H, W)."""
         columns = [
-            torch.cat((*pair, self._paint(network, pair)), -2) for pair in self.pairs[:_SHOWN_PAIRS]
+            torch.cat(
+                (photo, cut_square(shown, _JUDGED_SIDE), self._paint(network, photo, style)), -2
+            )
+            for photo, style, shown in self.pairs[:_SHOWN_PAIRS]
         ]
         return torch.cat(columns, -1).cpu()
 

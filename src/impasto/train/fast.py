@@ -1,0 +1,311 @@
+"""Training of `impasto.methods.fast`: one network for one painting, or for a folder of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from impasto import files, images, losses, weights
+from impasto.encoders import load_encoder
+from impasto.errors import ControlError, ImageError
+from impasto.images import Picture
+from impasto.methods import load_method
+from impasto.methods.fast import Network, NetworkConfig, Upsampling, load_network
+from impasto.style import check_settings, setting, weight_maps
+from impasto.train.data import cut_square, find_pictures
+from impasto.train.loop import Run, Task
+
+LossNetwork = Literal["vgg16", "vgg19"]
+LossScale = Literal["relative", "255", "1"]
+Teacher = Literal["none", "gatys"]
+
+_STYLE_AREA = 512 * 512
+_LEAST_SIDE = 32
+_RANGE_WEIGHT = 10.0
+"""Of how far pixels leave [0, 1]; clipping them would stop their gradient."""
+_TRIED_PHOTOS, _TRIED_SIDE = 4, 128
+"""What the looks of an earlier network are tried on, to find the one to start from."""
+_TEACHER_SIDE, _TEACHER_CROP = 256, 128
+_UNITS = {"255": 255.0, "1": 1 / 0.226}
+"""What the papers' weights are for, as multiples of pictures in [0, 1]: pixels in 0..255, which is
+what our VGG, Oxford's, sees; or in 0..1, divided by ImageNet's deviations (0.226 in the mean).
+Features grow nearly in proportion to pixels. Content losses and total variation are squares of
+these, style losses are squares of products: they grow with the square, and the power of 4."""
+
+
+@dataclass(frozen=True)
+class FastTraining:
+    """Settings of the training of ``fast``."""
+
+    width: int = setting(24, "Channels at full size; twice and four times as many further down.")
+    residuals: int = setting(5, "Residual blocks.")
+    upsampling: Upsampling = setting(
+        "nearest",
+        "Nearest neighbours and a convolution, linear output; or, as in the paper, transposed "
+        "convolutions and tanh, which leave checkerboards.",
+        get_args(Upsampling),
+    )
+    loss_network: LossNetwork = setting(
+        "vgg16", "The network whose features losses compare.", get_args(LossNetwork)
+    )
+    content_layer: str = setting("relu3_3", "Its layer whose features the photo gives.")
+    style_layers: str = setting(
+        "relu1_2,relu2_2,relu3_3,relu4_3", "Its layers whose Gram matrices the style gives."
+    )
+    loss_scale: LossScale = setting(
+        "relative",
+        "What the weights are for: losses relative to their targets, the same for all styles; or "
+        "the papers' absolute ones, of pictures in 0..255 or 0..1.",
+        get_args(LossScale),
+    )
+    content_weight: float = setting(0.1, "Weight of the content loss.")
+    style_weight: float = setting(1.0, "Weight of the style loss.")
+    tv_weight: float = setting(0.0, "Weight of the total variation.")
+    teacher: Teacher = setting(
+        "none",
+        "What else to learn from: some photos as the optimiser (gatys) paints them, once, before "
+        "training begins.",
+        get_args(Teacher),
+    )
+    teacher_pictures: int = setting(4, "How many of these.")
+    teacher_weight: float = setting(1.0, "Weight of the mean difference from their pixels.")
+    style_size: int | None = setting(
+        None,
+        "Longer side, in pixels, that the style picture is scaled to: the size of the strokes; "
+        "without it, its own size, at most that of 512 x 512.",
+    )
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("content_weight", "style_weight", "tv_weight", "teacher_weight"):
+            if getattr(self, name) < 0:
+                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
+        if not 4 <= self.width <= 256:
+            raise ControlError(f"width is {self.width}: use 4 to 256")
+        if not 0 <= self.residuals <= 32:
+            raise ControlError(f"residuals is {self.residuals}: use 0 to 32")
+        if self.teacher_pictures < 1:
+            raise ControlError(f"teacher_pictures is {self.teacher_pictures}: use at least 1")
+        if self.style_size is not None and self.style_size < _LEAST_SIDE:
+            raise ControlError(f"style_size is {self.style_size}: use at least {_LEAST_SIDE}")
+
+
+class FastTask(Task):
+    """See `Task`."""
+
+    Config = FastTraining
+    network: Network
+
+    def __init__(self, config: FastTraining, run: Run, init: str | None = None) -> None:
+        paintings = find_pictures(run.style)
+        self.styles = [_painting(path, config.style_size) for path in paintings]
+        names = [path.stem for path in paintings]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ControlError(f"{run.style}: two pictures of the name {min(twice)}; rename one")
+        self.judge = load_encoder(config.loss_network, precision="auto")
+        self.style_layers = config.style_layers.split(",")
+        self.judge.check([config.content_layer, *self.style_layers])
+        self.targets = self._targets()
+        self.lessons = (
+            _lessons(run, self.styles, config.teacher_pictures) if config.teacher == "gatys" else []
+        )
+        self.config = config
+        if init is None:
+            built = NetworkConfig(names, config.width, config.residuals, config.upsampling)
+            self.network = Network(built)
+            return
+        start, _ = load_network(init)
+        built = replace(start.config, looks=names)  # holds, whatever the settings say
+        self.config = replace(
+            config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
+        )
+        self.network = _started(start, built, self._nearest(start, run.content))
+
+    def _targets(self) -> dict[str, Tensor]:
+        """Gram matrices of the styles, (K, C, C), by layer."""
+        with torch.no_grad():
+            found = [self.judge(style, self.style_layers) for style in self.styles]
+        return {
+            layer: torch.cat([_gram(features[layer].float()) for features in found])
+            for layer in self.style_layers
+        }
+
+    @torch.no_grad()
+    def _nearest(self, start: Network, content: Path) -> list[int]:
+        """For each style, the look of a network that comes closest to it."""
+        photos = torch.cat(_some_squares(content, _TRIED_PHOTOS, _TRIED_SIDE))
+        distances = []
+        for look in range(len(start.config.looks)):
+            painted = start(photos, torch.full((len(photos),), look)).clamp(0, 1)
+            features = self.judge(painted, self.style_layers)
+            grams = {layer: _gram(features[layer]) for layer in features}
+            distances.append(
+                torch.stack(
+                    [
+                        torch.stack(
+                            [
+                                losses.gram_distance(grams[layer], target[style]).mean()
+                                for layer, target in self.targets.items()
+                            ]
+                        ).mean()
+                        for style in range(len(self.styles))
+                    ]
+                )
+            )
+        return torch.stack(distances).argmin(0).tolist()
+
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """See `Task.paint`."""
+        painted: Tensor = network(content, style)
+        return painted
+
+    def losses(
+        self, network: nn.Module, content: Tensor, style: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """See `Task.losses`."""
+        painted = network(content, style)
+        layer, config = self.config.content_layer, self.config
+        self.judge.to(painted.device)
+        with torch.no_grad():
+            wanted = self.judge(content, [layer])[layer]
+        features = self.judge(painted, {layer, *self.style_layers})
+        outside = (painted - painted.clamp(0, 1)).square().mean()
+        return {
+            "content": config.content_weight * self._content_loss(features[layer], wanted),
+            "style": config.style_weight * self._style_loss(features, style),
+            "tv": config.tv_weight * self._in_units(losses.total_variation(painted)),
+            "range": _RANGE_WEIGHT * outside,
+            "teacher": self.config.teacher_weight * self._lesson(network, painted, step),
+        }
+
+    def _lesson(self, network: nn.Module, painted: Tensor, step: int) -> Tensor:
+        """Mean difference from a piece of what the teacher painted."""
+        if not self.lessons:
+            return painted.new_zeros(())
+        chance = random.Random(f"lesson {step}")
+        photo, wanted, style = chance.choice(self.lessons)
+        top, left = (chance.randrange(_TEACHER_SIDE - _TEACHER_CROP + 1) for _ in "yx")
+        piece = (..., slice(top, top + _TEACHER_CROP), slice(left, left + _TEACHER_CROP))
+        look = torch.tensor([style], device=painted.device)
+        mine = network(photo[piece].to(painted.device), look)
+        difference: Tensor = (mine - wanted[piece].to(painted.device)).abs().mean()
+        return difference
+
+    def _content_loss(self, features: Tensor, wanted: Tensor) -> Tensor:
+        if self.config.loss_scale == "relative":
+            return losses.structure_loss(features, wanted)
+        return self._in_units((features - wanted).square().mean() / 255**2)
+
+    def _style_loss(self, features: Mapping[str, Tensor], style: Tensor) -> Tensor:
+        pairs = [
+            (_gram(features[layer]), targets.to(style.device)[style])
+            for layer, targets in self.targets.items()
+        ]
+        if self.config.loss_scale == "relative":  # as in `impasto.train.adain`
+            relative = [torch.log1p(losses.gram_distance(*pair)).mean() for pair in pairs]
+            return torch.stack(relative).mean()
+        # The papers divide Gram matrices by the number of channels, too.
+        squares = [((gram - target) / gram.shape[-1]).square().mean() for gram, target in pairs]
+        return self._in_units(torch.stack(squares).sum() / 255**4, 4)
+
+    def _in_units(self, loss: Tensor, power: int = 2) -> Tensor:
+        """A loss that grows with this power of the pixels, in the units its weight is for."""
+        return loss * _UNITS.get(self.config.loss_scale, 1) ** power
+
+    def usage(self, out: Path) -> str:
+        """See `Task.usage`."""
+        looks = self.network.config.looks
+        name = str(out) if len(looks) == 1 else f"{out}#{looks[0]}"
+        return f"impasto stylize PHOTO {name} -o OUT"
+
+    def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
+        """See `Task.save`; weights are stored as float16."""
+        assert isinstance(network, Network)
+        tensors = {
+            name: tensor.half().contiguous() for name, tensor in network.state_dict().items()
+        }
+        metadata = {
+            "impasto_format": weights.FORMAT,
+            "name": path.stem,
+            "architecture": "fast",
+            "config": json.dumps(asdict(network.config)),
+            "trained": json.dumps(trained),
+        }
+        files.replace(path, save(tensors, metadata))
+
+
+def _gram(features: Tensor) -> Tensor:
+    """Gram matrices (N, C, C) of features (N, C, H, W), divided by the pixels. `Moments` would give
+    them too, and take twice as long for the covariances.
+    """
+    vectors = features.movedim(1, -1).flatten(1, 2)
+    return torch.bmm(vectors.transpose(1, 2), vectors).float() / vectors.shape[1]
+
+
+def _painting(path: Path, longer_side: int | None) -> Tensor:
+    """The style picture (1, 3, h, w) at the size it is measured at."""
+    picture = images.read(path)
+    height, width = picture.size
+    if min(height, width) < _LEAST_SIDE:
+        raise ImageError(
+            f"{path}: {width}x{height} pixels hold no style; use at least {_LEAST_SIDE} a side"
+        )
+    largest = min(math.sqrt(_STYLE_AREA / (height * width)), 1)
+    scale = longer_side / max(height, width) if longer_side else largest
+    sides = [max(round(side * scale), _LEAST_SIDE) for side in (height, width)]
+    return picture.resized(sides[0], sides[1]).pixels
+
+
+def _some_squares(content: Path, count: int, side: int) -> list[Tensor]:
+    """The middles of the first photos that can be read."""
+    found: list[Tensor] = []
+    for path in find_pictures(content):
+        try:
+            found.append(cut_square(images.read(path).pixels, side))
+        except ImageError:
+            continue
+        if len(found) == count:
+            break
+    return found
+
+
+def _lessons(run: Run, styles: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor, int]]:
+    """Photos as the optimiser paints them, and the number of the style: painted once, and kept in
+    the run's folder.
+    """
+    teacher, lessons = load_method("gatys"), []
+    everywhere = weight_maps(_TEACHER_SIDE, _TEACHER_SIDE, [1], [None])
+    for number, photo in enumerate(_some_squares(run.content, count, _TEACHER_SIDE)):
+        style = number % len(styles)
+        pair = photo.numpy().tobytes() + styles[style].numpy().tobytes()
+        path = run.folder / f"teacher-{hashlib.sha256(pair).hexdigest()[:12]}.png"
+        if path.exists():
+            painted = images.read(path).pixels
+        else:
+            painted = teacher.fit(photo, [styles[style]], everywhere)(photo, everywhere)
+            run.folder.mkdir(exist_ok=True)
+            images.write(path, Picture(painted))
+        lessons.append((photo, painted, style))
+    return lessons
+
+
+def _started(start: Network, built: NetworkConfig, looks: list[int]) -> Network:
+    """A network that begins as another one, its looks as some of that one's."""
+    network = Network(built)
+    chosen = {
+        name: tensor[looks] if name.startswith(("gains.", "biases.")) else tensor
+        for name, tensor in start.state_dict().items()
+    }
+    network.load_state_dict(chosen)
+    return network

@@ -1,0 +1,318 @@
+"""The networks of trained styles: architecture, normalisation, looks, blending, errors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy.signal import correlate2d
+from torch.nn import functional as F  # noqa: N812
+
+import impasto
+from impasto import gallery
+from impasto.errors import ControlError, WeightsError
+from impasto.methods import fast
+from impasto.methods.fast import Fast, FastConfig, Network, NetworkConfig
+from impasto.style import Style
+from impasto.stylizer import Stylizer, paint_sheet, texture
+
+from .conftest import as_tensor, photo_array, psnr, tiny_fast, write_fast
+
+EXACT = {"method": "fast", "precision": "float32", "device": "cpu"}
+
+
+def random_network(**config):
+    torch.manual_seed(0)
+    network = Network(NetworkConfig(**({"looks": ["one"], "width": 4, "residuals": 2} | config)))
+    with torch.no_grad():
+        for parts in (network.gains, network.biases):
+            for part in parts:
+                part.add_(torch.randn_like(part) / 2)
+    return network.eval()
+
+
+@pytest.fixture
+def looks(tmp_path, painting):
+    """A file with two looks, warm and cold."""
+    return write_fast(tmp_path / "looks.safetensors", {"warm": painting, "cold": 1 - painting})
+
+
+# The network
+
+
+def test_the_paper_s_network_has_its_parameters():
+    """1 679 235: convolutions 3-32-64-128, ten of 128, 128-64-32-3, and two numbers a channel."""
+    kernels = [(9, 3, 32), (3, 32, 64), (3, 64, 128), *[(3, 128, 128)] * 10]
+    kernels += [(3, 128, 64), (3, 64, 32), (9, 32, 3)]
+    expected = sum(side**2 * a * b + b for side, a, b in kernels)
+    expected += 2 * sum(b for _, _, b in kernels[:-1])
+    assert expected == 1_679_235
+    for upsampling in ("nearest", "transposed"):
+        network = Network(NetworkConfig(["one"], width=32, upsampling=upsampling))
+        assert sum(parameter.numel() for parameter in network.parameters()) == expected
+
+
+def by_hand(network, image):
+    """The network in NumPy, float64, from the paper's description."""
+    pixels = image[0].double().numpy()
+    places = iter(
+        (gain[0].detach().double().numpy(), bias[0].detach().double().numpy())
+        for gain, bias in zip(network.gains, network.biases, strict=True)
+    )
+
+    def conv(layer, x, stride=1):
+        weight = layer.weight.detach().double().numpy()
+        bias = layer.bias.detach().double().numpy()
+        reach = weight.shape[-1] // 2
+        x = np.pad(x, ((0, 0), (reach, reach), (reach, reach)), mode="reflect")
+        maps = [
+            sum(correlate2d(plane, kernel, "valid") for plane, kernel in zip(x, w, strict=True))
+            for w in weight
+        ]
+        return (np.stack(maps) + bias[:, None, None])[:, ::stride, ::stride]
+
+    def norm(x):
+        gain, bias = next(places)
+        x = x - x.mean((1, 2), keepdims=True)
+        x = x / np.sqrt((x**2).mean((1, 2), keepdims=True) + 1e-3)
+        return gain[:, None, None] * x + bias[:, None, None]
+
+    x = pixels
+    for layer, stride in zip(network.downs, (1, 2, 2), strict=True):
+        x = np.maximum(norm(conv(layer, x, stride)), 0)
+    for first, second in network.residuals:
+        x = x + norm(conv(second, np.maximum(norm(conv(first, x)), 0)))
+    for layer in network.ups:
+        x = np.maximum(norm(conv(layer, x.repeat(2, 1).repeat(2, 2))), 0)
+    return 0.5 + conv(network.out, x)
+
+
+def test_it_is_the_paper_s_network():
+    network = random_network()
+    image = torch.rand(1, 3, 24, 32)
+    with torch.no_grad():
+        painted = network(image, torch.tensor([0]))[0]
+    np.testing.assert_allclose(painted.numpy(), by_hand(network, image), atol=1e-4)
+
+
+def test_the_other_variant_ends_in_tanh():
+    network = random_network(upsampling="transposed")
+    with torch.no_grad():
+        network.out.weight.mul_(100)
+        painted = network(torch.rand(1, 3, 24, 32), torch.tensor([0]))
+    assert painted.shape == (1, 3, 24, 32)
+    assert 0 <= painted.min() < 0.01 < 0.99 < painted.max() <= 1
+
+
+def test_normalisation_and_its_derivative():
+    x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
+    expected = F.instance_norm(x, eps=1e-3)
+    torch.testing.assert_close(fast._Normalised.apply(x), expected)
+    assert torch.autograd.gradcheck(fast._Normalised.apply, (x,))
+
+
+def test_each_photo_of_a_batch_has_its_own_look(photo):
+    network = random_network(looks=["one", "other"])
+    with torch.no_grad():
+        both = network(torch.cat((photo, photo)), torch.tensor([1, 0]))
+        single = [network(photo, torch.tensor([look])) for look in (1, 0)]
+    torch.testing.assert_close(both, torch.cat(single))
+    assert (single[0] - single[1]).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("upsampling", ["nearest", "transposed"])
+def test_a_pixel_is_seen_no_further_than_the_halo(tmp_path, upsampling):
+    """With frozen statistics; and nearly as far as that."""
+    network = random_network(upsampling=upsampling)
+    halo = network.tiling.halo
+    statistics = [(torch.zeros(1), torch.ones(1))] * len(network.gains)
+    gains, biases = ([part[0] for part in parts] for parts in (network.gains, network.biases))
+    painter = fast._Painter(network, gains, biases, torch.float32, statistics)
+    side = 2 * halo + 40
+    picture = torch.rand(1, 3, side, side)
+    changed = picture.clone()
+    changed[..., side // 2, side // 2] = 1 - changed[..., side // 2, side // 2]
+    with torch.no_grad():
+        run = [network.run(image, lambda _, x: x) for image in (picture, changed)]
+        assert painter(picture).shape == picture.shape
+    rows = (run[0] - run[1]).abs().sum((0, 1, 3)).nonzero()
+    reach = max(side // 2 - int(rows.min()), int(rows.max()) - side // 2)
+    assert halo - 8 <= reach <= halo
+
+
+# The method
+
+
+def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatch):
+    photo = as_tensor(photo_array(150, 203))
+    monkeypatch.setattr(fast, "_MEASURED_AREA", 64 * 64)
+    seen = []
+    run = Network.run
+
+    def watched(network, image, normalise):
+        seen.append(tuple(image.shape[-2:]))
+        return run(network, image, normalise)
+
+    monkeypatch.setattr(Network, "run", watched)
+    stylizer = Stylizer(**EXACT)
+    look = stylizer.fit(photo, f"{looks}#warm")
+    assert seen == [(56, 76)]
+    whole = look(photo)
+    assert seen[1:] == [(152, 204)]
+    tiled = stylizer.fit(photo, f"{looks}#warm", tile=64)(photo)
+    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+def test_a_photo_is_painted_once(looks, photo, monkeypatch):
+    calls = []
+    run = Network.run
+    monkeypatch.setattr(Network, "run", lambda *given: calls.append(None) or run(*given))
+    Stylizer(**EXACT).stylize(photo, f"{looks}#warm")
+    assert len(calls) == 1
+
+
+def test_frozen_statistics_paint_what_measured_ones_did(looks, photo):
+    look = Stylizer(**EXACT).fit(photo, f"{looks}#warm")
+    torch.testing.assert_close(look(photo.clone()), look(photo))
+
+
+def test_styles_of_one_network_are_mixed_by_their_parameters(looks, photo, painting):
+    """In the tiny network that is the mean of means and of deviations."""
+    half = {"mixed": painting}
+    styles = [Style(f"{looks}#warm", 1.0), Style(f"{looks}#cold", 3.0)]
+    mixed = Stylizer(**EXACT).stylize(photo, styles)
+    network = tiny_fast(half)
+    with torch.no_grad():
+        two = tiny_fast({"warm": painting, "cold": 1 - painting})
+        for parts, those in ((network.gains, two.gains), (network.biases, two.biases)):
+            for part, both in zip(parts, those, strict=True):
+                part.copy_(0.25 * both[:1] + 0.75 * both[1:])
+        expected = network(photo, torch.tensor([0])).clamp(0, 1)
+    torch.testing.assert_close(mixed, expected, atol=2e-3, rtol=0)  # weights are float16
+
+
+def test_pictures_are_mixed_where_asked_and_wherever_masks_are(looks, photo):
+    styles = [Style(f"{looks}#warm", 1.0), Style(f"{looks}#cold", 3.0)]
+    stylizer = Stylizer(**EXACT, blending="outputs")
+    single = [stylizer.stylize(photo, style.source) for style in styles]
+    expected = 0.25 * single[0] + 0.75 * single[1]
+    torch.testing.assert_close(stylizer.stylize(photo, styles), expected)
+    mask = np.full((48, 64), 255, np.uint8)
+    masked = [Style(style.source, style.weight, mask) for style in styles]
+    torch.testing.assert_close(Stylizer(**EXACT).stylize(photo, masked), expected)
+
+
+def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
+    files = [
+        write_fast(tmp_path / f"{n}.safetensors", {"look": picture})
+        for n, picture in enumerate((painting, 1 - painting))
+    ]
+    stylizer = Stylizer(**EXACT)
+    both = stylizer.stylize(photo, [Style(files[0]), Style(files[1])])
+    single = [stylizer.stylize(photo, file) for file in files]
+    torch.testing.assert_close(both, (single[0] + single[1]) / 2)
+    assert set(stylizer.method.weights_used()) == {"0.safetensors", "1.safetensors"}
+
+
+def test_bfloat16_differs_by_rounding(looks, photo):
+    exact = Stylizer(**EXACT).stylize(photo, f"{looks}#warm")
+    coarse = Stylizer(**{**EXACT, "precision": "bfloat16"}).stylize(photo, f"{looks}#warm")
+    assert 35 < psnr(exact, coarse) < 100
+
+
+# Trained styles
+
+
+def test_auto_chooses_the_method_by_the_style(looks, photo, painting):
+    stylizer = Stylizer(device="cpu", precision="float32")
+    assert stylizer.name == "adain"
+    expected = Stylizer(**EXACT).stylize(photo, f"{looks}#warm")
+    torch.testing.assert_close(stylizer.stylize(photo, f"{looks}#warm"), expected)
+    look = stylizer.fit(photo, f"{looks}#warm")
+    assert look.recipe()["method"] == "fast"
+    assert stylizer.fit(photo, painting).recipe()["method"] == "adain"
+
+
+def test_a_file_of_one_look_needs_no_name(tmp_path, photo, painting):
+    file = write_fast(tmp_path / "my.safetensors", {"odd name": painting})
+    plain, named = (impasto.stylize(photo, style) for style in (file, f"{file}#odd name"))
+    assert torch.equal(plain, named)
+
+
+def test_pictures_win_over_names(folder):
+    (folder / "painting.png").rename("starry-night")
+    assert not gallery.is_trained("starry-night")
+    (folder / "starry-night").unlink()
+    assert gallery.is_trained("starry-night")
+
+
+@pytest.mark.parametrize("source", ["photo.png", "no/folder/picture", "missing.jpg"])
+def test_paths_are_pictures(folder, source):
+    assert not gallery.is_trained(source)
+
+
+def refused(message, *styles, **options):
+    with pytest.raises(ControlError, match=message) as caught:
+        impasto.stylize("photo.png", list(styles), **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_is_refused(folder, painting):
+    one = write_fast(folder / "one.safetensors", {"a": painting})
+    two = write_fast(folder / "two.safetensors", {"a": painting, "b": painting})
+    refused("no trained style; did you mean starry-night", "stary-night")
+    refused("no such file, and no trained style; `impasto styles` lists them", "qqq")
+    refused("give one kind at a time", one, "painting.png")
+    refused("two.safetensors': no such look; write one of .*#a, .*#b", two)
+    refused("#c': no such look", f"{one}#c")
+    refused("method adain needs the picture", one, method="adain")
+    refused("refine needs the picture", one, refine=3)
+    refused("painting.png: method fast paints trained styles", "painting.png", method="fast")
+    refused("unknown setting 'matching'", one, matching="wct")
+    refused("use --size instead", one, style_size=100)
+    with pytest.raises(ControlError, match="a texture needs a picture"):
+        texture(one)
+
+
+def test_a_style_that_cannot_be_read_is_refused(folder, painting):
+    file = folder / "my.safetensors"
+    with pytest.raises(WeightsError, match="no such weights file"):
+        impasto.stylize("photo.png", str(file))
+    write_fast(file, {"a": painting})
+    tensors, metadata = load_file(file), {"architecture": "adain"}
+    save_file(tensors, file, metadata)
+    with pytest.raises(WeightsError, match="not the weights of a fast network"):
+        impasto.stylize("photo.png", str(file))
+    config = {"looks": ["a"], "width": 9, "residuals": 2}
+    save_file(tensors, file, {"architecture": "fast", "config": json.dumps(config)})
+    with pytest.raises(WeightsError, match=r"my.safetensors: damaged"):
+        impasto.stylize("photo.png", str(file))
+
+
+@pytest.mark.parametrize("values", [{"blending": "sums"}, {"precision": "int8"}])
+def test_bad_settings_are_refused(values):
+    with pytest.raises(ControlError, match=next(iter(values))):
+        FastConfig(**values)
+
+
+# What comes along
+
+
+def test_every_painting_of_the_gallery_has_its_look(photo):
+    stylizer = Stylizer("fast", device="cpu")
+    assert len(gallery.paintings()) >= 8
+    painted = [stylizer.stylize(photo, name) for name in gallery.paintings()]
+    for n, one in enumerate(painted):
+        assert psnr(one, photo) < 25
+        assert all(psnr(one, other) < 40 for other in painted[:n])
+    assert isinstance(stylizer.method, Fast)
+
+
+def test_a_sheet_shows_the_photo_and_every_style(photo):
+    sheet = paint_sheet(photo, side=64, device="cpu").pixels
+    rows = -(-(len(gallery.paintings()) + 1) // 4)
+    assert sheet.shape[-1] == 4 * (64 + 12) + 12
+    assert sheet.shape[-2] == rows * (48 + 26 + 12) + 12
+    torch.testing.assert_close(sheet[..., 12:60, 12:76], photo, atol=3e-3, rtol=0)
+    assert psnr(sheet[..., 12:60, 88:152], photo) < 30
