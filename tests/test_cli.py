@@ -65,6 +65,52 @@ def impasto(*arguments, **options):
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
+def test_a_trained_style_is_a_name(run, folder):
+    code, out, err = run("stylize", "photo.png", "starry-night", "-o", "out.png", "--device", "cpu")
+    assert (code, err) == (0, "")
+    assert out.startswith("out.png: 64x48")
+    recipe = images.read_recipe(folder / "out.png")
+    assert recipe["method"] == "fast"
+    assert recipe["sha256"] == {"fast.gallery": table()["fast.gallery"].sha256}
+    assert recipe["styles"] == [{"source": "starry-night", "weight": 1.0, "mask": None}]
+    again = ["stylize", "photo.png", "starry-night", "-o", "again.png", "--recipe", "out.png"]
+    assert run(*again)[0] == 0
+    np.testing.assert_array_equal(pixels("again.png"), pixels("out.png"))
+    both = ["--style", "starry-night:2", "--style", "great-wave", "--strength", "0.8"]
+    assert run("stylize", "photo.png", *both, "-o", "both.png")[0] == 0
+    assert not np.array_equal(pixels("both.png"), pixels("out.png"))
+
+
+def test_styles_are_listed(run):
+    code, out, _ = run("styles")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) >= 8
+    assert all("public domain" in line for line in lines)
+    (line,) = (line for line in lines if line.startswith("great-wave"))
+    assert "Katsushika Hokusai, The Great Wave off Kanagawa (1831)" in line
+
+
+def test_a_sheet_of_all_styles(run, folder):
+    code, out, _ = run("styles", "--sheet", "photo.png", "-o", "sheet.png")
+    assert code == 0
+    assert "sheet.png: photo.png in each of them" in out
+    assert pixels("sheet.png").shape[1] == 4 * (64 + 12) + 12
+
+
+def test_bad_calls_of_styles(refused, folder):
+    (folder / "dot.png").write_bytes(b"")
+    assert "a sheet needs both" in refused("styles", "--sheet", "photo.png")
+    assert "a sheet needs both" in refused("styles", "-o", "sheet.png")
+    assert "no such file" in refused("styles", "--sheet", "no.png", "-o", "sheet.png")
+    assert "dot.png: " in refused("styles", "--sheet", "dot.png", "-o", "sheet.png")
+    assert "is also an input" in refused("styles", "--sheet", "photo.png", "-o", "photo.png")
+    assert "cannot write '.gif'" in refused("styles", "--sheet", "photo.png", "-o", "a.gif")
+    assert "did you mean starry-night" in refused(
+        "stylize", "photo.png", "stary-night", "-o", "out.png"
+    )
+
+
 def test_help_is_light():
     code = "import sys, impasto.cli; print('torch' in sys.modules, 'PIL' in sys.modules)"
     result = subprocess.run(

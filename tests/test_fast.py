@@ -54,7 +54,7 @@ def test_the_paper_s_network_has_its_parameters():
 
 
 def by_hand(network, image):
-    """The network in NumPy, float64, from the paper's description."""
+    """The network in NumPy, float64, from the paper's description; with leaky ReLUs at the end."""
     pixels = image[0].double().numpy()
     places = iter(
         (gain[0].detach().double().numpy(), bias[0].detach().double().numpy())
@@ -84,7 +84,8 @@ def by_hand(network, image):
     for first, second in network.residuals:
         x = x + norm(conv(second, np.maximum(norm(conv(first, x)), 0)))
     for layer in network.ups:
-        x = np.maximum(norm(conv(layer, x.repeat(2, 1).repeat(2, 2))), 0)
+        x = norm(conv(layer, x.repeat(2, 1).repeat(2, 2)))
+        x = np.maximum(x, 0.2 * x)
     return 0.5 + conv(network.out, x)
 
 

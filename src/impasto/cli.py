@@ -430,10 +430,10 @@ def styles(sheet: Path | None, output: Path | None, device: str) -> None:
 
     if (sheet is None) != (output is None):
         raise ControlError("a sheet needs both: --sheet PHOTO -o OUT")
-    for known in paintings().values():
-        about = f"{known.artist}, {known.title} ({known.year})"
-        click.echo(f"{known.name:22} {about:60} {known.licence}")
     if sheet is None or output is None:
+        for known in paintings().values():
+            about = f"{known.artist}, {known.title} ({known.year})"
+            click.echo(f"{known.name:22} {about:60} {known.licence}")
         return
     from impasto import images
     from impasto.stylizer import paint_sheet

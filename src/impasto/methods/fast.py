@@ -41,6 +41,8 @@ Normalise: TypeAlias = Callable[[int, Tensor], Tensor]
 
 _EPSILON = 1e-3
 """Added to variances. Johnson's 1e-5 makes the noise of flat photos as strong as any form."""
+_LEAK = 0.2
+"""Close to the pixels Johnson's plain ReLU dies on whole regions, which stay grey for good."""
 _STRIDE = 4
 _MEASURED_AREA = 1024 * 1024
 _BYTES_PER_PIXEL = 30
@@ -140,7 +142,7 @@ class Network(nn.Module):
             first, second = block.children()
             x = x + normalised(second(F.relu(normalised(first(x)))))
         for conv in self.ups:
-            x = F.relu(normalised(conv(x)))
+            x = F.leaky_relu(normalised(conv(x)), _LEAK)
         painted: Tensor = self.out(x).float()
         # Around middle grey bfloat16 has finer steps than pictures of eight bits.
         return 0.5 + (painted if self.config.upsampling == "nearest" else 0.5 * painted.tanh())

@@ -58,7 +58,7 @@ class FastTraining:
     loss_network: LossNetwork = setting(
         "vgg16", "The network whose features losses compare.", get_args(LossNetwork)
     )
-    content_layer: str = setting("relu3_3", "Its layer whose features the photo gives.")
+    content_layer: str = setting("relu4_1", "Its layer whose features the photo gives.")
     style_layers: str = setting(
         "relu1_2,relu2_2,relu3_3,relu4_3", "Its layers whose Gram matrices the style gives."
     )
@@ -68,7 +68,7 @@ class FastTraining:
         "the papers' absolute ones, of pictures in 0..255 or 0..1.",
         get_args(LossScale),
     )
-    content_weight: float = setting(0.1, "Weight of the content loss.")
+    content_weight: float = setting(0.2, "Weight of the content loss.")
     style_weight: float = setting(1.0, "Weight of the style loss.")
     tv_weight: float = setting(0.0, "Weight of the total variation.")
     teacher: Teacher = setting(
@@ -109,7 +109,7 @@ class FastTask(Task):
     def __init__(self, config: FastTraining, run: Run, init: str | None = None) -> None:
         paintings = find_pictures(run.style)
         self.styles = [_painting(path, config.style_size) for path in paintings]
-        names = [path.stem for path in paintings]
+        names = self.names = [path.stem for path in paintings]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ControlError(f"{run.style}: two pictures of the name {min(twice)}; rename one")
@@ -143,7 +143,7 @@ class FastTask(Task):
 
     @torch.no_grad()
     def _nearest(self, start: Network, content: Path) -> list[int]:
-        """For each style, the look of a network that comes closest to it."""
+        """For each style, the look of a network that has its name, or else comes closest to it."""
         photos = torch.cat(_some_squares(content, _TRIED_PHOTOS, _TRIED_SIDE))
         distances = []
         for look in range(len(start.config.looks)):
@@ -163,7 +163,12 @@ class FastTask(Task):
                     ]
                 )
             )
-        return torch.stack(distances).argmin(0).tolist()
+        nearest = torch.stack(distances).argmin(0).tolist()
+        known = list(start.config.looks)
+        return [
+            known.index(name) if name in known else look
+            for name, look in zip(self.names, nearest, strict=True)
+        ]
 
     def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         """See `Task.paint`."""
