@@ -1,5 +1,7 @@
 """Pictures and networks made by code, so that tests are fast and need no files."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -85,7 +87,7 @@ def tiny_fast(looks):
 
 def write_fast(path, looks):
     """The weights file of `tiny_fast`; returns the path as text."""
-    FastTask.save(None, tiny_fast(looks), path, {})
+    FastTask.save(SimpleNamespace(family={}), tiny_fast(looks), path, {})
     return str(path)
 
 

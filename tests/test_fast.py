@@ -128,8 +128,7 @@ def test_a_pixel_is_seen_no_further_than_the_halo(tmp_path, upsampling):
     network = random_network(upsampling=upsampling)
     halo = network.tiling.halo
     statistics = [(torch.zeros(1), torch.ones(1))] * len(network.gains)
-    gains, biases = ([part[0] for part in parts] for parts in (network.gains, network.biases))
-    painter = fast._Painter(network, gains, biases, torch.float32, statistics)
+    painter = fast._Painter(network, torch.float32, statistics)
     side = 2 * halo + 40
     picture = torch.rand(1, 3, side, side)
     changed = picture.clone()

@@ -87,7 +87,7 @@ def test_a_folder_becomes_looks_of_one_network(place, capsys):
     code, out, err = call(capsys, *CALL, "--style", "three")
     assert code == 0, err
     assert "impasto stylize PHOTO my.safetensors#ash -o OUT" in out
-    network, _ = load_network("my.safetensors")
+    network = load_network("my.safetensors").network
     assert network.config.looks == ["ash", "birch", "cedar"]
     gains = network.gains[0].detach()
     assert not torch.equal(gains[0], gains[1])
@@ -255,7 +255,7 @@ def test_init_begins_with_the_nearest_look(place, painting):
     looks = {"cold": 1 - painting, "warm": painting, "grey": torch.full_like(painting, 0.5)}
     start = write_fast(place / "start.safetensors", looks)
     made = task(init=start, width=64)
-    network, _ = load_network(start)
+    network = load_network(start).network
     assert made.network.config.looks == ["painting"]
     assert (made.config.width, made.config.residuals) == (9, 1)
     for mine, its in zip(made.network.gains, network.gains, strict=True):
@@ -269,7 +269,7 @@ def test_init_begins_with_the_nearest_look(place, painting):
 def test_a_look_of_the_same_name_goes_on(place, painting):
     looks = {"other": painting, "painting": 1 - painting}
     start = write_fast(place / "start.safetensors", looks)
-    made, (network, _) = task(init=start), load_network(start)
+    made, network = task(init=start), load_network(start).network
     assert torch.equal(made.network.gains[-1], network.gains[-1][1:])
 
 
@@ -278,7 +278,7 @@ def test_a_recipe_may_name_the_start(place, capsys, painting):
     Path("mine.yaml").write_text("init: start.safetensors\n")
     given = [*CALL, "--style", "painting.png", "--recipe", "mine.yaml"]
     assert call(capsys, *given)[0] == 0
-    assert load_network("my.safetensors")[0].config.width == 9
+    assert load_network("my.safetensors").network.config.width == 9
     assert read_recipe("fast", "impasto.train.recipes")["init"] == "fast.gallery"
 
 

@@ -45,7 +45,7 @@ _LEAK = 0.2
 """Close to the pixels Johnson's plain ReLU dies on whole regions, which stay grey for good."""
 _STRIDE = 4
 _MEASURED_AREA = 1024 * 1024
-_BYTES_PER_PIXEL = 30
+_BYTES_PER_PIXEL = 20
 """For each channel at full size."""
 _SPACE = (-2, -1)
 
@@ -56,8 +56,8 @@ class FastConfig:
 
     blending: Blending = setting(
         "parameters",
-        "Several styles without masks: the looks of one network are mixed by their parameters, to "
-        "one new style, or, as always with masks, by what each of them paints (outputs).",
+        "Several styles without masks: networks that began as the same are mixed by their "
+        "parameters, to one new style, or, as always with masks, by what they paint (outputs).",
         get_args(Blending),
     )
     precision: Precision = precision_setting()
@@ -119,6 +119,13 @@ class Network(nn.Module):
     def tiling(self) -> Tiling:
         """How far it sees: 9 x 9 at either end, 3 x 3 at each stride in between."""
         return Tiling(4 + 1 + 2 + 8 * self.config.residuals + 2 * 2 + 2 + 4, _STRIDE)
+
+    def look(self, number: int) -> dict[str, Tensor]:
+        """The parameters of a network that has only this look."""
+        return {
+            name: tensor[number : number + 1] if name.startswith(("gains.", "biases.")) else tensor
+            for name, tensor in self.state_dict().items()
+        }
 
     def run(self, image: Tensor, normalise: Normalise) -> Tensor:
         """Paints.
@@ -210,13 +217,23 @@ def _scaled(x: Tensor, statistics: Statistics, gain: Tensor, bias: Tensor) -> Te
 
 
 @dataclass(frozen=True)
-class _Painter:
-    """A network in one look, or a mixture of its looks, with the statistics of a photo."""
+class Trained:
+    """A network that was loaded."""
 
     network: Network
-    gains: Sequence[Tensor]
-    biases: Sequence[Tensor]
-    """(C,) at each place of normalisation."""
+    sha256: str
+    """Of its weights file."""
+    family: str
+    """The sha256 of the network that its training began with, else its own. The parameters of
+    relatives can be mixed.
+    """
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """A network of one look, with the statistics of a photo."""
+
+    network: Network
     precision: torch.dtype
     statistics: Sequence[Statistics] = ()
     recolour: Callable[[Tensor], Tensor] | None = None
@@ -225,25 +242,27 @@ class _Painter:
         """The same with the statistics of a photo, and the photo painted."""
         found: list[Statistics] = []
 
-        def normalise(place: int, x: Tensor) -> Tensor:
+        def statistics(place: int, x: Tensor) -> Statistics:
             found.append(_measured(x))
-            return _scaled(x, found[place], self.gains[place], self.biases[place])
+            return found[place]
 
-        painted = self._run(image, normalise)
+        painted = self._run(image, statistics)
         recolour = recolouring and recolouring(painted)
         painter = replace(self, statistics=found, recolour=recolour)
         return painter, recolour(painted) if recolour else painted
 
     def __call__(self, image: Tensor) -> Tensor:
         """Paints a picture (1, 3, H, W), or a tile of it."""
-
-        def normalise(place: int, x: Tensor) -> Tensor:
-            return _scaled(x, self.statistics[place], self.gains[place], self.biases[place])
-
-        painted = self._run(image, normalise)
+        painted = self._run(image, lambda place, _: self.statistics[place])
         return self.recolour(painted) if self.recolour else painted
 
-    def _run(self, image: Tensor, normalise: Normalise) -> Tensor:
+    def _run(self, image: Tensor, statistics: Callable[[int, Tensor], Statistics]) -> Tensor:
+        """Paints with the statistics that are given for each place, and the features there."""
+
+        def normalise(place: int, x: Tensor) -> Tensor:
+            gain, bias = (part[place][0] for part in (self.network.gains, self.network.biases))
+            return _scaled(x, statistics(place, x), gain, bias)
+
         height, width = image.shape[-2:]
         lower = self.precision == torch.bfloat16
         with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):
@@ -289,36 +308,37 @@ class Fast(Method):
         super().__init__()
         self.config = config or FastConfig()
         self.precision = dtype_of(self.config.precision)
-        self.networks: dict[str, tuple[Network, str]] = {}
-        """Those that were needed so far, with their sha256, by name."""
+        self.networks: dict[str, Trained] = {}
+        """Those that were needed so far, by name."""
 
     @property
     def tiling(self) -> Tiling:
         """See `Method.tiling`; of the network that sees farthest."""
-        known = [network.tiling for network, _ in self.networks.values()]
+        known = [trained.network.tiling for trained in self.networks.values()]
         return max(known, key=lambda tiling: tiling.halo)
 
     def weights_used(self) -> dict[str, str]:
         """See `Method.weights_used`."""
-        return {Path(name).name: sha256 for name, (_, sha256) in self.networks.items()}
+        return {Path(name).name: trained.sha256 for name, trained in self.networks.items()}
 
     def bytes_per_pixel(self) -> int:
         """See `Method.bytes_per_pixel`."""
-        return max(_BYTES_PER_PIXEL * net.config.width for net, _ in self.networks.values())
+        widths = [trained.network.config.width for trained in self.networks.values()]
+        return _BYTES_PER_PIXEL * max(widths)
 
     def load(self, styles: Sequence[str], device: torch.device) -> None:
         """See `Method.load`."""
         for style in styles:
             name, _ = locate(style)
             if name not in self.networks:
-                network, sha256 = load_network(name)
-                self.networks[name] = (network.to(device).requires_grad_(False).eval(), sha256)
+                self.networks[name] = load_network(name)
+                self.networks[name].network.to(device)
             self._find(style)
 
     def _find(self, style: str) -> tuple[str, int]:
         """The name of the network of a trained style, and the number of the look."""
         name, look = locate(style)
-        looks = list(self.networks[name][0].config.looks)
+        looks = list(self.networks[name].network.config.looks)
         if look is None and len(looks) == 1:
             return name, 0
         if look not in looks:
@@ -346,9 +366,10 @@ class Fast(Method):
         places = [self._find(style.source) for style in styles]
         groups = self._groups([name for name, _ in places], weights)
         fitted = [
-            self._painter([places[number] for number in group], weights[1:][group]).measured(
-                small, styles[group[0]].recolouring
-            )
+            _Painter(
+                self._mixed([places[number] for number in group], weights[1:][group]),
+                self.precision,
+            ).measured(small, styles[group[0]].recolouring)
             for group in groups
         ]
         painters = [painter for painter, _ in fitted]
@@ -356,25 +377,29 @@ class Fast(Method):
         return _FastTransfer(painters, groups, painted)
 
     def _groups(self, homes: Sequence[str], weights: Tensor) -> list[list[int]]:
-        """The styles that are painted as one: looks of one network that go to the same places."""
+        """The styles that are painted as one: those of one family that go to the same places."""
         if self.config.blending == "outputs" or not unmasked(weights):
             return [[number] for number in range(len(homes))]
-        return [[n for n, home in enumerate(homes) if home == one] for one in dict.fromkeys(homes)]
+        families = [self.networks[home].family for home in homes]
+        return [[n for n, its in enumerate(families) if its == f] for f in dict.fromkeys(families)]
 
-    def _painter(self, places: Sequence[tuple[str, int]], weights: Tensor) -> _Painter:
-        """Of looks of one network, mixed in proportion to their weights (K, H, W) if several."""
-        network = self.networks[places[0][0]][0]
-        looks = [look for _, look in places]
-        shares = weights[:, 0, 0] if len(looks) > 1 else weights.new_ones(1)
+    def _mixed(self, places: Sequence[tuple[str, int]], weights: Tensor) -> Network:
+        """A network of one look: the mean of several, by their weights (K, H, W) if there are."""
+        shares = weights[:, 0, 0] if len(places) > 1 else weights.new_ones(1)
         shares = shares / shares.sum().clamp_min(1e-12)
-        gains, biases = (
-            [shares @ part[looks] for part in parts] for parts in (network.gains, network.biases)
-        )
-        return _Painter(network, gains, biases, self.precision)
+        looks = [self.networks[name].network.look(look) for name, look in places]
+        mean = {
+            name: sum(share * look[name] for share, look in zip(shares, looks, strict=True))
+            for name in looks[0]
+        }
+        with torch.device("meta"):  # without the random weights of a new one
+            network = Network(replace(self.networks[places[0][0]].network.config, looks=["mixed"]))
+        network.load_state_dict(mean, assign=True)
+        return network.eval()
 
 
-def load_network(name: str) -> tuple[Network, str]:
-    """A trained network by name or from a file, and the sha256 of its weights.
+def load_network(name: str) -> Trained:
+    """A trained network by name or from a file.
 
     Raises:
         WeightsError: missing, damaged, or not the weights of such a network.
@@ -391,4 +416,4 @@ def load_network(name: str) -> tuple[Network, str]:
         raise WeightsError(
             f"{path}: damaged, its tensors and metadata disagree ({reason})"
         ) from error
-    return network, file.sha256
+    return Trained(network, file.sha256, file.metadata.get("family", file.sha256))

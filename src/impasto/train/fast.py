@@ -121,11 +121,13 @@ class FastTask(Task):
             _lessons(run, self.styles, config.teacher_pictures) if config.teacher == "gatys" else []
         )
         self.config = config
+        self.family: dict[str, str] = {}
         if init is None:
             built = NetworkConfig(names, config.width, config.residuals, config.upsampling)
             self.network = Network(built)
             return
-        start, _ = load_network(init)
+        origin = load_network(init)
+        start, self.family = origin.network, {"family": origin.family}
         built = replace(start.config, looks=names)  # holds, whatever the settings say
         self.config = replace(
             config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
@@ -245,6 +247,7 @@ class FastTask(Task):
             "name": path.stem,
             "architecture": "fast",
             "config": json.dumps(asdict(network.config)),
+            **self.family,
             "trained": json.dumps(trained),
         }
         files.replace(path, save(tensors, metadata))
