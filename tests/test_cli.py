@@ -71,7 +71,7 @@ def test_a_trained_style_is_a_name(run, folder):
     assert out.startswith("out.png: 64x48")
     recipe = images.read_recipe(folder / "out.png")
     assert recipe["method"] == "fast"
-    assert recipe["sha256"] == {"fast.gallery": table()["fast.gallery"].sha256}
+    assert recipe["sha256"] == {"fast.starry-night": table()["fast.starry-night"].sha256}
     assert recipe["styles"] == [{"source": "starry-night", "weight": 1.0, "mask": None}]
     again = ["stylize", "photo.png", "starry-night", "-o", "again.png", "--recipe", "out.png"]
     assert run(*again)[0] == 0

@@ -279,7 +279,7 @@ def test_a_recipe_may_name_the_start(place, capsys, painting):
     given = [*CALL, "--style", "painting.png", "--recipe", "mine.yaml"]
     assert call(capsys, *given)[0] == 0
     assert load_network("my.safetensors").network.config.width == 9
-    assert read_recipe("fast", "impasto.train.recipes")["init"] == "fast.gallery"
+    assert read_recipe("fast", "impasto.train.recipes")["init"] == "fast.base"
 
 
 # Held-out photos

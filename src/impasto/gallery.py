@@ -31,8 +31,11 @@ class Painting:
     year: int
     licence: str
     """Of the painting."""
-    weights: str
-    """Name of the network's weights."""
+
+    @property
+    def weights(self) -> str:
+        """Name of the network's weights."""
+        return f"fast.{self.name}"
 
 
 @cache
@@ -65,6 +68,6 @@ def locate(source: str) -> tuple[str, str | None]:
     one.
     """
     if source in paintings():
-        return paintings()[source].weights, source
+        return paintings()[source].weights, None
     path, _, look = source.partition("#")
     return path, look or None
