@@ -16,6 +16,7 @@ from impasto.methods import fast
 from impasto.methods.fast import Fast, FastConfig, Network, NetworkConfig
 from impasto.style import Style
 from impasto.stylizer import Stylizer, paint_sheet, texture
+from impasto.train.fast import FastTask
 
 from .conftest import as_tensor, photo_array, psnr, tiny_fast, write_fast
 
@@ -212,7 +213,39 @@ def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
     both = stylizer.stylize(photo, [Style(files[0]), Style(files[1])])
     single = [stylizer.stylize(photo, file) for file in files]
     torch.testing.assert_close(both, (single[0] + single[1]) / 2)
-    assert set(stylizer.method.weights_used()) == {"0.safetensors", "1.safetensors"}
+    look = stylizer.fit(photo, files)
+    assert set(look.recipe()["sha256"]) == {"0.safetensors", "1.safetensors"}
+    look, _ = stylizer.fit(photo, files[1]), stylizer.fit(photo, files[0])
+    assert set(look.recipe()["sha256"]) == {"1.safetensors"}
+
+
+def test_relatives_are_mixed_by_all_of_their_parameters(tmp_path, photo, painting):
+    torch.manual_seed(0)
+    networks = [tiny_fast({"look": picture}) for picture in (painting, 1 - painting)]
+    task, files = object.__new__(FastTask), []
+    for n, network in enumerate(networks):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter)).copy_(parameter.half())
+        for family in ("one", f"stranger {n}"):
+            task.origin = family
+            files.append(tmp_path / f"{n}-{family}.safetensors")
+            task.save(network, files[-1], {})
+    mean = {
+        name: (tensor + networks[1].state_dict()[name]) / 2
+        for name, tensor in networks[0].state_dict().items()
+    }
+    mixed = tiny_fast({"look": painting})
+    mixed.load_state_dict(mean)
+    with torch.no_grad():
+        expected = mixed(photo, torch.tensor([0])).clamp(0, 1)
+    stylizer = Stylizer(**EXACT)
+    related = stylizer.stylize(photo, [str(files[0]), str(files[2])])
+    torch.testing.assert_close(related, expected, atol=1e-5, rtol=0)
+    strangers = stylizer.stylize(photo, [str(files[1]), str(files[3])])
+    single = [stylizer.stylize(photo, str(files[n])) for n in (1, 3)]
+    torch.testing.assert_close(strangers, (single[0] + single[1]) / 2)
+    assert psnr(strangers, related) < 50
 
 
 def test_bfloat16_differs_by_rounding(looks, photo):
@@ -238,6 +271,14 @@ def test_a_file_of_one_look_needs_no_name(tmp_path, photo, painting):
     file = write_fast(tmp_path / "my.safetensors", {"odd name": painting})
     plain, named = (impasto.stylize(photo, style) for style in (file, f"{file}#odd name"))
     assert torch.equal(plain, named)
+
+
+def test_paths_with_a_hash(tmp_path, photo, painting):
+    (tmp_path / "C#1").mkdir()
+    file = write_fast(tmp_path / "C#1/my.safetensors", {"b#2": painting})
+    assert gallery.locate(f"{file}#b#2") == (file, "b#2")
+    impasto.stylize(photo, f"{file}#b#2")
+    impasto.stylize(photo, file)
 
 
 def test_pictures_win_over_names(folder):
@@ -268,11 +309,16 @@ def test_what_cannot_be_is_refused(folder, painting):
     refused("#c': no such look", f"{one}#c")
     refused("method adain needs the picture", one, method="adain")
     refused("refine needs the picture", one, refine=3)
+    refused("refine needs the picture", one, refine=3, method="fast")
     refused("painting.png: method fast paints trained styles", "painting.png", method="fast")
+    refused("painting.png: method fast paints", "painting.png", blending="outputs")
+    refused("name the style instead, 'starry-night'", one, method="fast.starry-night")
     refused("unknown setting 'matching'", one, matching="wct")
     refused("use --size instead", one, style_size=100)
     with pytest.raises(ControlError, match="a texture needs a picture"):
         texture(one)
+    with pytest.raises(ControlError, match="a texture needs another method"):
+        texture("painting.png", method="fast")
 
 
 def test_a_style_that_cannot_be_read_is_refused(folder, painting):

@@ -17,7 +17,7 @@ from impasto.train import data, fast, loop
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
 
-from .conftest import painting_array, psnr, tiny_gatys, tiny_vgg, write_fast
+from .conftest import painting_array, tiny_gatys, tiny_vgg, write_fast
 from .test_train import FLAGS, TINY, FakeJudge, checkpoint, same, same_run
 from .test_train import one_thread as one_thread  # noqa: PLC0414 - a fixture
 
@@ -148,7 +148,7 @@ def test_bad_calls_are_one_line(place, capsys, case):
 # What is learned
 
 
-def test_training_learns_each_look(place, monkeypatch):
+def test_training_learns_each_look(place):
     """Looks are known by their numbers: each comes closer to its own painting."""
     made = task("three", content_weight=0.0)
     photos = torch.cat([images.read(path).pixels for path in sorted(Path("photos").iterdir())])
@@ -254,29 +254,47 @@ def test_init_begins_with_the_nearest_look(place, painting):
     """A tiny network whose looks have the colours of their pictures."""
     looks = {"cold": 1 - painting, "warm": painting, "grey": torch.full_like(painting, 0.5)}
     start = write_fast(place / "start.safetensors", looks)
-    made = task(init=start, width=64)
+    made = task(init=start, width=9, residuals=5)
     network = load_network(start).network
     assert made.network.config.looks == ["painting"]
     assert (made.config.width, made.config.residuals) == (9, 1)
     for mine, its in zip(made.network.gains, network.gains, strict=True):
         assert torch.equal(mine, its[1:2])
     assert same(made.network.downs.state_dict(), network.downs.state_dict())
-    assert sum(p.requires_grad for p in made.network.parameters()) == len(
-        list(made.network.parameters())
-    )
+    assert all(parameter.requires_grad for parameter in made.network.parameters())
+    with pytest.raises(ControlError, match="width is 64, the network to start from has 9"):
+        task(init=start, width=64)
+
+
+def test_relatives_know_their_origin(place, capsys, painting):
+    """Also over a resume that does not name it again."""
+    start = write_fast(place / "start.safetensors", {"one": painting})
+    given = ["train", "fast", "--content", "photos", "--style", "painting.png", *FLAGS]
+    assert call(capsys, *given, "--init", start, "--out", "a.safetensors")[0] == 0
+    origin = weights.sha256_of(Path(start))
+    assert load_network("a.safetensors").family == origin
+    made = [*given, "--init", "a.safetensors", "--out", "b.safetensors"]
+    assert call(capsys, *made, "--steps", "2")[0] == 0
+    assert load_network("b.safetensors").family == origin
+    again = [*given, "--recipe", "fast-scratch", "--out", "b.safetensors", "--width", "9"]
+    assert call(capsys, *again, "--residuals", "1", "--resume")[0] == 2
+    scratch = ["--style-layers", "relu1_2,relu2_2", "--recipe", "fast-scratch", "--width", "4"]
+    assert call(capsys, *given, *scratch, "--out", "c.safetensors")[0] == 0
+    stranger = load_network("c.safetensors")
+    assert stranger.family == stranger.sha256 != origin
 
 
 def test_a_look_of_the_same_name_goes_on(place, painting):
     looks = {"other": painting, "painting": 1 - painting}
     start = write_fast(place / "start.safetensors", looks)
-    made, network = task(init=start), load_network(start).network
+    made, network = task(init=start, width=9), load_network(start).network
     assert torch.equal(made.network.gains[-1], network.gains[-1][1:])
 
 
 def test_a_recipe_may_name_the_start(place, capsys, painting):
     write_fast(place / "start.safetensors", {"one": painting})
     Path("mine.yaml").write_text("init: start.safetensors\n")
-    given = [*CALL, "--style", "painting.png", "--recipe", "mine.yaml"]
+    given = [*CALL, "--style", "painting.png", "--recipe", "mine.yaml", "--width", "9"]
     assert call(capsys, *given)[0] == 0
     assert load_network("my.safetensors").network.config.width == 9
     assert read_recipe("fast", "impasto.train.recipes")["init"] == "fast.base"
@@ -287,15 +305,16 @@ def test_a_recipe_may_name_the_start(place, capsys, painting):
 
 def test_validation_judges_photos_in_each_look(place, monkeypatch):
     judge = FakeJudge(*[1.0] * 9)
+    monkeypatch.setattr(fast, "_LEAST_SIDE", 16)
     monkeypatch.setattr(loop, "load_encoder", lambda *_, **__: None)
     monkeypatch.setattr(loop, "Judge", lambda _: judge)
     made = task("three")
     train(made, "three", holdout=1, steps=2)
-    assert len(judge.seen) == 1
-    painted, photo, style = judge.seen[0]
-    assert painted.shape == photo.shape == (1, 3, 256, 256)
-    assert torch.equal(style, made.styles[0])
-    assert images.read("my-training/sample-000002.png").pixels.shape == (1, 3, 768, 256)
+    assert len(judge.seen) == 3
+    for (painted, photo, style), known in zip(judge.seen, made.styles, strict=True):
+        assert painted.shape == photo.shape == (1, 3, 256, 256)
+        assert torch.equal(style, known)
+    assert images.read("my-training/sample-000002.png").pixels.shape == (1, 3, 768, 768)
 
 
 # The teacher
@@ -316,21 +335,38 @@ def teacher(monkeypatch):
     return made
 
 
+def prepared(style="painting.png", **settings):
+    made = task(style, **({"teacher": "gatys"} | settings))
+    made.run.folder.mkdir(exist_ok=True)
+    made.prepare(sorted(Path("photos").iterdir()), torch.device("cpu"))
+    return made
+
+
+def test_a_run_with_a_teacher(place, teacher):
+    made = task(teacher="gatys", teacher_pictures=2)
+    rows = train(made, holdout=1).losses.rows
+    assert rows[-1]["teacher"] > 0
+    assert len(list(Path("my-training").glob("teacher-*.png"))) == 2
+    held = data.hold_out(data.find_pictures(Path("photos")), 1, 0)[1]
+    (square,) = fast._some_squares(held, 1, 48)
+    assert not any(torch.equal(photo, square) for photo, *_ in made.lessons)
+
+
 def test_the_teacher_paints_some_photos_once(place, teacher):
-    made = task("three", teacher="gatys", teacher_pictures=4)
+    made = prepared("three", teacher_pictures=4)
     assert len(made.lessons) == 4
     assert [style for *_, style in made.lessons] == [0, 1, 2, 0]
     files = sorted(Path("my-training").glob("teacher-*.png"))
     assert len(files) == 4
     before = [path.stat().st_mtime_ns for path in files]
-    again = task("three", teacher="gatys", teacher_pictures=4)
+    again = prepared("three", teacher_pictures=4)
     assert [path.stat().st_mtime_ns for path in files] == before
-    assert psnr(again.lessons[1][1], made.lessons[1][1]) > 50
-    assert task("three").lessons == []
+    assert same([list(lesson) for lesson in again.lessons], [list(one) for one in made.lessons])
+    assert prepared("three", teacher="none").lessons == []
 
 
 def test_lessons_are_pieces_of_what_it_painted(place, teacher, photo):
-    made = task(teacher="gatys", teacher_pictures=2, teacher_weight=5.0)
+    made = prepared(teacher_pictures=2, teacher_weight=5.0)
     asked = []
 
     def network(content, style):

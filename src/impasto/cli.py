@@ -396,7 +396,9 @@ def _train(
     given = {name: value for name, value in options.items() if value is not None}
     values = {**(read_recipe(recipe, _TRAIN_RECIPES) if recipe else {}), **given}
     own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
-    init = values.pop("init", None) if init is None else init
+    start = values.pop("init", None)
+    if init is None and start is not None:
+        init = str(start)
     config = replace_known(TrainConfig, values)
     run = Run(content, style, out)
     run.check(resume=resume)

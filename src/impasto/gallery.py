@@ -7,6 +7,7 @@ that `train fast` wrote (``mine.safetensors``), or as one look of a file that ho
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -18,7 +19,7 @@ import yaml
 
 from impasto.errors import ControlError
 
-_SUFFIX = ".safetensors"
+_FILE = re.compile(r"(.+?\.safetensors)(?:#(.+))?")
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,14 @@ def is_trained(source: Any) -> bool:
     Raises:
         ControlError: it is a word, but neither a file nor a name.
     """
-    if not isinstance(source, (str, Path)) or Path(source).is_file():
-        return str(source).endswith(_SUFFIX)
+    if not isinstance(source, (str, Path)):
+        return False
     name = str(source)
-    if name in paintings() or name.partition("#")[0].endswith(_SUFFIX):
+    if _FILE.fullmatch(name):
+        return True
+    if Path(name).is_file():
+        return False
+    if name in paintings():
         return True
     if not Path(name).suffix and len(Path(name).parts) == 1:
         near = get_close_matches(name, paintings(), n=3)
@@ -69,5 +74,5 @@ def locate(source: str) -> tuple[str, str | None]:
     """
     if source in paintings():
         return paintings()[source].weights, None
-    path, _, look = source.partition("#")
-    return path, look or None
+    file = _FILE.fullmatch(source)
+    return (file[1], file[2]) if file else (source, None)

@@ -72,7 +72,7 @@ class Style:
     """What to take the look from, how much of it, and where."""
 
     source: ImageLike
-    """A picture: path, PIL image, array or tensor."""
+    """A picture: path, PIL image, array or tensor; or the name of a trained style."""
     weight: float = 1.0
     """Share among the styles, non-negative; only the ratio to the others matters."""
     mask: ImageLike | None = None
@@ -91,7 +91,7 @@ class Controls:
     preserve_color: ColorMode = setting(
         "off",
         "Keep the photo's colours: paint its lightness only (luminance), or recolour the style "
-        "with the photo's palette first (coral, histogram).",
+        "with the photo's palette first, or what a trained style painted (coral, histogram).",
         get_args(ColorMode),
     )
     size: int | None = setting(

@@ -107,7 +107,8 @@ class Stylizer:
 
         Args:
             content: the photo.
-            styles: one or several, as pictures or as `Style`.
+            styles: one or several, as pictures, as names of trained ones (`impasto.gallery`), or as
+                `Style`.
             **controls: fields of `Controls`.
 
         Raises:
@@ -116,7 +117,7 @@ class Stylizer:
         knobs: Controls = replace_known(Controls, controls)
         asked = _as_styles(styles)
         trained = _all_trained(asked)
-        if trained and not self.method.trained:
+        if trained and (self.refiner is not None or not self.method.trained):
             return self._for_trained(asked[0]).fit(content, asked, **controls)
         if trained:
             if knobs.style_size is not None:
@@ -124,8 +125,8 @@ class Stylizer:
             self.method.load([str(style.source) for style in asked], self.device)
         elif self.method.trained:
             raise ControlError(
-                f"{images.name_of(asked[0].source)}: method {self.name} paints trained styles; "
-                "name one of `impasto styles`, or leave out --method"
+                f"{images.name_of(asked[0].source)}: method {self.name} paints trained styles, not "
+                "pictures; name one of `impasto styles`, or use another method"
             )
         photo = images.read(content)
         height, width = render_size(photo, knobs.size)
@@ -159,7 +160,8 @@ class Stylizer:
             if self.refiner is not None:
                 refinement = self.refiner.fit(*given, seed=knobs.seed)
         notes = (*photo.notes, *_notes(sources))
-        return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes)
+        names = tuple(str(style.source) for style in asked) if trained else ()
+        return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes, names)
 
     def _for_trained(self, style: Style) -> Stylizer:
         """What paints trained styles in place of this one."""
@@ -183,15 +185,17 @@ class Stylizer:
         photo = images.read(content)
         return images.like(self.fit(photo, styles, **controls)(photo, on_step), content)
 
-    def recipe(self, controls: Controls) -> dict[str, Any]:
-        """All that decides how a picture comes out, but the pictures that went in."""
+    def recipe(self, controls: Controls, trained: Sequence[str] = ()) -> dict[str, Any]:
+        """All that decides how a picture comes out, but the pictures that went in; ``trained`` are
+        its trained styles.
+        """
         from impasto import __version__
 
         settings = {} if self.method.config is None else asdict(self.method.config)
         return {
             "impasto": __version__,
             "method": self.name,
-            "sha256": self.method.weights_used(),
+            "sha256": self.method.weights_used(trained),
             **asdict(controls),
             **settings,
             **({} if self.refiner is None else self._refinement()),
@@ -296,6 +300,8 @@ class Look:
     """The photo that it was fitted to."""
     notes: tuple[str, ...]
     """What the user should know about how the pictures were read."""
+    trained: tuple[str, ...] = ()
+    """Its trained styles."""
 
     def __call__(self, content: ImageLike, on_step: OnStep | None = None) -> Any:
         """Paints.
@@ -352,7 +358,7 @@ class Look:
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
-        return self.stylizer.recipe(self.controls)
+        return self.stylizer.recipe(self.controls, self.trained)
 
 
 def stylize(
@@ -368,7 +374,8 @@ def stylize(
 
     Args:
         content: the photo: path, PIL image, array or tensor.
-        styles: one or several, as pictures or as `Style` (with weight and mask).
+        styles: one or several, as pictures, as names of trained ones (`impasto.gallery`), or as
+            `Style` (with weight and mask).
         method, device: see `Stylizer`.
         on_step: called after each step with a `Progress`.
         **options: fields of `Controls` and settings of the method.
@@ -441,6 +448,8 @@ def fit_texture(
     blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
     controls, settings = split_options(options)
     method, seed = settings.pop("method", "gatys"), controls.get("seed", 0)
+    if method == "fast":
+        raise ControlError("method fast paints trained styles: a texture needs another method")
     if method in ("auto", "gatys"):
         method, settings = "gatys", {"start": "noise", **settings, "content_weight": 0.0}
     else:

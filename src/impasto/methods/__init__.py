@@ -159,8 +159,8 @@ class Method(nn.Module, ABC):
     def bytes_per_pixel(self) -> int:
         """Memory that painting takes for each pixel of the result, in bytes, at its peak."""
 
-    def weights_used(self) -> dict[str, str]:
-        """Name and sha256 of the weights, for the recipe."""
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
+        """Name and sha256 of the weights, for the recipe of a picture in these trained styles."""
         return {}
 
 
@@ -190,7 +190,9 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
     if name == "auto":
         able = (n for n in METHODS if set(settings) <= set(settings_of(n)))
         return next(able, next(iter(METHODS))), dict(settings)
-    method, dot, _ = name.partition(".")
+    method, dot, tag = name.partition(".")
+    if dot and method_class(method).trained:
+        raise ControlError(f"method '{name}': name the style instead, '{tag}'")
     method_class(method)
     return method, {**settings, "weights": name} if dot else dict(settings)
 

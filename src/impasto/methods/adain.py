@@ -275,7 +275,7 @@ class Adain(Method):
         """See `Method.tiling`."""
         return self.network.tiling
 
-    def weights_used(self) -> dict[str, str]:
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
         """See `Method.weights_used`."""
         return {Path(self.config.weights).name: self.sha256}
 

@@ -120,10 +120,10 @@ class Network(nn.Module):
         """How far it sees: 9 x 9 at either end, 3 x 3 at each stride in between."""
         return Tiling(4 + 1 + 2 + 8 * self.config.residuals + 2 * 2 + 2 + 4, _STRIDE)
 
-    def look(self, number: int) -> dict[str, Tensor]:
-        """The parameters of a network that has only this look."""
+    def look(self, numbers: list[int]) -> dict[str, Tensor]:
+        """The parameters of a network that has only these looks."""
         return {
-            name: tensor[number : number + 1] if name.startswith(("gains.", "biases.")) else tensor
+            name: tensor[numbers] if name.startswith(("gains.", "biases.")) else tensor
             for name, tensor in self.state_dict().items()
         }
 
@@ -317,9 +317,9 @@ class Fast(Method):
         known = [trained.network.tiling for trained in self.networks.values()]
         return max(known, key=lambda tiling: tiling.halo)
 
-    def weights_used(self) -> dict[str, str]:
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:
         """See `Method.weights_used`."""
-        return {Path(name).name: trained.sha256 for name, trained in self.networks.items()}
+        return {Path(name).name: self.networks[name].sha256 for name, _ in map(locate, trained)}
 
     def bytes_per_pixel(self) -> int:
         """See `Method.bytes_per_pixel`."""
@@ -367,7 +367,7 @@ class Fast(Method):
         groups = self._groups([name for name, _ in places], weights)
         fitted = [
             _Painter(
-                self._mixed([places[number] for number in group], weights[1:][group]),
+                self._mixed([places[number] for number in group], weights[1:, 0, 0][group]),
                 self.precision,
             ).measured(small, styles[group[0]].recolouring)
             for group in groups
@@ -384,10 +384,9 @@ class Fast(Method):
         return [[n for n, its in enumerate(families) if its == f] for f in dict.fromkeys(families)]
 
     def _mixed(self, places: Sequence[tuple[str, int]], weights: Tensor) -> Network:
-        """A network of one look: the mean of several, by their weights (K, H, W) if there are."""
-        shares = weights[:, 0, 0] if len(places) > 1 else weights.new_ones(1)
-        shares = shares / shares.sum().clamp_min(1e-12)
-        looks = [self.networks[name].network.look(look) for name, look in places]
+        """A network of one look: the mean of several by their weights, (K,)."""
+        shares = weights / weights.sum().clamp_min(1e-12) if len(places) > 1 else [1.0]
+        looks = [self.networks[name].network.look([look]) for name, look in places]
         mean = {
             name: sum(share * look[name] for share, look in zip(shares, looks, strict=True))
             for name in looks[0]

@@ -160,7 +160,7 @@ class Gatys(Method):
         self.style_layers = parse_layers(self.config.style_layers)
         self.encoder.check([*self.content_layers, *self.style_layers])
 
-    def weights_used(self) -> dict[str, str]:
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
         """See `Method.weights_used`."""
         return {self.encoder.name: self.encoder.sha256}
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto import files, losses, weights
+from impasto import losses
 from impasto.encoders import load_encoder
 from impasto.errors import ControlError
 from impasto.methods.adain import Network, NetworkConfig, load_network
@@ -82,6 +81,10 @@ class AdainTask(Task):
         self.style_layers = config.style_layers.split(",")
         self.judge.check([config.content_layer, *self.style_layers])
 
+    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
+        """See `Task.prepare`."""
+        self.judge.to(device)
+
     def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         """See `Task.paint`."""
         painted: Tensor = network(content, style)[0]
@@ -97,7 +100,6 @@ class AdainTask(Task):
         """See `Task.losses`."""
         painted, given_back = network(content, style)
         layer, config = self.config.content_layer, self.config
-        self.judge.to(painted.device)
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
             targets = {
@@ -123,21 +125,20 @@ class AdainTask(Task):
         """See `Task.usage`."""
         return f"impasto stylize PHOTO STYLE --weights {out} -o OUT"
 
-    def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
-        """See `Task.save`; weights are stored as float16."""
-        assert isinstance(network, Network)
-        frozen = network.config.encoder != "compact"
-        tensors = {
-            name: tensor.half().contiguous()
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """See `Task.tensors`; without the encoder, if it is frozen."""
+        frozen = self.config.encoder != "compact"
+        return {
+            name: tensor
             for name, tensor in network.state_dict().items()
             if not (frozen and name.startswith("encoder."))
         }
-        metadata = {
-            "impasto_format": weights.FORMAT,
-            "name": path.stem,
+
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        """See `Task.metadata`."""
+        assert isinstance(network, Network)
+        return {
             "architecture": "adain",
             "config": json.dumps(asdict(network.config)),
             "encoder_sha256": network.encoder.sha256,
-            "trained": json.dumps(trained),
         }
-        files.replace(path, save(tensors, metadata))

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto import files, images, losses, weights
+from impasto import images, losses
 from impasto.encoders import load_encoder
 from impasto.errors import ControlError, ImageError
 from impasto.images import Picture
 from impasto.methods import load_method
 from impasto.methods.fast import Network, NetworkConfig, Upsampling, load_network
 from impasto.style import check_settings, setting, weight_maps
+from impasto.stylizer import style_size
 from impasto.train.data import cut_square, find_pictures
 from impasto.train.loop import Run, Task
 
@@ -109,6 +108,7 @@ class FastTask(Task):
     def __init__(self, config: FastTraining, run: Run, init: str | None = None) -> None:
         paintings = find_pictures(run.style)
         self.styles = [_painting(path, config.style_size) for path in paintings]
+        self.run = run
         names = self.names = [path.stem for path in paintings]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -116,61 +116,66 @@ class FastTask(Task):
         self.judge = load_encoder(config.loss_network, precision="auto")
         self.style_layers = config.style_layers.split(",")
         self.judge.check([config.content_layer, *self.style_layers])
-        self.targets = self._targets()
-        self.lessons = (
-            _lessons(run, self.styles, config.teacher_pictures) if config.teacher == "gatys" else []
-        )
+        grams = [self._grams(style) for style in self.styles]
+        self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in self.style_layers}
+        self.lessons: list[tuple[Tensor, Tensor, int]] = []
         self.config = config
-        self.family: dict[str, str] = {}
         if init is None:
             built = NetworkConfig(names, config.width, config.residuals, config.upsampling)
             self.network = Network(built)
             return
         origin = load_network(init)
-        start, self.family = origin.network, {"family": origin.family}
-        built = replace(start.config, looks=names)  # holds, whatever the settings say
+        start, self.origin = origin.network, origin.family
+        built = replace(start.config, looks=names)
+        _check_agree(config, built)
         self.config = replace(
             config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
-        self.network = _started(start, built, self._nearest(start, run.content))
+        self.network = Network(built)
+        self.network.load_state_dict(start.look(self._nearest(start, run.content)))
 
-    def _targets(self) -> dict[str, Tensor]:
-        """Gram matrices of the styles, (K, C, C), by layer."""
-        with torch.no_grad():
-            found = [self.judge(style, self.style_layers) for style in self.styles]
-        return {
-            layer: torch.cat([_gram(features[layer].float()) for features in found])
-            for layer in self.style_layers
-        }
+    @torch.no_grad()
+    def _grams(self, image: Tensor) -> dict[str, Tensor]:
+        """Gram matrices (N, C, C) of pictures, by layer."""
+        features = self.judge(image, self.style_layers)
+        return {layer: _gram(features[layer].float()) for layer in self.style_layers}
 
     @torch.no_grad()
     def _nearest(self, start: Network, content: Path) -> list[int]:
         """For each style, the look of a network that has its name, or else comes closest to it."""
-        photos = torch.cat(_some_squares(content, _TRIED_PHOTOS, _TRIED_SIDE))
-        distances = []
-        for look in range(len(start.config.looks)):
-            painted = start(photos, torch.full((len(photos),), look)).clamp(0, 1)
-            features = self.judge(painted, self.style_layers)
-            grams = {layer: _gram(features[layer]) for layer in features}
-            distances.append(
-                torch.stack(
-                    [
-                        torch.stack(
-                            [
-                                losses.gram_distance(grams[layer], target[style]).mean()
-                                for layer, target in self.targets.items()
-                            ]
-                        ).mean()
-                        for style in range(len(self.styles))
-                    ]
-                )
-            )
+        photos = torch.cat(_some_squares(find_pictures(content), _TRIED_PHOTOS, _TRIED_SIDE))
+        known, distances = list(start.config.looks), []
+        for look in range(len(known)):
+            painted = self._grams(start(photos, torch.full((len(photos),), look)).clamp(0, 1))
+            parts = [
+                losses.gram_distance(painted[layer][:, None], target).mean(0)
+                for layer, target in self.targets.items()
+            ]
+            distances.append(torch.stack(parts).mean(0))
         nearest = torch.stack(distances).argmin(0).tolist()
-        known = list(start.config.looks)
-        return [
-            known.index(name) if name in known else look
-            for name, look in zip(self.names, nearest, strict=True)
-        ]
+        pairs = zip(self.names, nearest, strict=True)
+        return [known.index(name) if name in known else look for name, look in pairs]
+
+    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:
+        """See `Task.prepare`; lets the teacher paint, each photo in one of the styles. Its pictures
+        are kept in the run's folder.
+        """
+        self.judge.to(device)
+        self.targets = {layer: target.to(device) for layer, target in self.targets.items()}
+        if self.config.teacher == "none":
+            return
+        teacher = load_method(self.config.teacher).to(device)
+        everywhere = weight_maps(_TEACHER_SIDE, _TEACHER_SIDE, [1], [None]).to(device)
+        squares = _some_squares(photos, self.config.teacher_pictures, _TEACHER_SIDE)
+        for number, photo in enumerate(squares):
+            style = number % len(self.styles)
+            pair = photo.numpy().tobytes() + self.styles[style].numpy().tobytes()
+            path = self.run.folder / f"teacher-{hashlib.sha256(pair).hexdigest()[:12]}.png"
+            if not path.exists():
+                given = (photo.to(device), [self.styles[style].to(device)], everywhere)
+                painted = teacher.fit(*given)(given[0], everywhere)
+                images.write(path, Picture(painted.cpu()))
+            self.lessons.append((photo.to(device), images.read(path).pixels.to(device), style))
 
     def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         """See `Task.paint`."""
@@ -183,30 +188,29 @@ class FastTask(Task):
         """See `Task.losses`."""
         painted = network(content, style)
         layer, config = self.config.content_layer, self.config
-        self.judge.to(painted.device)
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
         features = self.judge(painted, {layer, *self.style_layers})
         outside = (painted - painted.clamp(0, 1)).square().mean()
-        return {
+        found = {
             "content": config.content_weight * self._content_loss(features[layer], wanted),
             "style": config.style_weight * self._style_loss(features, style),
-            "tv": config.tv_weight * self._in_units(losses.total_variation(painted)),
             "range": _RANGE_WEIGHT * outside,
-            "teacher": self.config.teacher_weight * self._lesson(network, painted, step),
         }
+        if config.tv_weight:
+            found["tv"] = config.tv_weight * self._in_units(losses.total_variation(painted))
+        if self.lessons:
+            found["teacher"] = config.teacher_weight * self._lesson(network, step)
+        return found
 
-    def _lesson(self, network: nn.Module, painted: Tensor, step: int) -> Tensor:
+    def _lesson(self, network: nn.Module, step: int) -> Tensor:
         """Mean difference from a piece of what the teacher painted."""
-        if not self.lessons:
-            return painted.new_zeros(())
         chance = random.Random(f"lesson {step}")
         photo, wanted, style = chance.choice(self.lessons)
         top, left = (chance.randrange(_TEACHER_SIDE - _TEACHER_CROP + 1) for _ in "yx")
         piece = (..., slice(top, top + _TEACHER_CROP), slice(left, left + _TEACHER_CROP))
-        look = torch.tensor([style], device=painted.device)
-        mine = network(photo[piece].to(painted.device), look)
-        difference: Tensor = (mine - wanted[piece].to(painted.device)).abs().mean()
+        painted = network(photo[piece], torch.tensor([style], device=photo.device))
+        difference: Tensor = (painted - wanted[piece]).abs().mean()
         return difference
 
     def _content_loss(self, features: Tensor, wanted: Tensor) -> Tensor:
@@ -216,8 +220,7 @@ class FastTask(Task):
 
     def _style_loss(self, features: Mapping[str, Tensor], style: Tensor) -> Tensor:
         pairs = [
-            (_gram(features[layer]), targets.to(style.device)[style])
-            for layer, targets in self.targets.items()
+            (_gram(features[layer]), targets[style]) for layer, targets in self.targets.items()
         ]
         if self.config.loss_scale == "relative":  # as in `impasto.train.adain`
             relative = [torch.log1p(losses.gram_distance(*pair)).mean() for pair in pairs]
@@ -236,21 +239,11 @@ class FastTask(Task):
         name = str(out) if len(looks) == 1 else f"{out}#{looks[0]}"
         return f"impasto stylize PHOTO {name} -o OUT"
 
-    def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
-        """See `Task.save`; weights are stored as float16."""
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        """See `Task.metadata`."""
         assert isinstance(network, Network)
-        tensors = {
-            name: tensor.half().contiguous() for name, tensor in network.state_dict().items()
-        }
-        metadata = {
-            "impasto_format": weights.FORMAT,
-            "name": path.stem,
-            "architecture": "fast",
-            "config": json.dumps(asdict(network.config)),
-            **self.family,
-            "trained": json.dumps(trained),
-        }
-        files.replace(path, save(tensors, metadata))
+        told = {"architecture": "fast", "config": json.dumps(asdict(network.config))}
+        return {**told, "family": self.origin} if self.origin else told
 
 
 def _gram(features: Tensor) -> Tensor:
@@ -269,16 +262,14 @@ def _painting(path: Path, longer_side: int | None) -> Tensor:
         raise ImageError(
             f"{path}: {width}x{height} pixels hold no style; use at least {_LEAST_SIDE} a side"
         )
-    largest = min(math.sqrt(_STYLE_AREA / (height * width)), 1)
-    scale = longer_side / max(height, width) if longer_side else largest
-    sides = [max(round(side * scale), _LEAST_SIDE) for side in (height, width)]
-    return picture.resized(sides[0], sides[1]).pixels
+    area = min(height * width, _STYLE_AREA)
+    return picture.resized(*style_size(picture, area, longer_side)).pixels
 
 
-def _some_squares(content: Path, count: int, side: int) -> list[Tensor]:
+def _some_squares(photos: Sequence[Path], count: int, side: int) -> list[Tensor]:
     """The middles of the first photos that can be read."""
     found: list[Tensor] = []
-    for path in find_pictures(content):
+    for path in photos:
         try:
             found.append(cut_square(images.read(path).pixels, side))
         except ImageError:
@@ -288,32 +279,13 @@ def _some_squares(content: Path, count: int, side: int) -> list[Tensor]:
     return found
 
 
-def _lessons(run: Run, styles: Sequence[Tensor], count: int) -> list[tuple[Tensor, Tensor, int]]:
-    """Photos as the optimiser paints them, and the number of the style: painted once, and kept in
-    the run's folder.
-    """
-    teacher, lessons = load_method("gatys"), []
-    everywhere = weight_maps(_TEACHER_SIDE, _TEACHER_SIDE, [1], [None])
-    for number, photo in enumerate(_some_squares(run.content, count, _TEACHER_SIDE)):
-        style = number % len(styles)
-        pair = photo.numpy().tobytes() + styles[style].numpy().tobytes()
-        path = run.folder / f"teacher-{hashlib.sha256(pair).hexdigest()[:12]}.png"
-        if path.exists():
-            painted = images.read(path).pixels
-        else:
-            painted = teacher.fit(photo, [styles[style]], everywhere)(photo, everywhere)
-            run.folder.mkdir(exist_ok=True)
-            images.write(path, Picture(painted))
-        lessons.append((photo, painted, style))
-    return lessons
-
-
-def _started(start: Network, built: NetworkConfig, looks: list[int]) -> Network:
-    """A network that begins as another one, its looks as some of that one's."""
-    network = Network(built)
-    chosen = {
-        name: tensor[looks] if name.startswith(("gains.", "biases.")) else tensor
-        for name, tensor in start.state_dict().items()
-    }
-    network.load_state_dict(chosen)
-    return network
+def _check_agree(config: FastTraining, built: NetworkConfig) -> None:
+    """Raises `ControlError` if the settings ask for another network than the one to start from."""
+    plain = FastTraining()
+    for name in ("width", "residuals", "upsampling"):
+        asked, its = getattr(config, name), getattr(built, name)
+        if asked not in (its, getattr(plain, name)):
+            raise ControlError(
+                f"{name} is {asked}, the network to start from has {its}: leave it out, or start "
+                "from nothing (--recipe fast-scratch)"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import signal
 import time
@@ -18,12 +19,13 @@ from typing import Any, ClassVar, NoReturn
 
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from impasto import files, images
+from impasto import files, images, weights
 from impasto.encoders import load_encoder
 from impasto.errors import ControlError, ImageError, ImpastoError, OutputError
 from impasto.history import History
@@ -70,6 +72,8 @@ class Task(ABC):
     config: Any
     network: nn.Module
     """What is trained."""
+    origin: str = ""
+    """What tells the network it began as from others."""
     styles: Sequence[Tensor] = ()
     """Pictures (1, 3, h, w) of the styles, if these are few, all trained on, and known to the
     network by their number, which then stands for crops of them."""
@@ -100,14 +104,33 @@ class Task(ABC):
         """The command that paints with the weights file ``out``."""
 
     @abstractmethod
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        """What the weights file of a network tells about it; see `impasto.weights`."""
+
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """What goes into the weights file of a network."""
+        return network.state_dict()
+
+    @abstractmethod
+    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:
+        """Called before the first step: photos to train on, and where."""
+
     def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
-        """Writes a weights file that describes itself.
+        """Writes a weights file that describes itself; numbers are stored as float16.
 
         Args:
             network: the weights to save, of the kind of `network`.
             path: where to.
             trained: how it was trained, for the file's metadata.
         """
+        metadata = {
+            "impasto_format": weights.FORMAT,
+            "name": path.stem,
+            **self.metadata(network),
+            "trained": json.dumps(trained),
+        }
+        tensors = {name: part.half().contiguous() for name, part in self.tensors(network).items()}
+        files.replace(path, save(tensors, metadata))
 
 
 @dataclass(frozen=True)
@@ -248,6 +271,7 @@ class Trainer:
                 f"from step {self.step} to {self.config.steps}"
             )
             self._say_broken()
+            self.task.prepare(contents, self.fabric.device)
             batches = self._batches(contents, styles)
             started, saved = time.monotonic() - self.seconds, time.monotonic()
             while self.step < self.config.steps and not self._any(stop.is_set()):
@@ -418,6 +442,7 @@ class Trainer:
         """Writes checkpoint, histories and plots, each whole or not at all."""
         state = {
             "settings": self.settings,
+            "origin": self.task.origin,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -458,6 +483,7 @@ class Trainer:
         return state
 
     def _restore(self, state: Mapping[str, Any]) -> None:
+        self.task.origin = state["origin"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -524,7 +550,9 @@ class _Validation:
         self.task = task
         squares = _squares(photos, broken)
         if task.styles:
-            numbers = [n % len(task.styles) for n in range(len(squares))]
+            turns = range(max(len(squares), len(task.styles)) if squares else 0)
+            squares = [squares[n % len(squares)] for n in turns]
+            numbers = [n % len(task.styles) for n in turns]
             shown = [task.styles[number] for number in numbers]
             given = [torch.tensor([number]) for number in numbers]
         else:
