@@ -24,7 +24,7 @@ ABOUT = {
     "source": "trained by the impasto authors; see docs/weights.md",
     "licence": "Apache-2.0",
 }
-LARGE, ROUNDS = 4096, 200
+LARGE, ROUNDS = 4096, 60
 
 
 def codebook(tensor):
