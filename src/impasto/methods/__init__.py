@@ -35,7 +35,7 @@ __all__ = [
 
 METHODS = {
     "adain": "any style in one pass of a network (Huang & Belongie 2017): seconds",
-    "fast": "a trained style in one pass of its own network (Johnson et al. 2016): the fastest",
+    "fast": "a trained style in one pass of its own network (Johnson et al. 2016): seconds",
     "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
 }
 """Every method by name, with the line that `impasto methods` shows. The class of method ``x`` is

@@ -1,4 +1,4 @@
-"""One network for one style, or for a few (Johnson, Alahi & Fei-Fei, ECCV 2016): the fastest.
+"""One network for one style, or for a few (Johnson, Alahi & Fei-Fei, ECCV 2016).
 
 The image-transformation network is trained for its paintings and knows nothing else, so that a
 style is the name of a trained look (`impasto.gallery`), not a picture. Beyond the paper:
@@ -213,7 +213,8 @@ def _scaled(x: Tensor, statistics: Statistics, gain: Tensor, bias: Tensor) -> Te
     """Features (N, C, H, W) normalised, times ``gain`` plus ``bias``, (C,)."""
     mean, var = statistics
     scale = gain[:, None, None] * (var.float() + _EPSILON).rsqrt()
-    return torch.addcmul(bias[:, None, None].to(x.dtype), x - mean, scale.to(x.dtype))
+    shift = bias[:, None, None] - mean.float() * scale
+    return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
 
 
 @dataclass(frozen=True)
