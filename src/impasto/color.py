@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +16,9 @@ from torch import Tensor
 from impasto.matching import Affine, Lookup, coral, histogram
 from impasto.moments import Moments, Quantiles
 from impasto.style import ColorMode
+
+Recolouring: TypeAlias = Callable[[Tensor], Callable[[Tensor], Tensor]]
+"""Takes a picture; returns what gives it, or any part of it, the photo's palette."""
 
 # IEC 61966-2-1: linear sRGB -> XYZ, D65.
 _RGB_TO_XYZ = (
@@ -91,12 +95,8 @@ def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
     return style
 
 
-def recolouring(
-    content: Tensor, mode: ColorMode
-) -> Callable[[Tensor], Callable[[Tensor], Tensor]] | None:
-    """What takes a picture, and returns what gives it, or any part of it, the photo's palette:
-    ``coral`` or ``histogram``; None for the other modes.
-    """
+def recolouring(content: Tensor, mode: ColorMode) -> Recolouring | None:
+    """What recolours for ``coral`` and ``histogram``; None for the other modes."""
     if mode not in ("coral", "histogram"):
         return None
     content = _sampled(content)

@@ -95,6 +95,11 @@ def total_variation(image: Tensor) -> Tensor:
     return across.square().mean() + down.square().mean()
 
 
+def out_of_range(image: Tensor) -> Tensor:
+    """Mean squared distance of pixels from [0, 1]; clipping them would stop their gradient."""
+    return (image - image.clamp(0, 1)).square().mean()
+
+
 class _TraceSqrtProduct(torch.autograd.Function):
     """tr((R C R)^1/2) of a symmetric R. Its derivative by C, R (R C R)^-1/2 R / 2, needs no more
     than the inverse root that the iteration gives anyway.

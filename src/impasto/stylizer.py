@@ -117,12 +117,13 @@ class Stylizer:
         knobs: Controls = replace_known(Controls, controls)
         asked = _as_styles(styles)
         trained = _all_trained(asked)
+        names = tuple(str(style.source) for style in asked) if trained else ()
         if trained and (self.refiner is not None or not self.method.trained):
             return self._for_trained(asked[0]).fit(content, asked, **controls)
         if trained:
             if knobs.style_size is not None:
                 raise ControlError("strokes of trained styles have their size: use --size instead")
-            self.method.load([str(style.source) for style in asked], self.device)
+            self.method.load(names, self.device)
         elif self.method.trained:
             raise ControlError(
                 f"{images.name_of(asked[0].source)}: method {self.name} paints trained styles, not "
@@ -143,24 +144,19 @@ class Stylizer:
         weights = weight_maps(*photo.size, shares, masks, knobs.strength)
         with self._memory_guarded(height, width):
             inputs = _Inputs.of(photo, weights, knobs, self.device)
-            seen: list[Any] = [
-                color.prepare_style(
-                    source.resized(*size).pixels.to(self.device),
-                    inputs.pixels,
-                    knobs.preserve_color,
-                )
-                for source, size in zip(sources, sizes, strict=True)
-            ]
+            mode, seen = knobs.preserve_color, list[Any]()
             if trained:
-                recolour = color.recolouring(inputs.pixels, knobs.preserve_color)
-                seen = [TrainedStyle(str(style.source), recolour) for style in asked]
+                recolour = color.recolouring(inputs.pixels, mode)
+                seen = [TrainedStyle(name, recolour) for name in names]
+            for source, size in zip(sources, sizes, strict=True):
+                style = source.resized(*size).pixels.to(self.device)
+                seen.append(color.prepare_style(style, inputs.pixels, mode))
             given = (inputs.prepared, seen, inputs.maps)
             transfer = self.method.fit(*given, seed=knobs.seed, tile=tile)
             refinement = None
             if self.refiner is not None:
                 refinement = self.refiner.fit(*given, seed=knobs.seed)
         notes = (*photo.notes, *_notes(sources))
-        names = tuple(str(style.source) for style in asked) if trained else ()
         return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes, names)
 
     def _for_trained(self, style: Style) -> Stylizer:

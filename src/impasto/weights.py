@@ -7,6 +7,7 @@ A weights file is a safetensors file that describes itself in its metadata (all 
 ``name``               ``architecture.tag``, for instance ``vgg16.imagenet``; never changes meaning
 ``architecture``       what builds the network: ``vgg16``, ``vgg19``, ``vit_small_patch14_dinov2``
 ``config``             JSON: what the architecture needs to be built
+``family``             of a trained style: sha256 of the network that its training began with
 ``source``, ``licence``  where the weights come from and on what terms
 =====================  ==========================================================================
 
@@ -21,11 +22,12 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import platformdirs
 import yaml
@@ -34,6 +36,8 @@ from impasto.errors import WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+Network = TypeVar("Network")
 
 FORMAT = "1"
 _CHUNK = 1 << 20
@@ -208,6 +212,33 @@ def read(path: Path) -> WeightsFile:
             "upgrade impasto"
         )
     return WeightsFile(_expand(tensors, path), metadata, sha256_of(path))
+
+
+def load(
+    name: str, architecture: str, build: Callable[[Path, WeightsFile], Network]
+) -> tuple[Network, WeightsFile]:
+    """A trained network by name or from a file, and what the file holds.
+
+    Args:
+        name: as for `locate`.
+        architecture: what the file must be for.
+        build: makes the network from the file; what it finds missing or odd is `WeightsError` here.
+
+    Raises:
+        WeightsError: missing, damaged, or not the weights of such a network.
+    """
+    path = locate(name)
+    file = read(path)
+    if file.metadata.get("architecture") != architecture:
+        article = "an" if architecture[0] in "aeiou" else "a"
+        raise WeightsError(f"{path}: these are not the weights of {article} {architecture} network")
+    try:
+        return build(path, file), file
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(
+            f"{path}: damaged, its tensors and metadata disagree ({reason})"
+        ) from error
 
 
 def _expand(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from impasto.color import Recolouring
 from impasto.errors import ControlError
 from impasto.style import replace_known
 from impasto.tiling import Tiling
@@ -23,7 +24,6 @@ __all__ = [
     "Method",
     "OnStep",
     "Progress",
-    "Recolouring",
     "TrainedStyle",
     "Transfer",
     "blend",
@@ -58,10 +58,6 @@ class Progress:
 
 OnStep: TypeAlias = Callable[[Progress], None]
 """Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
-
-
-Recolouring: TypeAlias = Callable[[Tensor], Callable[[Tensor], Tensor]]
-"""Takes a painted picture; returns what gives it, or its tiles, the photo's palette."""
 
 
 @dataclass(frozen=True)

@@ -463,24 +463,19 @@ def load_network(name: str) -> tuple[Network, str]:
     Raises:
         WeightsError: missing, damaged, or not the weights of such a network.
     """
-    path = weights.locate(name)
-    file = weights.read(path)
-    if file.metadata.get("architecture") != "adain":
-        raise WeightsError(f"{path}: these are not the weights of an adain network")
-    try:
-        network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
-        wanted = file.metadata["encoder_sha256"]
-        if network.encoder.sha256 != wanted:
-            raise WeightsError(
-                f"{path}: belongs to another {network.config.encoder}, sha256 {wanted[:12]}..."
-            )
-        left = network.load_state_dict(file.tensors, strict=False)
-        missing = [key for key in left.missing_keys if not (wanted and key.startswith("encoder."))]
-        if missing or left.unexpected_keys:
-            raise KeyError(*(missing or left.unexpected_keys)[:1])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path}: damaged, its tensors and metadata disagree ({reason})"
-        ) from error
+    network, file = weights.load(name, "adain", _built)
     return network, file.sha256
+
+
+def _built(path: Path, file: weights.WeightsFile) -> Network:
+    network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
+    wanted = file.metadata["encoder_sha256"]
+    if network.encoder.sha256 != wanted:
+        raise WeightsError(
+            f"{path}: belongs to another {network.config.encoder}, sha256 {wanted[:12]}..."
+        )
+    left = network.load_state_dict(file.tensors, strict=False)
+    missing = [key for key in left.missing_keys if not (wanted and key.startswith("encoder."))]
+    if missing or left.unexpected_keys:
+        raise KeyError(*(missing or left.unexpected_keys)[:1])
+    return network

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import weights
+from impasto.color import Recolouring
 from impasto.encoders import Precision, dtype_of, precision_setting
-from impasto.errors import ControlError, WeightsError
+from impasto.errors import ControlError
 from impasto.gallery import locate
 from impasto.images import resize
-from impasto.methods import Method, OnStep, Recolouring, TrainedStyle, Transfer, blend
+from impasto.methods import Method, OnStep, TrainedStyle, Transfer, blend
 from impasto.methods.layers import Conv
 from impasto.style import MIN_SIDE, check_settings, setting, unmasked
 from impasto.tiling import Tiling
@@ -404,16 +405,11 @@ def load_network(name: str) -> Trained:
     Raises:
         WeightsError: missing, damaged, or not the weights of such a network.
     """
-    path = weights.locate(name)
-    file = weights.read(path)
-    if file.metadata.get("architecture") != "fast":
-        raise WeightsError(f"{path}: these are not the weights of a fast network")
-    try:
-        network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
-        network.load_state_dict(file.tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path}: damaged, its tensors and metadata disagree ({reason})"
-        ) from error
+    network, file = weights.load(name, "fast", _built)
     return Trained(network, file.sha256, file.metadata.get("family", file.sha256))
+
+
+def _built(_path: Path, file: weights.WeightsFile) -> Network:
+    network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
+    network.load_state_dict(file.tensors)
+    return network

@@ -24,7 +24,6 @@ StyleLoss = Literal["gram", "moments"]
 
 _STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
 _RANGE_WEIGHT = 10.0
-"""Of how far pixels leave [0, 1]; clipping them would stop their gradient."""
 
 
 @dataclass(frozen=True)
@@ -112,13 +111,12 @@ class AdainTask(Task):
             torch.log1p(distance(Moments.of(features[tap]), target)).mean()
             for tap, target in targets.items()
         ]
-        outside = (painted - painted.clamp(0, 1)).square().mean()
         return {
             "content": config.content_weight * losses.structure_loss(features[layer], wanted),
             "style": config.style_weight * torch.stack(style_losses).mean(),
             "identity": config.identity_weight * (given_back - style).square().mean(),
             "tv": config.tv_weight * losses.total_variation(painted),
-            "range": _RANGE_WEIGHT * outside,
+            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
         }
 
     def usage(self, out: Path) -> str:

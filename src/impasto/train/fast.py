@@ -31,7 +31,6 @@ Teacher = Literal["none", "gatys"]
 _STYLE_AREA = 512 * 512
 _LEAST_SIDE = 32
 _RANGE_WEIGHT = 10.0
-"""Of how far pixels leave [0, 1]; clipping them would stop their gradient."""
 _TRIED_PHOTOS, _TRIED_SIDE = 4, 128
 """What the looks of an earlier network are tried on, to find the one to start from."""
 _TEACHER_SIDE, _TEACHER_CROP = 256, 128
@@ -191,11 +190,10 @@ class FastTask(Task):
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
         features = self.judge(painted, {layer, *self.style_layers})
-        outside = (painted - painted.clamp(0, 1)).square().mean()
         found = {
             "content": config.content_weight * self._content_loss(features[layer], wanted),
             "style": config.style_weight * self._style_loss(features, style),
-            "range": _RANGE_WEIGHT * outside,
+            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
         }
         if config.tv_weight:
             found["tv"] = config.tv_weight * self._in_units(losses.total_variation(painted))
