@@ -7,10 +7,13 @@ from hypothesis import settings
 from PIL import Image
 
 from impasto.encoders.vgg import VGG
-from impasto.methods import fast
+from impasto.encoders.vit import ViT
+from impasto.methods import fast, styletr
 from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig
 from impasto.methods.gatys import Gatys, GatysConfig
 from impasto.train.fast import FastTask
+
+TINY_PATH = {"widths": (8, 8, 16), "blocks": (1, 1, 1)}
 
 # The first call into torch takes longer than any deadline; CI must not depend on luck.
 settings.register_profile("impasto", deadline=None, derandomize=True)
@@ -35,11 +38,28 @@ def tiny_gatys(**settings):
 
 
 def tiny_adain(matching="adain", precision="float32"):
-    """A small network of random weights, but for three channels that carry the mean colour of
-    every 4 x 4 pixels through.
-    """
+    """A small network of random weights, but for what `carrying_colours` does to it."""
     torch.manual_seed(0)
-    network = Network(NetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1)))
+    network = carrying_colours(Network(NetworkConfig(**TINY_PATH)))
+    return Adain(AdainConfig(matching=matching, precision=precision), network)
+
+
+def tiny_styletr(precision="float32"):
+    """The same with attention, by one block of a vision transformer of random weights."""
+    torch.manual_seed(0)
+    vit = ViT(width=16, depth=1, heads=2, patch=4, grid=3)
+    for parameter in vit.parameters():
+        parameter.normal_(0, 0.3)
+    config = styletr.NetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
+    network = styletr.Network(config, vit)
+    carrying_colours(network.path)
+    return styletr.Styletr(styletr.StyletrConfig(precision=precision), network)
+
+
+def carrying_colours(network):
+    """Lets three channels of a convolutional path carry the mean colour of every 4 x 4 pixels
+    through.
+    """
     first, second, _ = network.encoder.convs
     into_shallow, into_middle = network.ups
     with torch.no_grad():
@@ -52,7 +72,7 @@ def tiny_adain(matching="adain", precision="float32"):
             second.weight[n, n, 1:, 1:] = 1 / 4
             network.laterals[0].weight[n, n] = into_shallow.weight[n, n] = 1
             network.head.weight[4 * n : 4 * n + 4, n, 1, 1] = 1
-    return Adain(AdainConfig(matching=matching, precision=precision), network)
+    return network
 
 
 def tiny_fast(looks):

@@ -133,7 +133,7 @@ def test_a_tile_is_painted_alone_as_in_the_whole(painting):
     transfer = method.fit(photo, [painting], weights)
     boxes = list(method.tiling.boxes(96, 400, 64))
     assert min(box.outer(photo).shape[-1] for box in boxes) < 200
-    tiled = render(transfer, photo, weights, boxes, lambda *_: None)
+    tiled = render(transfer.parts(photo, weights, boxes), photo, boxes, lambda *_: None)
     torch.testing.assert_close(tiled, transfer(photo, weights), atol=1e-5, rtol=0)
 
 

@@ -26,11 +26,13 @@ from .conftest import (
     psnr,
     tiny_adain,
     tiny_gatys,
+    tiny_styletr,
     write_fast,
 )
 
 TINY = {
     "gatys": tiny_gatys,
+    "styletr": tiny_styletr,
     **{f"adain-{name}": partial(tiny_adain, name) for name in get_args(Matching)},
     **{f"fast-{name}": partial(Fast, FastConfig(name, "float32")) for name in get_args(Blending)},
 }

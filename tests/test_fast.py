@@ -147,7 +147,7 @@ def test_a_pixel_is_seen_no_further_than_the_halo(tmp_path, upsampling):
 
 def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatch):
     photo = as_tensor(photo_array(150, 203))
-    monkeypatch.setattr(fast, "_MEASURED_AREA", 64 * 64)
+    monkeypatch.setattr(fast, "MEASURED_AREA", 64 * 64)
     seen = []
     run = Network.run
 

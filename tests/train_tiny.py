@@ -10,7 +10,7 @@ import signal
 import torch
 
 from impasto import cli
-from impasto.train import adain
+from impasto.train import adain, styletr
 
 from .conftest import tiny_vgg
 
@@ -30,7 +30,7 @@ def dies(owner, name, number, applies=lambda *arguments: True):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    adain.load_encoder = lambda *_, **__: tiny_vgg()
+    adain.load_encoder = styletr.load_encoder = lambda *_, **__: tiny_vgg()
     where, _, count = os.environ.get("TINY_DIES", "").partition(":")
     if where == "step":
         dies(adain.AdainTask, "losses", int(count))

@@ -350,6 +350,16 @@ def train_adain(**options: Any) -> None:
     _train("adain", **options)
 
 
+@_trains("styletr", style="Folder of paintings.")
+def train_styletr(**options: Any) -> None:
+    """Train a transformer for any style: its decoder first, then the encoders along with it.
+
+    Recipe `styletr-vit` unless told otherwise. Beside OUT a folder OUT-training is made, with
+    checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
+    """
+    _train("styletr", **{**options, "recipe": options["recipe"] or "styletr-vit"})
+
+
 @_trains("fast", style="A painting; or a folder of them, which become looks of one network.")
 def train_fast(**options: Any) -> None:
     """Train a network for one painting.

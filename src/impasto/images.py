@@ -156,6 +156,15 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
+def at_most(image: Tensor, area: int) -> Tensor:
+    """(N, C, h, w), scaled down to about this area in pixels if it is larger."""
+    height, width = image.shape[-2:]
+    scale = min((area / (height * width)) ** 0.5, 1)
+    if scale == 1:
+        return image
+    return resize(image, *(max(round(side * scale), MIN_SIDE) for side in (height, width)))
+
+
 def like(picture: Picture, original: ImageLike) -> Any:
     """A picture in the type of ``original``; a PIL image for paths."""
     if isinstance(original, Picture):

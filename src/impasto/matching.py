@@ -79,9 +79,19 @@ def adain(content: Moments, style: Moments) -> Affine:
         content: moments of (C,) vectors; this and the others go by leading dimensions.
         style: the same of the style.
     """
-    floor = _FLOOR**0.5 * content.std.amax(-1, keepdim=True)
-    scale = style.std / content.std.maximum(floor).clamp_min(_FLAT)
-    return Affine(scale, style.mean - scale * content.mean)
+    standard = standardise(content)
+    return Affine(style.std * standard.matrix, style.mean + style.std * standard.shift)
+
+
+def standardise(moments: Moments) -> Affine:
+    """Instance normalisation (Ulyanov et al. 2016): to mean 0 and deviation 1.
+
+    Args:
+        moments: of (C,) vectors; goes by leading dimensions.
+    """
+    floor = _FLOOR**0.5 * moments.std.amax(-1, keepdim=True)
+    scale = 1 / moments.std.maximum(floor).clamp_min(_FLAT)
+    return Affine(scale, -scale * moments.mean)
 
 
 def wct(content: Moments, style: Moments) -> Affine:

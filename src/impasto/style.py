@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from impasto.errors import ControlError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from impasto.images import ImageLike
@@ -175,6 +176,21 @@ def weight_maps(
 def unmasked(weights: Tensor) -> bool:
     """Whether weights, of `weight_maps`, are the same at every pixel: one stands for all."""
     return weights.stride()[-2:] == (0, 0)
+
+
+def scale_weights(weights: Tensor, height: int, width: int, device: torch.device) -> Tensor:
+    """Weight maps (1 + K, H, W) of a picture that is painted at another size, on that device.
+
+    Those that are the same everywhere go on taking no memory.
+    """
+    from impasto.images import resize
+
+    if unmasked(weights):
+        return weights[:, :1, :1].to(device).expand(-1, height, width)
+    if weights.shape[-2:] != (height, width):
+        maps = resize(weights[None], height, width)[0]
+        weights = maps / maps.sum(0)
+    return weights.to(device)
 
 
 def undiluted(weights: Tensor, keep: float = 0.0) -> Tensor:

@@ -34,6 +34,7 @@ from impasto.style import (
     Controls,
     Style,
     replace_known,
+    scale_weights,
     undiluted,
     unmasked,
     weight_maps,
@@ -278,7 +279,7 @@ class _Inputs:
         small = photo.resized(*render_size(photo, controls.size))
         pixels = small.pixels.to(device)
         prepared = _prepared(pixels, controls.preserve_color)
-        return cls(photo, small, pixels, prepared, _at_size(weights, *small.size, device))
+        return cls(photo, small, pixels, prepared, scale_weights(weights, *small.size, device))
 
 
 @dataclass(frozen=True)
@@ -340,17 +341,21 @@ class Look:
         height, width = content.shape[-2:]
         boxes = list(tiling.boxes(height, width, self.tile))
 
+        def paint(weights: Tensor) -> Tensor:
+            if len(boxes) == 1:
+                return self.transfer(content, weights)
+            return render(self.transfer.parts(content, weights, boxes), content, boxes, on_tile)
+
         def on_tile(done: int, image: Tensor) -> None:
             if on_step is not None and self.refinement is None:
                 on_step(Progress(done, len(boxes), {}, lambda: image))
 
         if self.refinement is None:
-            return render(self.transfer, content, weights, boxes, on_tile)
+            return paint(weights)
         # Masks' soft edges are mixed in by the refinement, and only there.
         keep = 1 - self.controls.strength
         whole = weights if unmasked(weights) else undiluted(weights, keep)
-        painted = render(self.transfer, content, whole, boxes, on_tile)
-        return self.refinement(content, weights, on_step, start=painted)
+        return self.refinement(content, weights, on_step, start=paint(whole))
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
@@ -541,19 +546,6 @@ def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
     if mode != "luminance":
         return pixels
     return by_strips(lambda part: color.prepare_content(part, mode), pixels)
-
-
-def _at_size(weights: Tensor, height: int, width: int, device: torch.device) -> Tensor:
-    """Weight maps (1 + K, H, W) of a picture that is painted at another size, where it is painted.
-
-    Those that are the same everywhere go on taking no memory.
-    """
-    if unmasked(weights):
-        return weights[:, :1, :1].to(device).expand(-1, height, width)
-    if weights.shape[-2:] != (height, width):
-        maps = images.resize(weights[None], height, width)[0]
-        weights = maps / maps.sum(0)
-    return weights.to(device)
 
 
 def _notes(pictures: Sequence[Picture]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ network's reach. Measuring goes the same way, since `impasto.moments.Moments` ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,28 +88,24 @@ class Box:
 
 
 def render(
-    paint: Callable[[Tensor, Tensor], Tensor],
+    parts: Iterable[Tensor],
     content: Tensor,
-    weights: Tensor,
     boxes: Sequence[Box],
     on_tile: Callable[[int, Tensor], None],
 ) -> Tensor:
-    """Paints tile by tile.
+    """Puts a picture together from tiles, one by one as they are painted.
 
     Args:
-        paint: takes a part of ``content`` and of ``weights``, returns a picture as large.
-        content: (1, 3, H, W).
-        weights: (1 + K, H, W).
+        parts: the tiles painted, each as large as its outer box.
+        content: the photo (1, 3, H, W).
         boxes: of `Tiling.boxes`.
         on_tile: told how many tiles are done, and the picture so far; where it is not yet painted
             it shows the photo. May raise `Stop`, which ends with that picture.
     """
-    if len(boxes) == 1:
-        return paint(content, weights)
     result = content.clone()
     try:
-        for done, box in enumerate(boxes, 1):
-            box.put(result, paint(box.outer(content), box.outer(weights)))
+        for done, (box, part) in enumerate(zip(boxes, parts, strict=True), 1):
+            box.put(result, part)
             on_tile(done, result)
     except Stop:
         pass

@@ -35,7 +35,7 @@ import yaml
 from impasto.errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Network = TypeVar("Network")
 
@@ -239,6 +239,24 @@ def load(
         raise WeightsError(
             f"{path}: damaged, its tensors and metadata disagree ({reason})"
         ) from error
+
+
+def fill(network: nn.Module, file: WeightsFile, without: str | None = None) -> None:
+    """Gives a network its tensors; those that begin with ``without`` are not in the file.
+
+    Raises:
+        KeyError: others are missing, or there are more.
+        RuntimeError: they have other shapes.
+    """
+    left = network.load_state_dict(file.tensors, strict=False)
+    missing = [key for key in left.missing_keys if without is None or not key.startswith(without)]
+    if missing or left.unexpected_keys:
+        raise KeyError(*(missing or left.unexpected_keys)[:1])
+
+
+def of_another(path: Path, encoder: str, sha256: str) -> WeightsError:
+    """What to raise if a network was trained with other weights of its encoder."""
+    return WeightsError(f"{path}: belongs to another {encoder}, sha256 {sha256[:12]}...")
 
 
 def _expand(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

@@ -63,9 +63,9 @@ class Encoder(nn.Module):
             For each tap (N, C, H / stride, W / stride), sizes rounded down.
         """
 
-    def __call__(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
+    def __call__(self, image: Tensor, taps: Iterable[str], **more: Any) -> dict[str, Tensor]:
         """See `forward`."""
-        features: dict[str, Tensor] = super().__call__(image, taps)
+        features: dict[str, Tensor] = super().__call__(image, taps, **more)
         return features
 
 

@@ -2,6 +2,7 @@
 
 Taps are ``keysN``: what the attention of block N = 1..12 compares places by, the vectors of all
 heads side by side. Where two places show the same thing their keys agree, whatever the colours are.
+And ``blockN``: the tokens that come out of it.
 
 timm has this network too. But timm needs torchvision, which cannot be loaded beside PyTorch's CPU
 build unless it comes from the same place; this is the smaller trouble. Parameters have timm's
@@ -11,7 +12,7 @@ names.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,11 +47,22 @@ class ViT(Encoder):
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + grid**2, width))
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, patch)})
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(depth))
-        self.taps = {f"keys{number}": Tap(width, patch) for number in range(1, depth + 1)}
+        self.taps = {
+            f"{kind}{number}": Tap(width, patch)
+            for kind in ("block", "keys")
+            for number in range(1, depth + 1)
+        }
         self.requires_grad_(False)
 
-    def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """See `Encoder.forward`; the class token is left out."""
+    def forward(
+        self, image: Tensor, taps: Iterable[str], tuned: Sequence[nn.Module] = ()
+    ) -> dict[str, Tensor]:
+        """See `Encoder.forward`; the class token is left out.
+
+        Args:
+            image, taps: as there.
+            tuned: for each block, from the first one on, its `LoRA`.
+        """
         wanted = set(taps)
         self.check(wanted)
         mean, std = (torch.tensor(v).to(image).view(1, 3, 1, 1) for v in (_MEAN, _STD))
@@ -64,11 +76,13 @@ class ViT(Encoder):
             if len(features) == len(wanted):
                 break
             assert isinstance(block, _Block)
-            queries, keys, values = block.attend(tokens)
-            if f"keys{number}" in wanted:
-                features[f"keys{number}"] = keys[:, 1:].mT.reshape(len(keys), -1, height, width)
-            if len(features) < len(wanted):
-                tokens = block(tokens, queries, keys, values)
+            queries, keys, values = block.attend(tokens, tuned[number - 1] if tuned else None)
+            found = {f"keys{number}": keys}
+            if len(features) + (f"keys{number}" in wanted) < len(wanted):
+                tokens = found[f"block{number}"] = block(tokens, queries, keys, values)
+            for tap in wanted & found.keys():
+                spread = found[tap][:, 1:].mT
+                features[tap] = spread.reshape(len(spread), -1, height, width)
         return features
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -97,10 +111,15 @@ class _Block(nn.Module):
         )
         self.ls2 = _Scale(width)
 
-    def attend(self, tokens: Tensor) -> tuple[Tensor, ...]:
+    def attend(self, tokens: Tensor, tuned: nn.Module | None) -> tuple[Tensor, ...]:
         """Queries, keys and values, each (N, T, C), the heads side by side."""
-        joined: Tensor = self.attn["qkv"](self.norm1(tokens))
-        return joined.chunk(3, dim=-1)
+        tokens = self.norm1(tokens)
+        joined: Tensor = self.attn["qkv"](tokens)
+        queries, keys, values = joined.chunk(3, dim=-1)
+        if tuned is not None:
+            more_queries, more_values = tuned(tokens)
+            queries, values = queries + more_queries, values + more_values
+        return queries, keys, values
 
     def forward(self, tokens: Tensor, *attended: Tensor) -> Tensor:
         """(N, T, C) -> (N, T, C), from the tokens and what `attend` made of them."""
@@ -111,6 +130,30 @@ class _Block(nn.Module):
         hidden = F.gelu(self.mlp["fc1"](self.norm2(tokens)))
         scaled: Tensor = tokens + self.ls2(self.mlp["fc2"](hidden))
         return scaled
+
+
+class LoRA(nn.Module):
+    """What fine-tuning adds to a block's queries and values: maps of low rank (Hu et al. 2021),
+    zero to begin with.
+
+    Args:
+        width: channels of a token.
+        rank: of the maps.
+        alpha: the maps are multiplied by alpha / rank.
+    """
+
+    def __init__(self, width: int, rank: int, alpha: float) -> None:
+        super().__init__()
+        self.scale = alpha / rank
+        self.down = nn.ModuleList(nn.Linear(width, rank, bias=False) for _ in "qv")
+        self.up = nn.ModuleList(nn.Linear(rank, width, bias=False) for _ in "qv")
+        for up in self.up:
+            nn.init.zeros_(up.weight)  # type: ignore[arg-type]
+
+    def forward(self, tokens: Tensor) -> list[Tensor]:
+        """What is added to queries and to values, from the normalised tokens (N, T, C)."""
+        pairs = zip(self.down, self.up, strict=True)
+        return [self.scale * up(down(tokens)) for down, up in pairs]
 
 
 class _Scale(nn.Module):
@@ -124,15 +167,16 @@ class _Scale(nn.Module):
         return tokens * self.gamma
 
 
-def load_vit() -> ViT:
-    """DINOv2's ViT-S/14 with the embedded weights.
+def load_vit(depth: int = 12) -> ViT:
+    """The first blocks of DINOv2's ViT-S/14, with the embedded weights.
 
     Raises:
         WeightsError: the weights are damaged.
     """
     file = weights_files.read(weights_files.fetch(f"{ARCHITECTURE}.lvd142m"))
-    vit = ViT(**json.loads(file.metadata["config"]))
+    vit = ViT(**{**json.loads(file.metadata["config"]), "depth": depth})
+    parameters = vit.state_dict()
     # The last normalisation comes after all taps.
-    vit.load_state_dict({k: v for k, v in file.tensors.items() if not k.startswith("norm.")})
+    vit.load_state_dict({name: file.tensors[name] for name in parameters})
     vit.name, vit.sha256 = file.metadata["name"], file.sha256
     return vit

@@ -6,7 +6,7 @@ A method measures whatever is global in `Method.fit` and hands back a `Transfer`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import import_module
 from typing import Any, ClassVar, TypeAlias
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from impasto.color import Recolouring
 from impasto.errors import ControlError
 from impasto.style import replace_known
-from impasto.tiling import Tiling
+from impasto.tiling import Box, Tiling
 
 __all__ = [
     "METHODS",
@@ -35,6 +35,7 @@ __all__ = [
 
 METHODS = {
     "adain": "any style in one pass of a network (Huang & Belongie 2017): seconds",
+    "styletr": "any style, by attention to what fits each place (Deng et al. 2022): seconds",
     "fast": "a trained style in one pass of its own network (Johnson et al. 2016): seconds",
     "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
 }
@@ -101,6 +102,16 @@ class Transfer(ABC):
         Returns:
             (1, 3, H, W), sRGB in [0, 1]. Where row 0 of ``weights`` is 1, exactly the content.
         """
+
+    def parts(self, content: Tensor, weights: Tensor, boxes: Sequence[Box]) -> Iterator[Tensor]:
+        """Paints tile by tile, each as large as its outer box.
+
+        Args:
+            content, weights: of the whole picture, as above.
+            boxes: of `Tiling.boxes`.
+        """
+        for box in boxes:
+            yield self(box.outer(content), box.outer(weights))
 
 
 class Method(nn.Module, ABC):

@@ -35,7 +35,6 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import matching, weights
 from impasto.encoders import Encoder, Precision, Tap, dtype_of, load_encoder, precision_setting
-from impasto.errors import WeightsError
 from impasto.matching import Affine, Lookup
 from impasto.methods import Method, OnStep, Transfer, blend
 from impasto.methods.layers import Conv, full_precision
@@ -50,6 +49,8 @@ Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 """Told of a place of matching, its features, the weights there, and its stride."""
 
 _VGG_TAPS = ("relu3_1", "relu4_1")
+DEEPEST = "relu8"
+"""The place of matching that the compact encoder ends with."""
 _CLOSE = ("block0", "block1")
 """Places close to the pixels, at half and quarter size: their covariances are matched."""
 _RIDGE = 1e-2
@@ -233,19 +234,20 @@ class Network(nn.Module):
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            return _matcher(place, "adain")(Moments.of(features), theirs[place])(features)
+            return matcher_at(place, "adain")(Moments.of(features), theirs[place])(features)
 
         given_back = self.run(style, measure)
         return self.run(content, transfer), given_back
 
 
-def _close(place: str) -> bool:
+def is_close(place: str) -> bool:
+    """Whether a place of matching is close to the pixels, where covariances are matched."""
     return place.startswith(_CLOSE)
 
 
-def _matcher(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
+def matcher_at(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
     """How a place is matched."""
-    if _close(place):
+    if is_close(place):
         return partial(matching.coral, ridge=_RIDGE)
     matcher: Callable[[Any, Any], Map] = getattr(matching, matched)
     return matcher
@@ -295,15 +297,15 @@ class Adain(Method):
     ) -> Transfer:
         """Measures the styles, and the photo inside of each style's region."""
         places = [place for stage in self.network.stages for place in stage]
-        unchanged = _AdainTransfer(self.network, [], self.precision)
+        unchanged = PathTransfer(self.network, [], self.precision)
         theirs = [
             self._measured(unchanged, places, style, _everywhere(style), tile) for style in styles
         ]
         looks: list[dict[str, Map]] = [{} for _ in styles]
-        transfer = _AdainTransfer(self.network, looks, self.precision)
+        transfer = PathTransfer(self.network, looks, self.precision)
 
         def match(place: str, own: Sequence[Statistics]) -> None:
-            matcher = _matcher(place, self.config.matching)
+            matcher = matcher_at(place, self.config.matching)
             for look, mine, (style,) in zip(looks, own, (t[place] for t in theirs), strict=True):
                 look[place] = matcher(mine, style)
 
@@ -323,7 +325,7 @@ class Adain(Method):
 
     def _measured(
         self,
-        transfer: _AdainTransfer,
+        transfer: PathTransfer,
         places: Sequence[str],
         image: Tensor,
         weights: Tensor,
@@ -361,7 +363,7 @@ class Adain(Method):
         """Of the part of features (1, C, h, w) that belongs to the tile itself, for each region of
         the weights (1 + K, h, w).
         """
-        by_value = self.config.matching == "histogram" and not _close(place)
+        by_value = self.config.matching == "histogram" and not is_close(place)
         features = box.inner(features, stride)[0]
         regions = where[1:] if len(where) > 1 else where
         if where.shape[-2:] == (1, 1):  # the same everywhere
@@ -380,9 +382,11 @@ class _Measured(Exception):  # noqa: N818 - not an error
 
 
 @dataclass(frozen=True)
-class _AdainTransfer(Transfer):
+class PathTransfer(Transfer):
+    """Paints with a network, features being mapped at each place of matching."""
+
     network: Network
-    looks: Sequence[Mapping[str, Map]]
+    looks: Sequence[Mapping[str, Callable[[Tensor], Tensor]]]
     """Of each style, the maps by place."""
     precision: torch.dtype
     painted: tuple[Tensor, Tensor, Tensor] | None = None
@@ -471,11 +475,6 @@ def _built(path: Path, file: weights.WeightsFile) -> Network:
     network = Network(NetworkConfig(**json.loads(file.metadata["config"])))
     wanted = file.metadata["encoder_sha256"]
     if network.encoder.sha256 != wanted:
-        raise WeightsError(
-            f"{path}: belongs to another {network.config.encoder}, sha256 {wanted[:12]}..."
-        )
-    left = network.load_state_dict(file.tensors, strict=False)
-    missing = [key for key in left.missing_keys if not (wanted and key.startswith("encoder."))]
-    if missing or left.unexpected_keys:
-        raise KeyError(*(missing or left.unexpected_keys)[:1])
+        raise weights.of_another(path, network.encoder.name, wanted)
+    weights.fill(network, file, without="encoder." if wanted else None)
     return network

@@ -12,7 +12,6 @@ style is the name of a trained look (`impasto.gallery`), not a picture. Beyond t
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,10 +28,10 @@ from impasto.color import Recolouring
 from impasto.encoders import Precision, dtype_of, precision_setting
 from impasto.errors import ControlError
 from impasto.gallery import locate
-from impasto.images import resize
+from impasto.images import at_most
 from impasto.methods import Method, OnStep, TrainedStyle, Transfer, blend
 from impasto.methods.layers import Conv
-from impasto.style import MIN_SIDE, check_settings, setting, unmasked
+from impasto.style import check_settings, setting, unmasked
 from impasto.tiling import Tiling
 
 Upsampling = Literal["nearest", "transposed"]
@@ -45,7 +44,8 @@ _EPSILON = 1e-3
 _LEAK = 0.2
 """Close to the pixels Johnson's plain ReLU dies on whole regions, which stay grey for good."""
 _STRIDE = 4
-_MEASURED_AREA = 1024 * 1024
+MEASURED_AREA = 1024 * 1024
+"""Photos are measured no larger than this."""
 _BYTES_PER_PIXEL = 20
 """For each channel at full size."""
 _SPACE = (-2, -1)
@@ -359,12 +359,7 @@ class Fast(Method):
         tile: int | None = None,  # noqa: ARG002 - measured on a photo that is small enough
     ) -> Transfer:
         """Measures the photo, in each look."""
-        height, width = content.shape[-2:]
-        scale = min(math.sqrt(_MEASURED_AREA / (height * width)), 1)
-        small = content
-        if scale < 1:
-            sides = (max(round(side * scale), MIN_SIDE) for side in (height, width))
-            small = resize(content, *sides)
+        small = at_most(content, MEASURED_AREA)
         places = [self._find(style.source) for style in styles]
         groups = self._groups([name for name, _ in places], weights)
         fitted = [

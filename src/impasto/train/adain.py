@@ -22,7 +22,7 @@ from impasto.train.loop import Run, Task
 EncoderName = Literal["compact", "vgg16", "vgg19"]
 StyleLoss = Literal["gram", "moments"]
 
-_STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
+STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
 _RANGE_WEIGHT = 10.0
 
 
@@ -105,7 +105,7 @@ class AdainTask(Task):
                 tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()
             }
         features = self.judge(painted, {layer, *self.style_layers})
-        distance = _STYLE_LOSSES[config.style_loss]
+        distance = STYLE_LOSSES[config.style_loss]
         # Faint styles make for relative losses of any size, and would drown the others.
         style_losses = [
             torch.log1p(distance(Moments.of(features[tap]), target)).mean()

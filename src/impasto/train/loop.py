@@ -498,7 +498,12 @@ def _fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> Fabri
         raise ControlError(f"devices is {devices}, nodes is {nodes}: use at least 1")
     try:
         return Fabric(
-            accelerator=accelerator, devices=devices, num_nodes=nodes, precision=precision
+            accelerator=accelerator,
+            # Encoders that are tuned later on take no part in the first steps.
+            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
+            devices=devices,
+            num_nodes=nodes,
+            precision=precision,
         )
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -1,0 +1,467 @@
+"""A transformer that looks in the style for what fits each place of the photo (StyTr2, Deng et al.
+2022), with a pretrained vision transformer for its eyes.
+
+Both pictures are seen by the first blocks of DINOv2's ViT-S/14; a decoder of three layers lets the
+photo's tokens attend to the style's. What comes of it paints in a convolutional path, the one of
+`impasto.methods.adain`, at full resolution. Beyond the paper:
+
+- encoders are pretrained, and fine-tuned by maps of low rank (Hu et al. 2021);
+- they see pictures at no more than a fixed size, since attention grows with its square;
+- what places of the style have to give are, besides tokens, the moments of the path's features
+  there: attention mixes them, as in AdaAttN (Liu et al. 2021), and the photo's features are matched
+  to the mixture. Attention that looks everywhere alike is AdaIN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from impasto import matching, weights
+from impasto.encoders import Precision, dtype_of, precision_setting
+from impasto.encoders.vit import LoRA, ViT, load_vit
+from impasto.images import at_most, resize
+from impasto.methods import Method, OnStep, Transfer, adain
+from impasto.methods.fast import MEASURED_AREA
+from impasto.methods.layers import full_precision
+from impasto.moments import Moments
+from impasto.style import check_settings, scale_weights, setting
+from impasto.tiling import Box, Tiling
+
+Role = Literal["content", "style"]
+
+_SEEN_AREA = 252 * 252
+"""The transformer sees pictures no larger than this, in pixels; about the scale of training."""
+_CAPE_GRID = 18
+_LORA_ALPHA = 16
+_LEAST_VARIANCE = 1e-6
+_STYLE_AREA = 512 * 512
+"""As of `impasto.methods.adain`."""
+_BYTES_PER_PIXEL = 900
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What a network is built from; stands in the metadata of its weights file."""
+
+    depth: int = 6
+    """Blocks of the vision transformer."""
+    width: int = 256
+    """Channels of a token in the decoder."""
+    layers: int = 3
+    """Of the decoder."""
+    heads: int = 8
+    """Of its attention."""
+    rank: int = 0
+    """Of the encoders' fine-tuning; 0 for none."""
+    widths: Sequence[int] = (32, 64, 128)
+    blocks: Sequence[int] = (1, 1, 3)
+    """Of the convolutional path; see `adain.NetworkConfig`."""
+
+
+@dataclass(frozen=True)
+class StyletrConfig:
+    """Settings of the method ``styletr``."""
+
+    weights: str = setting(
+        "styletr.base", "The trained network: styletr.base, or a file that `train` wrote."
+    )
+    precision: Precision = precision_setting()
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+class Cape(nn.Module):
+    """Content-aware positional encoding (Deng et al. 2022, eq. 4 and 5): positions by what is
+    there, on a fixed grid, so that they do not depend on the size of the picture.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, C, h, w)"""
+        pooled = self.conv(F.adaptive_avg_pool2d(tokens, _CAPE_GRID))
+        return F.interpolate(pooled, tokens.shape[-2:], mode="bilinear")
+
+
+class Attention(nn.Module):
+    """Multi-head attention (Vaswani et al. 2017) whose values are given as they are."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.queries, self.keys = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.orthogonal_(self.queries.weight)
+
+    def forward(self, tokens: Tensor, others: Tensor, values: Tensor) -> Tensor:
+        """Mixes, for each of the tokens, what the others hold.
+
+        Args:
+            tokens: (N, T, C).
+            others: (N, S, C).
+            values: (N, S, D), parted among the heads.
+
+        Returns:
+            (N, T, D).
+        """
+        given = (self.queries(tokens), self.keys(others), values)
+        queries, keys, parts = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in given)
+        mixed = F.scaled_dot_product_attention(queries, keys, parts)
+        return mixed.transpose(1, 2).flatten(2)
+
+
+class Layer(nn.Module):
+    """A layer of the transformer decoder: attention to the style, and a two-layer perceptron."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = Attention(width, heads)
+        self.values, self.proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, content: Tensor, style: Tensor) -> Tensor:
+        """(N, T, C), from tokens of the photo (N, T, C) and of the style (N, S, C)."""
+        mixed = self.attention(self.norm1(content), style, self.values(style))
+        content = content + self.proj(mixed)
+        result: Tensor = content + self.mlp(self.norm2(content))
+        return result
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a style has to give."""
+
+    tokens: Tensor
+    """(N, C, h, w)"""
+    local: Mapping[str, Tensor]
+    """At the places that are matched by attention: features and their squares, in the mean over
+    what a token stands for, (N, 2 C, h, w)."""
+    whole: Mapping[str, Moments]
+    """At those close to the pixels: of all of the picture."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be painted where, on the grid of a photo's tokens."""
+
+    added: Tensor
+    """To the deepest features, (N, C, h, w)."""
+    means: Mapping[str, Tensor]
+    deviations: Mapping[str, Tensor]
+    """Wanted at the places that are matched by attention, (N, C, h, w)."""
+    whole: Mapping[str, Moments]
+    """Wanted at the others."""
+    window: Sequence[float] = (0, 0, 1, 1)
+    """Top, left, bottom and right of what is painted, as shares of the photo."""
+
+    def match(self, place: str, own: Moments) -> Callable[[Tensor], Tensor]:
+        """The map of features (N, C, H, W) that have these moments, at a place."""
+        if place in self.whole:
+            return adain.matcher_at(place, "adain")(own, self.whole[place])
+        return partial(self._mapped, place, matching.standardise(own))
+
+    def _mapped(self, place: str, standardise: matching.Affine, features: Tensor) -> Tensor:
+        maps = (self.means[place], self.deviations[place])
+        added = (self.added,) if place == adain.DEEPEST else ()
+        mean, deviation, *more = self._sampled(features.shape[-2:], *maps, *added)
+        return torch.addcmul(mean + sum(more), standardise(features), deviation)
+
+    def _sampled(self, size: Sequence[int], *maps: Tensor) -> Sequence[Tensor]:
+        """The window of maps on the tokens' grid, enlarged to (N, C, *size)."""
+        top, left, bottom, right = self.window
+        joined = torch.cat(maps, 1)
+        down, across = bottom - top, right - left
+        theta = joined.new_tensor(
+            [[across, 0, left + right - 1], [0, down, top + bottom - 1]]
+        ).expand(len(joined), 2, 3)
+        where = F.affine_grid(theta, [len(joined), 1, *size], align_corners=False)
+        found = F.grid_sample(joined, where, padding_mode="border", align_corners=False)
+        return torch.split(found, [len(m[0]) for m in maps], 1)
+
+
+class Network(nn.Module):
+    """Encoders, transformer decoder, and the convolutional path.
+
+    Args:
+        config: what it is built from.
+        vit: replaces DINOv2's; for tests, and for training from nothing.
+    """
+
+    def __init__(self, config: NetworkConfig, vit: ViT | None = None) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.vit = vit or load_vit(config.depth)
+        self.tap = f"block{config.depth}"
+        tap = self.vit.taps[self.tap]
+        seen, self.patch = tap.channels, tap.stride
+        roles = ("content", "style")
+        self.tuned = nn.ModuleDict(
+            {
+                role: nn.ModuleList(
+                    LoRA(seen, config.rank, _LORA_ALPHA) for _ in range(config.depth)
+                )
+                for role in (roles if config.rank else ())
+            }
+        )
+        self.project = nn.ModuleDict(
+            {role: nn.Sequential(nn.LayerNorm(seen), nn.Linear(seen, width)) for role in roles}
+        )
+        self.cape = Cape(width)
+        self.layers = nn.ModuleList(Layer(width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.attention = Attention(width, config.heads)
+        self.added = nn.Linear(width, config.widths[-1])
+        self._begin()
+        self.path = adain.Network(adain.NetworkConfig("compact", config.widths, config.blocks))
+
+    def _begin(self) -> None:
+        """Lets each place of the photo look, to begin with, at what resembles it in the style as
+        the encoders see it, and nothing else be added.
+        """
+        self.project["style"].load_state_dict(self.project["content"].state_dict())
+        self.attention.keys.load_state_dict(self.attention.queries.state_dict())
+        layers: list[Any] = list(self.layers)
+        ends = [end for layer in layers for end in (layer.proj, layer.mlp[-1])]
+        for zero in (*ends, self.cape.conv, self.added):
+            nn.init.zeros_(zero.weight)
+            nn.init.zeros_(zero.bias)
+
+    def encode(self, image: Tensor, role: Role) -> Tensor:
+        """Tokens (N, C, h, w) of pictures (N, 3, H, W)."""
+        height, width = image.shape[-2:]
+        scale = min(math.sqrt(_SEEN_AREA / (height * width)), 1) / self.patch
+        sides = (max(round(side * scale), 1) * self.patch for side in (height, width))
+        tuned: Any = self.tuned[role] if self.tuned else ()
+        tokens = self.vit(resize(image.float(), *sides), [self.tap], tuned=tuned)[self.tap]
+        projected: Tensor = self.project[role](tokens.movedim(1, -1)).movedim(-1, 1)
+        return projected
+
+    def study(self, style: Tensor) -> tuple[Given, Tensor]:
+        """What styles (N, 3, H, W), sides multiples of 8, have to give; and the pictures as the
+        path gives them back.
+        """
+        tokens = self.encode(style, "style")
+        height, width = tokens.shape[-2:]
+        local: dict[str, Tensor] = {}
+        whole: dict[str, Moments] = {}
+
+        def measure(place: str, features: Tensor) -> Tensor:
+            if adain.is_close(place):
+                whole[place] = Moments.of(features)
+            else:
+                both = torch.cat((features, features.square()), 1)
+                local[place] = F.adaptive_avg_pool2d(both, (height, width))
+            return features
+
+        given_back = self.path.run(style, measure)
+        return Given(tokens, local, whole), given_back
+
+    def plan(self, content: Tensor, given: Given) -> Plan:
+        """Lets the photo's tokens (N, C, h, w) look at a style's."""
+        grid = content.shape[-2:]
+        style = _in_line(given.tokens)
+        tokens = _in_line(content + self.cape(content))
+        for layer in self.layers:
+            tokens = layer(tokens, style)
+        tokens = self.norm(tokens)
+        heads = self.config.heads
+        # Each head mixes its share of the channels of each place.
+        parts = [
+            both.reshape(len(both), 2, heads, -1, style.shape[1]).permute(0, 4, 2, 1, 3).flatten(3)
+            for both in given.local.values()
+        ]
+        values = torch.cat(parts, -1).flatten(2)
+        with full_precision(tokens):  # squares less squares
+            mixed = self.attention(tokens.float(), self.norm(style).float(), values)
+        mixed = mixed.unflatten(-1, (heads, -1))
+        means, deviations = {}, {}
+        sizes = [part.shape[-1] for part in parts]
+        for place, part in zip(given.local, torch.split(mixed, sizes, -1), strict=True):
+            mean, square = (_on_grid(half.flatten(2), grid) for half in part.chunk(2, -1))
+            means[place] = mean
+            deviations[place] = (square - mean.square()).clamp_min(_LEAST_VARIANCE).sqrt()
+        added = _on_grid(self.added(tokens), grid).float()
+        return Plan(added, means, deviations, given.whole)
+
+    def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
+        """Paints a batch for training; see `adain.Network.forward`."""
+        given, given_back = self.study(style)
+        plan = self.plan(self.encode(content, "content"), given)
+
+        def transfer(place: str, features: Tensor) -> Tensor:
+            return plan.match(place, Moments.of(features))(features)
+
+        return self.path.run(content, transfer), given_back
+
+
+class Styletr(Method):
+    """The method; see the module.
+
+    Args:
+        config: its settings.
+        network: replaces the one that the settings name; for tests.
+    """
+
+    Config = StyletrConfig
+    style_area = _STYLE_AREA
+
+    def __init__(self, config: StyletrConfig | None = None, network: Network | None = None) -> None:
+        super().__init__()
+        self.config = config or StyletrConfig()
+        self.precision, self.sha256 = dtype_of(self.config.precision), ""
+        if network is None:
+            network, self.sha256 = load_network(self.config.weights)
+        self.network = network.requires_grad_(False).eval()
+
+    @property
+    def tiling(self) -> Tiling:
+        """See `Method.tiling`; of the convolutional path. The rest sees the photo as a whole."""
+        return self.network.path.tiling
+
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
+        """See `Method.weights_used`."""
+        return {Path(self.config.weights).name: self.sha256}
+
+    def bytes_per_pixel(self) -> int:
+        """See `Method.bytes_per_pixel`."""
+        return _BYTES_PER_PIXEL
+
+    @torch.no_grad()
+    def fit(
+        self,
+        content: Tensor,
+        styles: Sequence[Tensor],
+        weights: Tensor,
+        *,
+        seed: int = 0,  # noqa: ARG002 - nothing is random
+        tile: int | None = None,  # noqa: ARG002 - measured on a photo that is small enough
+    ) -> Transfer:
+        """Studies the styles, and measures the photo inside of each style's region."""
+        padded, low = self.network.path.tiling.padded, self.precision == torch.bfloat16
+        with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
+            given = [self.network.study(padded(style))[0] for style in styles]
+        small = at_most(content, MEASURED_AREA)
+        height, width = small.shape[-2:]
+        where = scale_weights(weights, height, width, weights.device)
+        transfer = _StyletrTransfer(self.network, given, self.precision)
+        painted = transfer.measure(small, where)
+        return replace(transfer, painted=(content, weights, painted) if small is content else None)
+
+
+@dataclass(frozen=True)
+class _StyletrTransfer(Transfer):
+    network: Network
+    given: Sequence[Given]
+    """By each style."""
+    precision: torch.dtype
+    own: dict[str, list[Moments]] = field(default_factory=dict)
+    """Of the photo that it was fitted to, at each place: inside of each style's region."""
+    painted: tuple[Tensor, Tensor, Tensor] | None = None
+    """Content and weights that were painted while fitting, and the result."""
+
+    def __call__(
+        self,
+        content: Tensor,
+        weights: Tensor,
+        on_step: OnStep | None = None,  # noqa: ARG002 - a single step
+    ) -> Tensor:
+        """See `Transfer.__call__`."""
+        if self.painted and content is self.painted[0] and weights is self.painted[1]:
+            return self.painted[2].clone()
+        return next(self.parts(content, weights, [self._whole(content)]))
+
+    def parts(self, content: Tensor, weights: Tensor, boxes: Sequence[Box]) -> Iterator[Tensor]:
+        """See `Transfer.parts`."""
+        plans = self._plans(content)
+        for box in boxes:
+            window = self._window(box, content)
+            looks = [
+                {
+                    place: replace(plan, window=window).match(place, own[k])
+                    for place, own in self.own.items()
+                }
+                for k, plan in enumerate(plans)
+            ]
+            yield self._path(looks)(box.outer(content), box.outer(weights))
+
+    def measure(self, content: Tensor, weights: Tensor) -> Tensor:
+        """Paints, and keeps the moments that come up on the way."""
+        window = self._window(self._whole(content), content)
+        plans = [replace(plan, window=window) for plan in self._plans(content)]
+        looks: list[dict[str, Any]] = [{} for _ in plans]
+
+        def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:  # noqa: ARG001
+            self.own[place] = [Moments.of(features, region) for region in where[1:]]
+            for look, plan, own in zip(looks, plans, self.own[place], strict=True):
+                look[place] = plan.match(place, own)
+
+        return self._path(looks).paint(content, weights, visit)
+
+    @torch.no_grad()
+    def _plans(self, content: Tensor) -> list[Plan]:
+        low = self.precision == torch.bfloat16
+        with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
+            tokens = self.network.encode(content, "content")
+            return [self.network.plan(tokens, given) for given in self.given]
+
+    def _whole(self, content: Tensor) -> Box:
+        height, width = content.shape[-2:]
+        return next(self.network.path.tiling.boxes(height, width, None))
+
+    def _window(self, box: Box, content: Tensor) -> list[float]:
+        """Of a tile, with what it is padded by; see `Plan.window`."""
+        edges = (box.outer_top, box.outer_left, box.outer_bottom, box.outer_right)
+        stride = self.network.path.tiling.stride
+        top, left, bottom, right = (-(-edge // stride) * stride for edge in edges)
+        height, width = content.shape[-2:]
+        return [top / height, left / width, bottom / height, right / width]
+
+    def _path(self, looks: Sequence[Mapping[str, Any]]) -> adain.PathTransfer:
+        return adain.PathTransfer(self.network.path, looks, self.precision)
+
+
+def _in_line(tokens: Tensor) -> Tensor:
+    """(N, C, h, w) -> (N, h * w, C)"""
+    return tokens.flatten(2).mT
+
+
+def _on_grid(tokens: Tensor, grid: Sequence[int]) -> Tensor:
+    """(N, h * w, C) -> (N, C, h, w)"""
+    return tokens.mT.reshape(len(tokens), -1, *grid)
+
+
+def load_network(name: str) -> tuple[Network, str]:
+    """A trained network by name or from a file, and the sha256 of its weights.
+
+    Raises:
+        WeightsError: missing, damaged, or not the weights of such a network.
+    """
+    network, file = weights.load(name, "styletr", _built)
+    return network, file.sha256
+
+
+def _built(path: Path, file: weights.WeightsFile) -> Network:
+    config, wanted = (
+        NetworkConfig(**json.loads(file.metadata["config"])),
+        file.metadata["encoder_sha256"],
+    )
+    network = Network(config, None if wanted else ViT(depth=config.depth))
+    if network.vit.sha256 != wanted:
+        raise weights.of_another(path, network.vit.name, wanted)
+    weights.fill(network, file, without="vit." if wanted else None)
+    return network

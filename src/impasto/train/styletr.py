@@ -1,0 +1,184 @@
+"""Training of `impasto.methods.styletr`: the decoder first, then the encoders along with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from impasto import losses
+from impasto.encoders import load_encoder
+from impasto.encoders.vit import ViT
+from impasto.errors import ControlError
+from impasto.methods import adain
+from impasto.methods.styletr import Network, NetworkConfig, load_network
+from impasto.moments import Moments
+from impasto.style import check_settings, setting
+from impasto.train.adain import STYLE_LOSSES, StyleLoss
+from impasto.train.loop import Run, Task
+
+Encoders = Literal["frozen", "lora", "scratch"]
+
+_RANGE_WEIGHT = 10.0
+_RANK = 64
+_DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
+"""What works at the stride of the tokens, and has to be learned with them."""
+_IDENTITY_EVERY = 8
+
+
+@dataclass(frozen=True)
+class StyletrTraining:
+    """Settings of the training of ``styletr``."""
+
+    encoders: Encoders = setting(
+        "lora",
+        "The pretrained encoders: frozen; tuned by low-rank maps (lora) from a point on; or, "
+        "without what they have learned, trained from scratch.",
+        get_args(Encoders),
+    )
+    tune_from: int = setting(3600, "Step from which on encoders are tuned by low-rank maps.")
+    path: str = setting(
+        "adain.small", "The network of adain whose weights the convolutional path begins with."
+    )
+    content_layers: str = setting(
+        "relu4_1,relu5_1", "Layers of VGG-16 whose features the photo gives."
+    )
+    style_layers: str = setting(
+        "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
+        "Layers of VGG-16 whose statistics the style gives.",
+    )
+    style_loss: StyleLoss = setting(
+        "gram",
+        "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
+        get_args(StyleLoss),
+    )
+    content_weight: float = setting(0.2, "Weight of the content loss.")
+    style_weight: float = setting(1.0, "Weight of the style loss.")
+    identity_weight: float = setting(
+        10.0,
+        "Weight of the squared difference of pictures that should be given back: styles, and "
+        "pictures in their own style.",
+    )
+    feature_weight: float = setting(0.2, "Weight of the same in the features of all layers.")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("content_weight", "style_weight", "identity_weight", "feature_weight"):
+            if getattr(self, name) < 0:
+                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
+        if self.tune_from < 0:
+            raise ControlError(f"tune_from is {self.tune_from}: use 0 or more")
+
+
+class StyletrTask(Task):
+    """See `Task`."""
+
+    Config = StyletrTraining
+    network: Network
+
+    def __init__(self, config: StyletrTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
+        self.config = config
+        self.network = _started(config) if init is None else _continued(config, init)
+        self.judge = load_encoder("vgg16", precision="auto")
+        self.content_layers = config.content_layers.split(",")
+        self.style_layers = config.style_layers.split(",")
+        self.judge.check([*self.content_layers, *self.style_layers])
+
+    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
+        """See `Task.prepare`."""
+        self.judge.to(device)
+
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """See `Task.paint`."""
+        painted: Tensor = network(content, style)[0]
+        return painted
+
+    def losses(
+        self, network: nn.Module, content: Tensor, style: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        """See `Task.losses`."""
+        config = self.config
+        self.network.tuned.requires_grad_(step >= config.tune_from)
+        number = len(content)
+        # One picture in eight is also painted in its own style.
+        same = (style if step % 2 else content)[: -(-number // _IDENTITY_EVERY)]
+        painted, given_back = network(torch.cat((content, same)), torch.cat((style, same)))
+        layers = {*self.content_layers, *self.style_layers}
+        with torch.no_grad():
+            wanted = self.judge(torch.cat((content, same)), layers)
+            targets = {
+                tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()
+            }
+        features = self.judge(painted, layers)
+        distance = STYLE_LOSSES[config.style_loss]
+        style_losses = [
+            torch.log1p(distance(Moments.of(features[tap][:number]), target)).mean()
+            for tap, target in targets.items()
+        ]
+        content_losses = [
+            losses.structure_loss(features[tap][:number], wanted[tap][:number])
+            for tap in self.content_layers
+        ]
+        itself = [
+            losses.content_loss(features[tap][number:], wanted[tap][number:]) for tap in layers
+        ]
+        pixels = (given_back[:number] - style).square().mean()
+        pixels = pixels + (painted[number:] - same).square().mean()
+        return {
+            "content": config.content_weight * torch.stack(content_losses).mean(),
+            "style": config.style_weight * torch.stack(style_losses).mean(),
+            "identity": config.identity_weight * pixels,
+            "features": config.feature_weight * torch.stack(itself).mean(),
+            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
+        }
+
+    def usage(self, out: Path) -> str:
+        """See `Task.usage`."""
+        return f"impasto stylize PHOTO STYLE --method styletr --weights {out} -o OUT"
+
+    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
+        """See `Task.tensors`; without the pretrained encoders."""
+        assert isinstance(network, Network)
+        pretrained = bool(network.vit.sha256)
+        return {
+            name: tensor
+            for name, tensor in network.state_dict().items()
+            if not (pretrained and name.startswith("vit."))
+        }
+
+    def metadata(self, network: nn.Module) -> dict[str, str]:
+        """See `Task.metadata`."""
+        assert isinstance(network, Network)
+        return {
+            "architecture": "styletr",
+            "config": json.dumps(asdict(network.config)),
+            "encoder_sha256": network.vit.sha256,
+        }
+
+
+def _started(config: StyletrTraining) -> Network:
+    """The network that training begins with."""
+    built = NetworkConfig(rank=_RANK if config.encoders == "lora" else 0)
+    vit = ViT(depth=built.depth).requires_grad_() if config.encoders == "scratch" else None
+    network = Network(built, vit)
+    path = adain.load_network(config.path)[0].state_dict()
+    kept = {name: part for name, part in path.items() if not name.startswith(_DEEPEST)}
+    network.path.load_state_dict(kept, strict=False)
+    return network
+
+
+def _continued(config: StyletrTraining, init: str) -> Network:
+    """An earlier network, its encoders made fit for tuning if that is asked."""
+    if config.encoders == "scratch":
+        raise ControlError("encoders from scratch start from nothing: leave out --init")
+    earlier, _ = load_network(init)
+    if config.encoders == "frozen" or earlier.tuned:
+        return earlier
+    network = Network(replace(earlier.config, rank=_RANK), earlier.vit)
+    network.load_state_dict(earlier.state_dict(), strict=False)
+    return network

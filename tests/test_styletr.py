@@ -1,0 +1,260 @@
+"""The transformer: against NumPy in float64, and what follows from attention and its fixed grid."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from scipy.special import erf, softmax
+
+from impasto import Stylizer, images
+from impasto.encoders.vit import LoRA
+from impasto.errors import ImageError, WeightsError
+from impasto.methods import adain
+from impasto.methods.styletr import Attention, Cape, Layer, Network, NetworkConfig, load_network
+from impasto.style import weight_maps
+from impasto.tiling import render
+from impasto.train.styletr import StyletrTask
+
+from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_adain, tiny_styletr
+
+
+def shaken(module, deviation=0.5):
+    """All parameters random, and in float64."""
+    for parameter in module.parameters():
+        parameter.data.normal_(0, deviation)
+    return module.double()
+
+
+def by_numpy(module):
+    """What the parts of a module do, in NumPy."""
+    p = {name: tensor.detach().double().numpy() for name, tensor in module.state_dict().items()}
+
+    def linear(x, name):
+        return x @ p[f"{name}.weight"].T + p.get(f"{name}.bias", 0)
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+        return scaled * p[f"{name}.weight"] + p[f"{name}.bias"]
+
+    return linear, norm
+
+
+def attend(queries, keys, values, heads):
+    """Multi-head attention of (T, C), (S, C), (S, D) (Vaswani et al. 2017, sec. 3.2)."""
+    parts = (np.split(x, heads, axis=-1) for x in (queries, keys, values))
+    mixed = [
+        softmax(q @ k.T / np.sqrt(q.shape[-1]), axis=-1) @ v for q, k, v in zip(*parts, strict=True)
+    ]
+    return np.concatenate(mixed, -1)
+
+
+def test_attention_and_layer_are_those_of_the_papers():
+    layer = shaken(Layer(8, 2))
+    content, style = torch.randn(1, 5, 8).double(), torch.randn(1, 7, 8).double()
+    linear, norm = by_numpy(layer)
+    c, s = content[0].numpy(), style[0].numpy()
+    queries, keys = linear(norm(c, "norm1"), "attention.queries"), linear(s, "attention.keys")
+    c = c + linear(attend(queries, keys, linear(s, "values"), 2), "proj")
+    hidden = linear(norm(c, "norm2"), "mlp.0")
+    c = c + linear(hidden * (1 + erf(hidden / np.sqrt(2))) / 2, "mlp.2")
+    np.testing.assert_allclose(layer(content, style)[0].detach(), c, atol=1e-9)
+
+
+def test_attention_mixes_values_of_any_width():
+    attention = shaken(Attention(8, 2))
+    tokens, others, values = (torch.randn(1, *size).double() for size in ((5, 8), (7, 8), (7, 12)))
+    linear, _ = by_numpy(attention)
+    queries, keys = linear(tokens[0].numpy(), "queries"), linear(others[0].numpy(), "keys")
+    wanted = attend(queries, keys, values[0].numpy(), 2)
+    np.testing.assert_allclose(attention(tokens, others, values)[0].detach(), wanted, atol=1e-9)
+
+
+def test_cape_does_not_depend_on_the_size_of_the_content():
+    cape = shaken(Cape(4)).float()
+    tokens = torch.rand(1, 4, 9, 9)
+    large = cape(tokens.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    assert large.shape[-2:] == (18, 18)
+    torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, 2), cape(tokens))
+    assert cape(tokens).std() > 0.1
+    for sides in ((1, 1), (1, 40), (37, 2)):
+        assert cape(torch.rand(1, 4, *sides)).shape[-2:] == sides
+
+
+def test_low_rank_maps_are_those_of_the_paper():
+    lora = LoRA(8, 2, 16)
+    tokens = torch.randn(1, 5, 8)
+    assert all(part.eq(0).all() for part in lora(tokens))
+    shaken(lora)
+    for number, part in enumerate(lora(tokens.double())):
+        down, up = (m[number].weight.detach().numpy() for m in (lora.down, lora.up))
+        wanted = 16 / 2 * tokens.double().numpy() @ (up @ down).T
+        np.testing.assert_allclose(part.detach(), wanted)
+
+
+def test_what_is_wanted_is_what_attention_mixes(photo, painting):
+    """Mean and deviation at a place, by the definition, for each token of the photo."""
+    network = tiny_styletr().network
+    shaken(network.attention, 3).float()
+    with torch.no_grad():
+        given, _ = network.study(painting)
+        content = network.encode(photo, "content")
+        plan = network.plan(content, given)
+        tokens = (content + network.cape(content)).flatten(2).mT
+        style = given.tokens.flatten(2).mT
+        for layer in network.layers:
+            tokens = layer(tokens, style)
+        linear, _ = by_numpy(network.attention)
+        queries = linear(network.norm(tokens)[0].numpy(), "queries")
+        keys = linear(network.norm(style)[0].numpy(), "keys")
+        local = {place: both[0].flatten(1).double().numpy() for place, both in given.local.items()}
+    assert list(local) == ["relu4", "relu8", "block2.0"]
+    for place, both in local.items():
+        mean, square = (attend(queries, keys, part.T, 2) for part in np.split(both, 2))
+        deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        found = plan.means[place][0].flatten(1).T
+        np.testing.assert_allclose(found, mean, atol=1e-4)
+        assert found.std(0).max() > 1e-3  # not the same everywhere
+        np.testing.assert_allclose(plan.deviations[place][0].flatten(1).T, deviation, atol=1e-3)
+
+
+def test_attention_that_looks_everywhere_is_adain(photo, painting):
+    method = tiny_styletr()
+    for part in (method.network.attention.queries, method.network.added):
+        for parameter in part.parameters():
+            parameter.zero_()
+    plain = adain.Adain(adain.AdainConfig(precision="float32"), method.network.path)
+    # Tokens stand for equally many features each.
+    photo, painting = photo[..., :32, :32], painting[..., :32, :32]
+    one, other = (
+        Stylizer(m, device="cpu").stylize(photo, painting, style_size=32) for m in (method, plain)
+    )
+    torch.testing.assert_close(one, other, atol=5e-3, rtol=0)
+    assert (one - photo).abs().mean() > 0.05
+
+
+def test_the_tokens_grid_is_fixed():
+    """Attention sees no more of a large picture than of a small one."""
+    network, sizes = tiny_styletr().network, {}
+    for height, width in ((16, 16), (97, 211), (252, 252), (1000, 800), (4096, 64)):
+        tokens = network.encode(torch.rand(1, 3, height, width), "content")
+        sizes[height, width] = tuple(tokens.shape[-2:])
+    assert sizes[16, 16] == (4, 4)
+    assert sizes[97, 211] == (24, 53)
+    assert sizes[252, 252] == (63, 63)
+    assert sizes[1000, 800] == (70, 56)
+    assert sizes[4096, 64] == (504, 8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(97, 211), (16, 16), (2048, 32)])
+def test_odd_sizes(height, width, painting):
+    photo = as_tensor(photo_array(height, width))
+    painted = Stylizer(tiny_styletr(), device="cpu").stylize(photo, painting)
+    assert painted.shape == photo.shape
+    assert (painted - photo).abs().mean() > 0.01
+
+
+def test_a_single_pixel_is_refused(painting):
+    with pytest.raises(ImageError, match="at least 16"):
+        Stylizer(tiny_styletr(), device="cpu").stylize(torch.rand(1, 3, 1, 1), painting)
+
+
+def test_tiles_equal_the_whole(painting):
+    """Attention has seen all of the photo before the first tile is painted."""
+    photo = as_tensor(photo_array(150, 203))
+    method = tiny_styletr()
+    shaken(method.network.attention).float()
+    mask = torch.zeros(150, 203)
+    mask[40:, 60:] = 1
+    weights = weight_maps(150, 203, [1, 1], [mask, 1 - mask])
+    transfer = method.fit(photo, [painting, painting.flip(1)], weights)
+    whole = transfer(photo.clone(), weights)
+    for tile in (48, 104):
+        boxes = list(method.tiling.boxes(150, 203, tile))
+        tiled = render(transfer.parts(photo, weights, boxes), photo, boxes, lambda *_: None)
+        torch.testing.assert_close(tiled, whole, atol=1e-4, rtol=0)
+    torch.testing.assert_close(whole, transfer(photo, weights), atol=1e-5, rtol=0)
+
+
+def test_styles_are_seen_once_and_each_photo_anew(photo, painting):
+    method = tiny_styletr()
+    shaken(method.network.attention).float()
+    photo, seen = images.read(photo), []
+    method.network.vit.register_forward_hook(lambda *_: seen.append(None))
+    look = Stylizer(method, device="cpu").fit(photo, painting)
+    assert len(seen) == 2
+    painted = look(photo).pixels
+    other = look(photo.pixels.flip(-1))
+    assert len(seen) == 3
+    assert not torch.allclose(other, painted)
+    torch.testing.assert_close(look(photo.pixels), painted)
+
+
+def test_large_photos_are_measured_small(painting):
+    photo = as_tensor(photo_array(1400, 1100))
+    method, sizes = tiny_styletr(), []
+    run = method.network.path.run
+    method.network.path.run = lambda image, transfer: (
+        sizes.append(tuple(image.shape[-2:])),
+        run(image, transfer),
+    )[1]
+    painted = Stylizer(method, device="cpu").stylize(photo, painting)
+    assert max(h * w for h, w in sizes[:-1]) < 1.05 * 2**20
+    assert sizes[-1] == (1400, 1104)
+    small = Stylizer(tiny_styletr(), device="cpu").stylize(photo, painting, size=700)
+    shrunk = images.resize(painted, *small.shape[-2:])
+    assert psnr(shrunk, small) > 22
+
+
+def saved(path, sha256, **changes):
+    """A weights file of a tiny network, as training writes it."""
+    task = object.__new__(StyletrTask)
+    network = tiny_styletr().network
+    network.config, network.vit.sha256 = replace(network.config, **changes), sha256
+    task.save(network, path, {})
+    return str(path)
+
+
+def test_pretrained_encoders_are_not_stored(tmp_path):
+    path = saved(tmp_path / "mine.safetensors", "0123")
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+    assert not any(name.startswith("vit.") for name in names)
+    assert any(name.startswith("tuned.content.0.up") for name in names)
+
+
+def test_other_weights_are_refused(tmp_path):
+    with pytest.raises(WeightsError, match="not the weights of a styletr network"):
+        load_network("adain.small")
+    with pytest.raises(WeightsError, match=r"mine.safetensors: belongs to another vit_small.*0123"):
+        load_network(saved(tmp_path / "mine.safetensors", "0123", width=256))
+    with pytest.raises(WeightsError, match=r"mine.safetensors: damaged"):
+        load_network(saved(tmp_path / "mine.safetensors", "", width=32))
+    with pytest.raises(WeightsError, match=r"nowhere.safetensors: no such weights file"):
+        load_network(str(tmp_path / "nowhere.safetensors"))
+
+
+def test_tiny_adain_is_the_path_of_tiny_styletr():
+    """So that comparing the two means something."""
+    one, other = tiny_adain().network, tiny_styletr().network.path
+    assert one.state_dict().keys() == other.state_dict().keys()
+
+
+def test_a_network_begins_by_looking_at_what_resembles():
+    """Untrained, with pretrained encoders, places look at places of the same kind."""
+    torch.manual_seed(0)
+    network = Network(NetworkConfig())
+    photo, painting = (as_tensor(array(224, 224)) for array in (photo_array, painting_array))
+    halves = torch.cat((photo[..., :112], painting[..., :112]), -1)
+    with torch.no_grad():
+        content, style = (network.encode(halves, role) for role in ("content", "style"))
+        tokens = network.norm(style.flatten(2).mT)
+        alike = network.attention(
+            network.norm(content.flatten(2).mT), tokens, torch.eye(256)[None].repeat(1, 1, 8)
+        )[0]
+    left = torch.arange(16).repeat(16) < 8
+    heads = alike.unflatten(-1, (8, 256)).mean(1)
+    same = heads[left][:, left].sum(1).mean() + heads[~left][:, ~left].sum(1).mean()
+    assert same / 2 > 0.55
