@@ -2,13 +2,15 @@
 
     python benchmarks/feed_forward.py speed
     python benchmarks/feed_forward.py quality --content DIR --style DIR [--pairs 32] [--gatys 8]
+    python benchmarks/feed_forward.py equal --content DIR --style DIR [--pairs 32]
     python benchmarks/feed_forward.py size
     python benchmarks/feed_forward.py refine
     python benchmarks/feed_forward.py gallery --style DIR [--gatys 2]
 
 Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
-256 px; ``gallery`` the trained styles, whose paintings lie in DIR under their names, on the
-examples at 384 px. Pictures are written to out/feed_forward.
+256 px; ``equal`` compares structure on these at equal style distance; ``gallery`` the trained
+styles, whose paintings lie in DIR under their names, on the examples at 384 px. Pictures are
+written to out/feed_forward.
 """
 
 import argparse
@@ -32,7 +34,8 @@ from impasto.weights import table
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "out" / "feed_forward"
 PHOTO, PAINTING = ROOT / "examples/chelsea.jpg", ROOT / "examples/chrysanthemums.jpg"
-NETWORKS = [name for name in table() if name.startswith("adain.")]
+NETWORKS = [name for name in table() if name.startswith(("adain.", "styletr."))]
+STRENGTHS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 HELD_OUT, SEED = 100, 0
 SIDE, SHOWN = 256, 8
 EXAMPLES = ("chelsea.jpg", "astronaut.jpg", "coffee.jpg")
@@ -144,11 +147,47 @@ def painters(gatys):
     return rows
 
 
-def quality(content, style, pairs, gatys):
-    """Scores of the pairs that training held out, and the pictures side by side."""
+def held_out(content, style, pairs):
+    """Pairs of photo and painting that training held out."""
     photos = hold_out(find_pictures(content), HELD_OUT, SEED)[1][:pairs]
     paintings = hold_out(find_pictures(style), HELD_OUT, SEED)[1][:pairs]
-    chosen = [(read(a, SIDE), read(b, SIDE)) for a, b in zip(photos, paintings, strict=True)]
+    return [(read(a, SIDE), read(b, SIDE)) for a, b in zip(photos, paintings, strict=True)]
+
+
+def equal(chosen, one="styletr.base", other="adain.base"):
+    """Structure distance of one network, and that of another at the strength at which it comes as
+    close to the style, pair by pair.
+    """
+    judge, curves = Judge(), {}
+    for name in (one, other):
+        stylizer = Stylizer(name, device="cpu")
+        found = [
+            [judge(stylizer.stylize(*pair, strength=s), *pair) for s in STRENGTHS]
+            for pair in chosen
+        ]
+        seen = ("style", "structure")
+        curves[name] = np.array([[[getattr(f, m) for m in seen] for f in row] for row in found])
+        means = curves[name].mean(0)
+        for strength, (style, structure) in zip(STRENGTHS, means, strict=True):
+            print(f"{name:14}{strength:5.1f}   style {style:.4f}   structure {structure:.4f}")
+    for n, strength in enumerate(STRENGTHS):
+        pairs = [
+            (found[n], np.interp(found[n, 0], curve[:, 0], curve[:, 1]))
+            for found, curve in zip(curves[one], curves[other], strict=True)
+            if curve[0, 0] <= found[n, 0] <= curve[-1, 0]
+        ]
+        own = np.array([found[1] for found, _ in pairs])
+        its = np.array([structure for _, structure in pairs])
+        error = (own - its).std(ddof=1) / len(pairs) ** 0.5
+        print(
+            f"{one} at {strength}: structure {own.mean():.4f}, {other} at equal style "
+            f"{its.mean():.4f}; difference {(own - its).mean():.4f} +- {error:.4f}, lower in "
+            f"{(own < its).sum()} of {len(pairs)}"
+        )
+
+
+def quality(chosen, gatys):
+    """Scores of pairs, and the pictures side by side."""
     judge = Judge()
     columns = [list(pair) for pair in chosen[: gatys or SHOWN]]
     print(f"{'':16}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
@@ -234,7 +273,7 @@ def gallery(style, gatys):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["speed", "quality", "size", "refine", "gallery"])
+    parser.add_argument("what", choices=["speed", "quality", "equal", "size", "refine", "gallery"])
     parser.add_argument("--content", type=Path)
     parser.add_argument("--style", type=Path)
     parser.add_argument("--pairs", type=int, default=32)
@@ -245,7 +284,9 @@ def main():
     if given.what == "gallery":
         gallery(given.style, given.gatys)
     elif given.what == "quality":
-        quality(given.content, given.style, given.pairs, given.gatys)
+        quality(held_out(given.content, given.style, given.pairs), given.gatys)
+    elif given.what == "equal":
+        equal(held_out(given.content, given.style, given.pairs))
     else:
         {"speed": speed, "size": size, "refine": refine}[given.what]()
 

@@ -44,7 +44,7 @@ def tiny_adain(matching="adain", precision="float32"):
     return Adain(AdainConfig(matching=matching, precision=precision), network)
 
 
-def tiny_styletr(precision="float32"):
+def tiny_styletr(precision="float32", sharpness=styletr.SHARPNESS):
     """The same with attention, by one block of a vision transformer of random weights."""
     torch.manual_seed(0)
     vit = ViT(width=16, depth=1, heads=2, patch=4, grid=3)
@@ -53,7 +53,8 @@ def tiny_styletr(precision="float32"):
     config = styletr.NetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
     network = styletr.Network(config, vit)
     carrying_colours(network.path)
-    return styletr.Styletr(styletr.StyletrConfig(precision=precision), network)
+    settings = styletr.StyletrConfig(precision=precision, sharpness=sharpness)
+    return styletr.Styletr(settings, network)
 
 
 def carrying_colours(network):

@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from scipy.special import erf, softmax
 
 from impasto import Stylizer, images
 from impasto.encoders.vit import LoRA
-from impasto.errors import ImageError, WeightsError
+from impasto.errors import ControlError, ImageError, WeightsError
 from impasto.methods import adain
-from impasto.methods.styletr import Attention, Cape, Layer, Network, NetworkConfig, load_network
+from impasto.methods.styletr import (
+    Cape,
+    Layer,
+    Network,
+    NetworkConfig,
+    Styletr,
+    StyletrConfig,
+    load_network,
+)
 from impasto.style import weight_maps
 from impasto.tiling import render
 from impasto.train.styletr import StyletrTask
@@ -25,6 +34,13 @@ def shaken(module, deviation=0.5):
     for parameter in module.parameters():
         parameter.data.normal_(0, deviation)
     return module.double()
+
+
+def shaken_decoder(network):
+    """The same network, its decoder's tokens being added to the path's features."""
+    for parameter in network.added.parameters():
+        parameter.data.normal_(0, 0.3)
+    return network
 
 
 def by_numpy(module):
@@ -51,34 +67,26 @@ def attend(queries, keys, values, heads):
     return np.concatenate(mixed, -1)
 
 
-def test_attention_and_layer_are_those_of_the_papers():
+def test_layers_are_those_of_the_papers():
     layer = shaken(Layer(8, 2))
     content, style = torch.randn(1, 5, 8).double(), torch.randn(1, 7, 8).double()
     linear, norm = by_numpy(layer)
     c, s = content[0].numpy(), style[0].numpy()
-    queries, keys = linear(norm(c, "norm1"), "attention.queries"), linear(s, "attention.keys")
+    queries, keys = linear(norm(c, "norm1"), "queries"), linear(s, "keys")
     c = c + linear(attend(queries, keys, linear(s, "values"), 2), "proj")
     hidden = linear(norm(c, "norm2"), "mlp.0")
     c = c + linear(hidden * (1 + erf(hidden / np.sqrt(2))) / 2, "mlp.2")
     np.testing.assert_allclose(layer(content, style)[0].detach(), c, atol=1e-9)
 
 
-def test_attention_mixes_values_of_any_width():
-    attention = shaken(Attention(8, 2))
-    tokens, others, values = (torch.randn(1, *size).double() for size in ((5, 8), (7, 8), (7, 12)))
-    linear, _ = by_numpy(attention)
-    queries, keys = linear(tokens[0].numpy(), "queries"), linear(others[0].numpy(), "keys")
-    wanted = attend(queries, keys, values[0].numpy(), 2)
-    np.testing.assert_allclose(attention(tokens, others, values)[0].detach(), wanted, atol=1e-9)
-
-
 def test_cape_does_not_depend_on_the_size_of_the_content():
     cape = shaken(Cape(4)).float()
-    tokens = torch.rand(1, 4, 9, 9)
+    tokens = torch.rand(1, 4, 12, 12)
     large = cape(tokens.repeat_interleave(2, -1).repeat_interleave(2, -2))
-    assert large.shape[-2:] == (18, 18)
+    assert large.shape[-2:] == (24, 24)
     torch.testing.assert_close(torch.nn.functional.avg_pool2d(large, 2), cape(tokens))
     assert cape(tokens).std() > 0.1
+    assert not torch.allclose(cape(tokens), cape.conv(tokens), atol=0.1)
     for sides in ((1, 1), (1, 40), (37, 2)):
         assert cape(torch.rand(1, 4, *sides)).shape[-2:] == sides
 
@@ -97,50 +105,84 @@ def test_low_rank_maps_are_those_of_the_paper():
 def test_what_is_wanted_is_what_attention_mixes(photo, painting):
     """Mean and deviation at a place, by the definition, for each token of the photo."""
     network = tiny_styletr().network
-    shaken(network.attention, 3).float()
     with torch.no_grad():
         given, _ = network.study(painting)
         content = network.encode(photo, "content")
-        plan = network.plan(content, given)
-        tokens = (content + network.cape(content)).flatten(2).mT
-        style = given.tokens.flatten(2).mT
-        for layer in network.layers:
-            tokens = layer(tokens, style)
-        linear, _ = by_numpy(network.attention)
-        queries = linear(network.norm(tokens)[0].numpy(), "queries")
-        keys = linear(network.norm(style)[0].numpy(), "keys")
-        local = {place: both[0].flatten(1).double().numpy() for place, both in given.local.items()}
-    assert list(local) == ["relu4", "relu8", "block2.0"]
-    for place, both in local.items():
-        mean, square = (attend(queries, keys, part.T, 2) for part in np.split(both, 2))
+        plan = network.plan(content, given, 7.0)
+    seen = [part.plain[0].flatten(1).T.double().numpy() for part in (content, given.tokens)]
+    one, other = (tokens - tokens.mean(0) for tokens in seen)
+    cosines = (one @ other.T) / np.linalg.norm(one, axis=1)[:, None]
+    looks = softmax(7 * cosines / np.linalg.norm(other, axis=1), axis=1)
+    assert list(given.local) == ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
+    for place, both in given.local.items():
+        mean, square = np.split(looks @ both[0].flatten(1).T.double().numpy(), 2, axis=1)
         deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
         found = plan.means[place][0].flatten(1).T
         np.testing.assert_allclose(found, mean, atol=1e-4)
-        assert found.std(0).max() > 1e-3  # not the same everywhere
         np.testing.assert_allclose(plan.deviations[place][0].flatten(1).T, deviation, atol=1e-3)
+    assert plan.means["relu4"].std((2, 3)).max() > 0.01  # not the same everywhere
 
 
-def test_attention_that_looks_everywhere_is_adain(photo, painting):
-    method = tiny_styletr()
-    for part in (method.network.attention.queries, method.network.added):
-        for parameter in part.parameters():
-            parameter.zero_()
+def test_without_sharpness_it_is_adain(photo, painting):
+    """Attention that looks everywhere alike."""
+    method = tiny_styletr(sharpness=0)
     plain = adain.Adain(adain.AdainConfig(precision="float32"), method.network.path)
     # Tokens stand for equally many features each.
     photo, painting = photo[..., :32, :32], painting[..., :32, :32]
-    one, other = (
-        Stylizer(m, device="cpu").stylize(photo, painting, style_size=32) for m in (method, plain)
+    one, other, local = (
+        Stylizer(m, device="cpu").stylize(photo, painting, style_size=32)
+        for m in (method, plain, tiny_styletr(sharpness=20))
     )
     torch.testing.assert_close(one, other, atol=5e-3, rtol=0)
     assert (one - photo).abs().mean() > 0.05
+    assert (one - local).abs().mean() > 0.01
 
 
-def test_the_tokens_grid_is_fixed():
+def test_training_paints_as_the_method_does(photo, painting):
+    """A batch gives what its pairs do, and those what `Styletr` paints."""
+    network = shaken_decoder(tiny_styletr().network)
+    photos, paintings = torch.cat((photo, photo.flip(-1))), torch.cat((painting, painting.flip(-2)))
+    with torch.no_grad():
+        batch, _ = network(photos, paintings)
+    for n in range(2):
+        pair = photos[n : n + 1], paintings[n : n + 1]
+        with torch.no_grad():
+            alone, _ = network(*pair)
+        torch.testing.assert_close(batch[n : n + 1], alone, atol=1e-4, rtol=0)
+        method = Styletr(StyletrConfig(precision="float32"), network)
+        painted = Stylizer(method, device="cpu").stylize(*pair, style_size=56)
+        torch.testing.assert_close(painted, alone.clamp(0, 1), atol=1e-4, rtol=0)
+
+
+def test_lower_precision_cannot_be_seen(photo, painting):
+    one, other = (
+        Stylizer(tiny_styletr(precision), device="cpu").stylize(photo, painting)
+        for precision in ("float32", "bfloat16")
+    )
+    assert 0 < (one - other).abs().mean() < 0.01
+
+
+def test_places_take_after_what_resembles_them():
+    """With pretrained encoders: of a picture of two halves, swapped."""
+    torch.manual_seed(0)
+    network = Network(NetworkConfig())
+    left, right = (as_tensor(array(224, 112)) for array in (photo_array, painting_array))
+    style, content = torch.cat((left, right), -1), torch.cat((right, left), -1)
+    with torch.no_grad():
+        given, _ = network.study(style)
+        plan = network.plan(network.encode(content, "content"), given, 20.0)
+    theirs = given.local["relu4"][:, :64]
+    swapped = theirs.roll(8, -1)
+    wanted = plan.means["relu4"]
+    assert (wanted - swapped).abs().mean() < 0.6 * (wanted - theirs).abs().mean()
+
+
+def test_the_number_of_tokens_is_bounded():
     """Attention sees no more of a large picture than of a small one."""
     network, sizes = tiny_styletr().network, {}
     for height, width in ((16, 16), (97, 211), (252, 252), (1000, 800), (4096, 64)):
         tokens = network.encode(torch.rand(1, 3, height, width), "content")
-        sizes[height, width] = tuple(tokens.shape[-2:])
+        sizes[height, width] = tuple(tokens.plain.shape[-2:])
     assert sizes[16, 16] == (4, 4)
     assert sizes[97, 211] == (24, 53)
     assert sizes[252, 252] == (63, 63)
@@ -156,6 +198,12 @@ def test_odd_sizes(height, width, painting):
     assert (painted - photo).abs().mean() > 0.01
 
 
+@pytest.mark.parametrize("sharpness", [-1.0, 101.0, float("nan")])
+def test_bad_settings_are_refused(sharpness):
+    with pytest.raises(ControlError, match="sharpness"):
+        StyletrConfig(sharpness=sharpness)
+
+
 def test_a_single_pixel_is_refused(painting):
     with pytest.raises(ImageError, match="at least 16"):
         Stylizer(tiny_styletr(), device="cpu").stylize(torch.rand(1, 3, 1, 1), painting)
@@ -165,7 +213,7 @@ def test_tiles_equal_the_whole(painting):
     """Attention has seen all of the photo before the first tile is painted."""
     photo = as_tensor(photo_array(150, 203))
     method = tiny_styletr()
-    shaken(method.network.attention).float()
+    shaken_decoder(method.network)
     mask = torch.zeros(150, 203)
     mask[40:, 60:] = 1
     weights = weight_maps(150, 203, [1, 1], [mask, 1 - mask])
@@ -180,14 +228,13 @@ def test_tiles_equal_the_whole(painting):
 
 def test_styles_are_seen_once_and_each_photo_anew(photo, painting):
     method = tiny_styletr()
-    shaken(method.network.attention).float()
     photo, seen = images.read(photo), []
     method.network.vit.register_forward_hook(lambda *_: seen.append(None))
     look = Stylizer(method, device="cpu").fit(photo, painting)
-    assert len(seen) == 2
+    assert len(seen) == 4  # plain and tuned
     painted = look(photo).pixels
     other = look(photo.pixels.flip(-1))
-    assert len(seen) == 3
+    assert len(seen) == 6
     assert not torch.allclose(other, painted)
     torch.testing.assert_close(look(photo.pixels), painted)
 
@@ -230,8 +277,13 @@ def test_other_weights_are_refused(tmp_path):
         load_network("adain.small")
     with pytest.raises(WeightsError, match=r"mine.safetensors: belongs to another vit_small.*0123"):
         load_network(saved(tmp_path / "mine.safetensors", "0123", width=256))
+    path = saved(tmp_path / "mine.safetensors", "")
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    save_file({k: v for k, v in tensors.items() if "added" not in k}, path, metadata)
     with pytest.raises(WeightsError, match=r"mine.safetensors: damaged"):
-        load_network(saved(tmp_path / "mine.safetensors", "", width=32))
+        load_network(path)
     with pytest.raises(WeightsError, match=r"nowhere.safetensors: no such weights file"):
         load_network(str(tmp_path / "nowhere.safetensors"))
 
@@ -240,21 +292,3 @@ def test_tiny_adain_is_the_path_of_tiny_styletr():
     """So that comparing the two means something."""
     one, other = tiny_adain().network, tiny_styletr().network.path
     assert one.state_dict().keys() == other.state_dict().keys()
-
-
-def test_a_network_begins_by_looking_at_what_resembles():
-    """Untrained, with pretrained encoders, places look at places of the same kind."""
-    torch.manual_seed(0)
-    network = Network(NetworkConfig())
-    photo, painting = (as_tensor(array(224, 224)) for array in (photo_array, painting_array))
-    halves = torch.cat((photo[..., :112], painting[..., :112]), -1)
-    with torch.no_grad():
-        content, style = (network.encode(halves, role) for role in ("content", "style"))
-        tokens = network.norm(style.flatten(2).mT)
-        alike = network.attention(
-            network.norm(content.flatten(2).mT), tokens, torch.eye(256)[None].repeat(1, 1, 8)
-        )[0]
-    left = torch.arange(16).repeat(16) < 8
-    heads = alike.unflatten(-1, (8, 256)).mean(1)
-    same = heads[left][:, left].sum(1).mean() + heads[~left][:, ~left].sum(1).mean()
-    assert same / 2 > 0.55

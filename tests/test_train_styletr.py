@@ -61,7 +61,7 @@ def test_encoders_wait_for_the_second_stage(place):
     assert first.train()
     changed = moved(began, state(first.task.network))
     assert {name.split(".")[0] for name in changed} == {
-        *("project", "cape", "layers", "norm", "attention", "added", "path")
+        *("project", "cape", "layers", "norm", "added", "path")
     }
     second = trainer("second.safetensors", steps=3, tune_from=2)
     assert second.train()
@@ -103,13 +103,13 @@ def test_the_path_begins_as_adain_but_for_its_deepest_level(place):
 class Copies(torch.nn.Module):
     """Gives back what it is given, and notes it."""
 
-    def forward(self, content, style):
+    def forward(self, content, style, sharpness):
         self.given = (content, style)
         return content, style
 
 
 @pytest.mark.parametrize(("batch", "same"), [(1, 1), (8, 1), (9, 2)])
-def test_one_picture_in_eight_is_its_own_style(batch, same):
+def test_some_pictures_are_their_own_style(batch, same):
     made, copies = task(encoders="frozen"), Copies()
     content, style = torch.rand(batch, 3, 32, 32), torch.rand(batch, 3, 32, 32)
     for step, itself in ((0, content), (1, style)):
@@ -126,7 +126,7 @@ def test_losses_are_weighted():
     content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
 
     class Other(torch.nn.Module):
-        def forward(self, content, style):
+        def forward(self, content, style, sharpness):
             return content.flip(-1), style.flip(-1)
 
     names = {"content": 0.5, "style": 2.0, "identity": 3.0, "feature": 4.0}
@@ -169,8 +169,38 @@ def test_a_frozen_network_can_be_tuned_later(place):
     later = trainer("later.safetensors", init="first.safetensors", steps=1, tune_from=0)
     assert later.train()
     assert "tuned.content.0.up.0.weight" in moved(began.state_dict(), state(later.task.network))
+    kept = trainer("kept.safetensors", init="later.safetensors", encoders="frozen", tune_from=0)
+    before = state(kept.task.network)
+    assert kept.train()
+    assert not any(n.startswith("tuned.") for n in moved(before, state(kept.task.network)))
     with pytest.raises(ControlError, match=r"scratch.*leave out"):
         task("first.safetensors", encoders="scratch")
+
+
+def test_a_path_of_another_kind_is_refused():
+    with pytest.raises(ControlError, match=r"path 'adain.base' sees with vgg16: use adain.small"):
+        task(path="adain.base")
+
+
+def test_another_network_cannot_be_resumed(place):
+    assert trainer("first.safetensors", encoders="frozen", steps=1).train()
+    settings = {"encoders": "lora", "steps": 1}
+    assert trainer("later.safetensors", init="first.safetensors", **settings).train()
+    tuned = {"init": "later.safetensors", "encoders": "frozen"}
+    assert trainer("mine.safetensors", steps=1, **tuned).train()
+    with pytest.raises(ControlError, match=r"config was .*rank"):
+        trainer("mine.safetensors", steps=2, encoders="frozen", resume=True)
+
+
+def test_every_sharpness_is_trained(place):
+    made = task(encoders="frozen")
+    drawn = [made._sharpness(step, torch.zeros(5, 3, 8, 8)) for step in range(40)]
+    assert drawn[0].shape == (5, 1, 1)
+    assert torch.equal(drawn[7], made._sharpness(7, torch.zeros(5, 3, 8, 8)))
+    together = torch.stack(drawn)
+    assert together.min() < 2
+    assert together.max() > 18
+    assert together.max() <= 20
 
 
 @pytest.mark.parametrize(

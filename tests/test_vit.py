@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.special import erf, softmax
 
-from impasto.encoders.vit import ViT, load_vit
+from impasto.encoders.vit import LoRA, ViT, load_vit
 from impasto.errors import ControlError
 
 from .conftest import as_tensor, photo_array
@@ -19,8 +19,8 @@ def tiny_vit():
     return vit
 
 
-def keys_by_numpy(vit, image):
-    """The keys of both blocks, (T, C), after the papers."""
+def by_numpy(vit, image, tuned=()):
+    """Keys and tokens of both blocks, (T, C), after the papers."""
     p = {name: tensor.double().numpy() for name, tensor in vit.state_dict().items()}
 
     def norm(x, name):
@@ -40,10 +40,18 @@ def keys_by_numpy(vit, image):
             patch = pixels[y : y + 4, x : x + 4].transpose(2, 0, 1)
             tokens.append((kernel * patch).sum((1, 2, 3)) + p["patch_embed.proj.bias"])
     tokens = np.stack(tokens) + p["pos_embed"][0]
-    found = []
-    for b in ("blocks.0", "blocks.1"):
-        queries, keys, values = np.split(linear(norm(tokens, f"{b}.norm1"), f"{b}.attn.qkv"), 3, -1)
-        found.append(keys[1:])
+    found = {}
+    for number, b in enumerate(("blocks.0", "blocks.1")):
+        seen = norm(tokens, f"{b}.norm1")
+        queries, keys, values = np.split(linear(seen, f"{b}.attn.qkv"), 3, -1)
+        if tuned:  # Hu et al. 2021, eq. 3
+            downs, ups = (
+                [m.weight.double().numpy() for m in part]
+                for part in (tuned[number].down, tuned[number].up)
+            )
+            queries = queries + 16 / 3 * seen @ (ups[0] @ downs[0]).T
+            values = values + 16 / 3 * seen @ (ups[1] @ downs[1]).T
+        found[f"keys{number + 1}"] = keys[1:]
         mixed = []
         for head in (slice(0, 4), slice(4, 8)):
             attention = softmax(queries[:, head] @ keys[:, head].T / np.sqrt(4), axis=-1)
@@ -53,15 +61,23 @@ def keys_by_numpy(vit, image):
         hidden = linear(norm(tokens, f"{b}.norm2"), f"{b}.mlp.fc1")
         hidden = hidden * (1 + erf(hidden / np.sqrt(2))) / 2
         tokens = tokens + linear(hidden, f"{b}.mlp.fc2") * p[f"{b}.ls2.gamma"]
+        found[f"block{number + 1}"] = tokens[1:]
     return found
 
 
-def test_keys_are_those_of_the_papers():
+@pytest.mark.parametrize("tuned", [False, True])
+def test_keys_and_tokens_are_those_of_the_papers(tuned):
     vit, image = tiny_vit(), torch.rand(1, 3, 12, 12)
-    features = vit(image, ["keys1", "keys2"])
-    for tap, expected in zip(("keys1", "keys2"), keys_by_numpy(vit, image), strict=True):
+    maps = [LoRA(8, 3, 16).requires_grad_(False) for _ in vit.blocks] if tuned else []
+    for parameter in (parameter for lora in maps for parameter in lora.parameters()):
+        parameter.normal_(0, 0.5)
+    taps = ["keys1", "block1", "keys2", "block2"]
+    features, expected = vit(image, taps, tuned=maps), by_numpy(vit, image, maps)
+    for tap in taps:
         assert features[tap].shape == (1, 8, 3, 3)
-        np.testing.assert_allclose(features[tap][0].flatten(1).T, expected, rtol=1e-3, atol=1e-4)
+        found = features[tap][0].flatten(1).T
+        np.testing.assert_allclose(found, expected[tap], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(vit(image, [tap], tuned=maps)[tap], features[tap])
 
 
 def test_other_grids_and_ragged_sides():

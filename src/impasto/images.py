@@ -156,6 +156,10 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
 
 
+MEASURED_AREA = 1024 * 1024
+"""Methods that measure photos as a whole do so on no more pixels than this."""
+
+
 def at_most(image: Tensor, area: int) -> Tensor:
     """(N, C, h, w), scaled down to about this area in pixels if it is larger."""
     height, width = image.shape[-2:]

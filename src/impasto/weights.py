@@ -256,7 +256,10 @@ def fill(network: nn.Module, file: WeightsFile, without: str | None = None) -> N
 
 def of_another(path: Path, encoder: str, sha256: str) -> WeightsError:
     """What to raise if a network was trained with other weights of its encoder."""
-    return WeightsError(f"{path}: belongs to another {encoder}, sha256 {sha256[:12]}...")
+    return WeightsError(
+        f"{path}: belongs to another {encoder}, sha256 {sha256[:12]}...; use the version of "
+        "impasto that it was trained with"
+    )
 
 
 def _expand(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

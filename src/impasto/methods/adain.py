@@ -61,7 +61,7 @@ _ENCODER_SCALE = {"compact": 1.0, "vgg16": 1 / 256, "vgg19": 1 / 256}
 """VGG's features run into hundreds. Steps of a learning rate that suits the rest would be leaps."""
 _BYTES_PER_PIXEL = {"compact": 700, "vgg16": 1_500, "vgg19": 1_500}
 _STRIDE = 8
-_STYLE_AREA = 512 * 512
+STYLE_AREA = 512 * 512
 """Styles are measured no larger than this without ``style_size``: about the scale of training."""
 
 
@@ -262,7 +262,7 @@ class Adain(Method):
     """
 
     Config = AdainConfig
-    style_area = _STYLE_AREA
+    style_area = STYLE_AREA
 
     def __init__(self, config: AdainConfig | None = None, network: Network | None = None) -> None:
         super().__init__()

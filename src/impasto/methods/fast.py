@@ -28,7 +28,7 @@ from impasto.color import Recolouring
 from impasto.encoders import Precision, dtype_of, precision_setting
 from impasto.errors import ControlError
 from impasto.gallery import locate
-from impasto.images import at_most
+from impasto.images import MEASURED_AREA, at_most
 from impasto.methods import Method, OnStep, TrainedStyle, Transfer, blend
 from impasto.methods.layers import Conv
 from impasto.style import check_settings, setting, unmasked
@@ -44,8 +44,6 @@ _EPSILON = 1e-3
 _LEAK = 0.2
 """Close to the pixels Johnson's plain ReLU dies on whole regions, which stay grey for good."""
 _STRIDE = 4
-MEASURED_AREA = 1024 * 1024
-"""Photos are measured no larger than this."""
 _BYTES_PER_PIXEL = 20
 """For each channel at full size."""
 _SPACE = (-2, -1)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +29,9 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from impasto import matching, weights
 from impasto.encoders import Precision, dtype_of, precision_setting
 from impasto.encoders.vit import LoRA, ViT, load_vit
-from impasto.images import at_most, resize
+from impasto.errors import ControlError
+from impasto.images import MEASURED_AREA, at_most, resize
 from impasto.methods import Method, OnStep, Transfer, adain
-from impasto.methods.fast import MEASURED_AREA
 from impasto.methods.layers import full_precision
 from impasto.moments import Moments
 from impasto.style import check_settings, scale_weights, setting
@@ -41,12 +41,12 @@ Role = Literal["content", "style"]
 
 _SEEN_AREA = 252 * 252
 """The transformer sees pictures no larger than this, in pixels; about the scale of training."""
-_CAPE_GRID = 18
+_CAPE_GRID = 6
+SHARPNESS = 5.0
+"""Unless told otherwise; see `StyletrConfig`."""
 _LORA_ALPHA = 16
 _LEAST_VARIANCE = 1e-6
-_STYLE_AREA = 512 * 512
-"""As of `impasto.methods.adain`."""
-_BYTES_PER_PIXEL = 900
+_BYTES_PER_PIXEL = 400
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,17 @@ class StyletrConfig:
     weights: str = setting(
         "styletr.base", "The trained network: styletr.base, or a file that `train` wrote."
     )
+    sharpness: float = setting(
+        SHARPNESS,
+        "How narrowly each place of the photo looks for its like in the style: from 0, the style "
+        "as a whole goes everywhere, to 20, skies take after skies alone.",
+    )
     precision: Precision = precision_setting()
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if not 0 <= self.sharpness <= 100:
+            raise ControlError(f"sharpness is {self.sharpness}: use 0 to 100")
 
 
 class Cape(nn.Module):
@@ -96,39 +103,16 @@ class Cape(nn.Module):
         return F.interpolate(pooled, tokens.shape[-2:], mode="bilinear")
 
 
-class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017) whose values are given as they are."""
+class Layer(nn.Module):
+    """A layer of the transformer decoder (Vaswani et al. 2017): multi-head attention to the style,
+    and a two-layer perceptron.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.queries, self.keys = nn.Linear(width, width), nn.Linear(width, width)
-        nn.init.orthogonal_(self.queries.weight)
-
-    def forward(self, tokens: Tensor, others: Tensor, values: Tensor) -> Tensor:
-        """Mixes, for each of the tokens, what the others hold.
-
-        Args:
-            tokens: (N, T, C).
-            others: (N, S, C).
-            values: (N, S, D), parted among the heads.
-
-        Returns:
-            (N, T, D).
-        """
-        given = (self.queries(tokens), self.keys(others), values)
-        queries, keys, parts = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in given)
-        mixed = F.scaled_dot_product_attention(queries, keys, parts)
-        return mixed.transpose(1, 2).flatten(2)
-
-
-class Layer(nn.Module):
-    """A layer of the transformer decoder: attention to the style, and a two-layer perceptron."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.queries, self.keys = nn.Linear(width, width), nn.Linear(width, width)
         self.values, self.proj = nn.Linear(width, width), nn.Linear(width, width)
         self.mlp = nn.Sequential(
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
@@ -136,23 +120,33 @@ class Layer(nn.Module):
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
         """(N, T, C), from tokens of the photo (N, T, C) and of the style (N, S, C)."""
-        mixed = self.attention(self.norm1(content), style, self.values(style))
+        given = (self.queries(self.norm1(content)), self.keys(style), self.values(style))
+        queries, keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in given)
+        mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         content = content + self.proj(mixed)
         result: Tensor = content + self.mlp(self.norm2(content))
         return result
+
+
+class Tokens(NamedTuple):
+    """What encoders see of pictures, (N, C, h, w) each."""
+
+    plain: Tensor
+    """As they were pretrained, which tells best what resembles what."""
+    tuned: Tensor
+    """As the decoder would have it."""
 
 
 @dataclass(frozen=True)
 class Given:
     """What a style has to give."""
 
-    tokens: Tensor
-    """(N, C, h, w)"""
+    tokens: Tokens
     local: Mapping[str, Tensor]
-    """At the places that are matched by attention: features and their squares, in the mean over
-    what a token stands for, (N, 2 C, h, w)."""
+    """At each place of matching: features and their squares, in the mean over what a token stands
+    for, (N, 2 C, h, w)."""
     whole: Mapping[str, Moments]
-    """At those close to the pixels: of all of the picture."""
+    """At those close to the pixels: also of all of the picture."""
 
 
 @dataclass(frozen=True)
@@ -163,28 +157,33 @@ class Plan:
     """To the deepest features, (N, C, h, w)."""
     means: Mapping[str, Tensor]
     deviations: Mapping[str, Tensor]
-    """Wanted at the places that are matched by attention, (N, C, h, w)."""
+    """Wanted at each place of matching, (N, C, h, w)."""
     whole: Mapping[str, Moments]
-    """Wanted at the others."""
+    """Of the style; see `Given`."""
     window: Sequence[float] = (0, 0, 1, 1)
     """Top, left, bottom and right of what is painted, as shares of the photo."""
 
     def match(self, place: str, own: Moments) -> Callable[[Tensor], Tensor]:
         """The map of features (N, C, H, W) that have these moments, at a place."""
-        if place in self.whole:
-            return adain.matcher_at(place, "adain")(own, self.whole[place])
-        return partial(self._mapped, place, matching.standardise(own))
+        if place not in self.whole:
+            return partial(self._mapped, place, [matching.standardise(own)])
+        # What attention wants is then the difference to the style as a whole.
+        wanted = self.whole[place]
+        matched = adain.matcher_at(place, "adain")(own, wanted)
+        return partial(self._mapped, place, [matched, matching.standardise(wanted)])
 
-    def _mapped(self, place: str, standardise: matching.Affine, features: Tensor) -> Tensor:
+    def _mapped(self, place: str, before: Sequence[adain.Map], features: Tensor) -> Tensor:
+        for step in before:
+            features = step(features)
         maps = (self.means[place], self.deviations[place])
         added = (self.added,) if place == adain.DEEPEST else ()
         mean, deviation, *more = self._sampled(features.shape[-2:], *maps, *added)
-        return torch.addcmul(mean + sum(more), standardise(features), deviation)
+        return torch.addcmul(mean + sum(more), features, deviation)
 
     def _sampled(self, size: Sequence[int], *maps: Tensor) -> Sequence[Tensor]:
         """The window of maps on the tokens' grid, enlarged to (N, C, *size)."""
         top, left, bottom, right = self.window
-        joined = torch.cat(maps, 1)
+        joined = torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
         down, across = bottom - top, right - left
         theta = joined.new_tensor(
             [[across, 0, left + right - 1], [0, down, top + bottom - 1]]
@@ -224,84 +223,79 @@ class Network(nn.Module):
         self.cape = Cape(width)
         self.layers = nn.ModuleList(Layer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
-        self.attention = Attention(width, config.heads)
         self.added = nn.Linear(width, config.widths[-1])
-        self._begin()
+        nn.init.zeros_(self.added.weight)  # begins with resemblance alone
+        nn.init.zeros_(self.added.bias)
         self.path = adain.Network(adain.NetworkConfig("compact", config.widths, config.blocks))
 
-    def _begin(self) -> None:
-        """Lets each place of the photo look, to begin with, at what resembles it in the style as
-        the encoders see it, and nothing else be added.
-        """
-        self.project["style"].load_state_dict(self.project["content"].state_dict())
-        self.attention.keys.load_state_dict(self.attention.queries.state_dict())
-        layers: list[Any] = list(self.layers)
-        ends = [end for layer in layers for end in (layer.proj, layer.mlp[-1])]
-        for zero in (*ends, self.cape.conv, self.added):
-            nn.init.zeros_(zero.weight)
-            nn.init.zeros_(zero.bias)
-
-    def encode(self, image: Tensor, role: Role) -> Tensor:
-        """Tokens (N, C, h, w) of pictures (N, 3, H, W)."""
+    def encode(self, image: Tensor, role: Role) -> Tokens:
+        """Tokens of pictures (N, 3, H, W)."""
         height, width = image.shape[-2:]
         scale = min(math.sqrt(_SEEN_AREA / (height * width)), 1) / self.patch
         sides = (max(round(side * scale), 1) * self.patch for side in (height, width))
-        tuned: Any = self.tuned[role] if self.tuned else ()
-        tokens = self.vit(resize(image.float(), *sides), [self.tap], tuned=tuned)[self.tap]
-        projected: Tensor = self.project[role](tokens.movedim(1, -1)).movedim(-1, 1)
-        return projected
+        small = resize(image.float(), *sides)
+        plain = self.vit(small, [self.tap])[self.tap]
+        if not self.tuned:
+            return Tokens(plain, plain)
+        layers: Any = self.tuned[role]
+        return Tokens(plain, self.vit(small, [self.tap], tuned=layers)[self.tap])
 
     def study(self, style: Tensor) -> tuple[Given, Tensor]:
         """What styles (N, 3, H, W), sides multiples of 8, have to give; and the pictures as the
         path gives them back.
         """
         tokens = self.encode(style, "style")
-        height, width = tokens.shape[-2:]
+        height, width = tokens.plain.shape[-2:]
         local: dict[str, Tensor] = {}
         whole: dict[str, Moments] = {}
 
         def measure(place: str, features: Tensor) -> Tensor:
             if adain.is_close(place):
                 whole[place] = Moments.of(features)
-            else:
-                both = torch.cat((features, features.square()), 1)
-                local[place] = F.adaptive_avg_pool2d(both, (height, width))
+            both = torch.cat((features, features.square()), 1)
+            local[place] = F.adaptive_avg_pool2d(both, (height, width))
             return features
 
         given_back = self.path.run(style, measure)
         return Given(tokens, local, whole), given_back
 
-    def plan(self, content: Tensor, given: Given) -> Plan:
-        """Lets the photo's tokens (N, C, h, w) look at a style's."""
-        grid = content.shape[-2:]
-        style = _in_line(given.tokens)
-        tokens = _in_line(content + self.cape(content))
-        for layer in self.layers:
-            tokens = layer(tokens, style)
-        tokens = self.norm(tokens)
-        heads = self.config.heads
-        # Each head mixes its share of the channels of each place.
-        parts = [
-            both.reshape(len(both), 2, heads, -1, style.shape[1]).permute(0, 4, 2, 1, 3).flatten(3)
-            for both in given.local.values()
-        ]
-        values = torch.cat(parts, -1).flatten(2)
-        with full_precision(tokens):  # squares less squares
-            mixed = self.attention(tokens.float(), self.norm(style).float(), values)
-        mixed = mixed.unflatten(-1, (heads, -1))
+    def plan(self, content: Tokens, given: Given, sharpness: float | Tensor) -> Plan:
+        """Lets the photo's tokens look at a style's.
+
+        Args:
+            content: of photos.
+            given: of as many styles.
+            sharpness: cosines of tokens are multiplied by this before the softmax; for all, or
+                (N, 1, 1).
+        """
+        grid = content.plain.shape[-2:]
+        with full_precision(content.plain):  # squares less squares lose digits
+            where = _resemblance(content.plain.float(), given.tokens.plain.float())
+            looks = (sharpness * where).softmax(-1)
+            mixed = {place: looks @ _in_line(both) for place, both in given.local.items()}
         means, deviations = {}, {}
-        sizes = [part.shape[-1] for part in parts]
-        for place, part in zip(given.local, torch.split(mixed, sizes, -1), strict=True):
-            mean, square = (_on_grid(half.flatten(2), grid) for half in part.chunk(2, -1))
+        for place, both in mixed.items():
+            mean, square = _on_grid(both, grid).chunk(2, 1)
             means[place] = mean
             deviations[place] = (square - mean.square()).clamp_min(_LEAST_VARIANCE).sqrt()
-        added = _on_grid(self.added(tokens), grid).float()
-        return Plan(added, means, deviations, given.whole)
+        return Plan(self._decoded(content, given.tokens), means, deviations, given.whole)
 
-    def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Paints a batch for training; see `adain.Network.forward`."""
+    def _decoded(self, content: Tokens, style: Tokens) -> Tensor:
+        """What the transformer decoder makes of the photo's tokens, for the deepest features."""
+        grid = content.tuned.shape[-2:]
+        theirs = self.project["style"](_in_line(style.tuned))
+        tokens = self.project["content"](_in_line(content.tuned))
+        tokens = tokens + _in_line(self.cape(_on_grid(tokens, grid)))
+        for layer in self.layers:
+            tokens = layer(tokens, theirs)
+        return _on_grid(self.added(self.norm(tokens)), grid).float()
+
+    def forward(
+        self, content: Tensor, style: Tensor, sharpness: float | Tensor = SHARPNESS
+    ) -> tuple[Tensor, Tensor]:
+        """Paints a batch for training; see `adain.Network.forward`, and `plan`."""
         given, given_back = self.study(style)
-        plan = self.plan(self.encode(content, "content"), given)
+        plan = self.plan(self.encode(content, "content"), given, sharpness)
 
         def transfer(place: str, features: Tensor) -> Tensor:
             return plan.match(place, Moments.of(features))(features)
@@ -318,7 +312,7 @@ class Styletr(Method):
     """
 
     Config = StyletrConfig
-    style_area = _STYLE_AREA
+    style_area = adain.STYLE_AREA
 
     def __init__(self, config: StyletrConfig | None = None, network: Network | None = None) -> None:
         super().__init__()
@@ -358,7 +352,7 @@ class Styletr(Method):
         small = at_most(content, MEASURED_AREA)
         height, width = small.shape[-2:]
         where = scale_weights(weights, height, width, weights.device)
-        transfer = _StyletrTransfer(self.network, given, self.precision)
+        transfer = _StyletrTransfer(self.network, given, self.precision, self.config.sharpness)
         painted = transfer.measure(small, where)
         return replace(transfer, painted=(content, weights, painted) if small is content else None)
 
@@ -369,6 +363,7 @@ class _StyletrTransfer(Transfer):
     given: Sequence[Given]
     """By each style."""
     precision: torch.dtype
+    sharpness: float
     own: dict[str, list[Moments]] = field(default_factory=dict)
     """Of the photo that it was fitted to, at each place: inside of each style's region."""
     painted: tuple[Tensor, Tensor, Tensor] | None = None
@@ -417,7 +412,7 @@ class _StyletrTransfer(Transfer):
         low = self.precision == torch.bfloat16
         with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
             tokens = self.network.encode(content, "content")
-            return [self.network.plan(tokens, given) for given in self.given]
+            return [self.network.plan(tokens, given, self.sharpness) for given in self.given]
 
     def _whole(self, content: Tensor) -> Box:
         height, width = content.shape[-2:]
@@ -433,6 +428,15 @@ class _StyletrTransfer(Transfer):
 
     def _path(self, looks: Sequence[Mapping[str, Any]]) -> adain.PathTransfer:
         return adain.PathTransfer(self.network.path, looks, self.precision)
+
+
+def _resemblance(tokens: Tensor, others: Tensor) -> Tensor:
+    """Cosines (N, h * w, H * W) of tokens (N, C, h, w) and (N, C, H, W), each less the mean of its
+    picture.
+    """
+    parts = (_in_line(x - x.mean((-2, -1), keepdim=True)) for x in (tokens, others))
+    one, other = (F.normalize(part, dim=-1) for part in parts)
+    return one @ other.mT
 
 
 def _in_line(tokens: Tensor) -> Tensor:

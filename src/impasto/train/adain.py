@@ -22,8 +22,8 @@ from impasto.train.loop import Run, Task
 EncoderName = Literal["compact", "vgg16", "vgg19"]
 StyleLoss = Literal["gram", "moments"]
 
-STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
-_RANGE_WEIGHT = 10.0
+_STYLE_LOSSES = {"gram": losses.gram_loss, "moments": losses.moments_loss}
+RANGE_WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,17 @@ class AdainTask(Task):
         layer, config = self.config.content_layer, self.config
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
-            targets = {
-                tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()
-            }
+            targets = self.judge(style, self.style_layers)
         features = self.judge(painted, {layer, *self.style_layers})
-        distance = STYLE_LOSSES[config.style_loss]
-        # Faint styles make for relative losses of any size, and would drown the others.
         style_losses = [
-            torch.log1p(distance(Moments.of(features[tap]), target)).mean()
-            for tap, target in targets.items()
+            style_loss(config.style_loss, features[tap], target) for tap, target in targets.items()
         ]
         return {
             "content": config.content_weight * losses.structure_loss(features[layer], wanted),
             "style": config.style_weight * torch.stack(style_losses).mean(),
             "identity": config.identity_weight * (given_back - style).square().mean(),
             "tv": config.tv_weight * losses.total_variation(painted),
-            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
+            "range": RANGE_WEIGHT * losses.out_of_range(painted),
         }
 
     def usage(self, out: Path) -> str:
@@ -140,3 +135,12 @@ class AdainTask(Task):
             "config": json.dumps(asdict(network.config)),
             "encoder_sha256": network.encoder.sha256,
         }
+
+
+def style_loss(kind: StyleLoss, features: Tensor, target: Tensor) -> Tensor:
+    """Distance of a batch's statistics from those of their styles, features (N, C, H, W) each.
+
+    Faint styles make for relative losses of any size, and would drown the others: hence log.
+    """
+    distance = _STYLE_LOSSES[kind](Moments.of(features), Moments.of(target))
+    return torch.log1p(distance).mean()

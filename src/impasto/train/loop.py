@@ -74,6 +74,8 @@ class Task(ABC):
     """What is trained."""
     origin: str = ""
     """What tells the network it began as from others."""
+    in_stages: ClassVar[bool] = False
+    """Whether some parameters take no part in some of the steps."""
     styles: Sequence[Tensor] = ()
     """Pictures (1, 3, h, w) of the styles, if these are few, all trained on, and known to the
     network by their number, which then stands for crops of them."""
@@ -226,10 +228,11 @@ class Trainer:
             "styles": len(self.pictures[1]),
             **asdict(config),
             **asdict(task.config),
+            **task.metadata(task.network),
         }
         # What can be wrong is found before other processes are started, so that it is said once.
         state = self._read() if resume else None
-        self.fabric = _fabric(accelerator, devices, nodes, config.precision)
+        self.fabric = _fabric(accelerator, devices, nodes, config.precision, task.in_stages)
         self.fabric.launch()
         self.say = say if self.fabric.is_global_zero else lambda _: None
         parameters = [p for p in task.network.parameters() if p.requires_grad]
@@ -493,14 +496,14 @@ class Trainer:
             setattr(self, name, state[name])
 
 
-def _fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> Fabric:
+def _fabric(accelerator: str, devices: int, nodes: int, precision: Any, in_stages: bool) -> Fabric:
     if devices < 1 or nodes < 1:
         raise ControlError(f"devices is {devices}, nodes is {nodes}: use at least 1")
+    several = devices * nodes > 1
     try:
         return Fabric(
             accelerator=accelerator,
-            # Encoders that are tuned later on take no part in the first steps.
-            strategy="ddp_find_unused_parameters_true" if devices * nodes > 1 else "auto",
+            strategy="ddp_find_unused_parameters_true" if several and in_stages else "auto",
             devices=devices,
             num_nodes=nodes,
             precision=precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,18 +18,17 @@ from impasto.encoders.vit import ViT
 from impasto.errors import ControlError
 from impasto.methods import adain
 from impasto.methods.styletr import Network, NetworkConfig, load_network
-from impasto.moments import Moments
 from impasto.style import check_settings, setting
-from impasto.train.adain import STYLE_LOSSES, StyleLoss
+from impasto.train.adain import RANGE_WEIGHT, StyleLoss, style_loss
 from impasto.train.loop import Run, Task
 
 Encoders = Literal["frozen", "lora", "scratch"]
 
-_RANGE_WEIGHT = 10.0
-_RANK = 64
+_RANK, _SHARPEST = 64, 20.0
 _DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
 """What works at the stride of the tokens, and has to be learned with them."""
 _IDENTITY_EVERY = 8
+"""Of a batch, one picture in so many is also painted in its own style; at least one."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ class StyletrTraining:
     )
     tune_from: int = setting(3600, "Step from which on encoders are tuned by low-rank maps.")
     path: str = setting(
-        "adain.small", "The network of adain whose weights the convolutional path begins with."
+        "adain.small",
+        "The network of adain, with an encoder of its own, whose weights the convolutional path "
+        "begins with.",
     )
     content_layers: str = setting(
         "relu4_1,relu5_1", "Layers of VGG-16 whose features the photo gives."
@@ -79,6 +81,7 @@ class StyletrTask(Task):
     """See `Task`."""
 
     Config = StyletrTraining
+    in_stages = True
     network: Network
 
     def __init__(self, config: StyletrTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
@@ -87,7 +90,8 @@ class StyletrTask(Task):
         self.judge = load_encoder("vgg16", precision="auto")
         self.content_layers = config.content_layers.split(",")
         self.style_layers = config.style_layers.split(",")
-        self.judge.check([*self.content_layers, *self.style_layers])
+        self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
+        self.judge.check(self.layers)
 
     def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
         """See `Task.prepare`."""
@@ -102,40 +106,42 @@ class StyletrTask(Task):
         self, network: nn.Module, content: Tensor, style: Tensor, step: int
     ) -> dict[str, Tensor]:
         """See `Task.losses`."""
-        config = self.config
-        self.network.tuned.requires_grad_(step >= config.tune_from)
-        number = len(content)
-        # One picture in eight is also painted in its own style.
+        config, number = self.config, len(content)
+        self.network.tuned.requires_grad_(config.encoders == "lora" and step >= config.tune_from)
+        # Some pictures are also painted in their own style.
         same = (style if step % 2 else content)[: -(-number // _IDENTITY_EVERY)]
-        painted, given_back = network(torch.cat((content, same)), torch.cat((style, same)))
-        layers = {*self.content_layers, *self.style_layers}
+        content, style = torch.cat((content, same)), torch.cat((style, same))
+        painted, given_back = network(content, style, self._sharpness(step, content))
         with torch.no_grad():
-            wanted = self.judge(torch.cat((content, same)), layers)
-            targets = {
-                tap: Moments.of(f) for tap, f in self.judge(style, self.style_layers).items()
-            }
-        features = self.judge(painted, layers)
-        distance = STYLE_LOSSES[config.style_loss]
-        style_losses = [
-            torch.log1p(distance(Moments.of(features[tap][:number]), target)).mean()
-            for tap, target in targets.items()
-        ]
+            wanted = self.judge(content, self.layers)
+            targets = self.judge(style[:number], self.style_layers)
+        features = self.judge(painted, self.layers)
         content_losses = [
             losses.structure_loss(features[tap][:number], wanted[tap][:number])
             for tap in self.content_layers
         ]
-        itself = [
-            losses.content_loss(features[tap][number:], wanted[tap][number:]) for tap in layers
+        style_losses = [
+            style_loss(config.style_loss, features[tap][:number], target)
+            for tap, target in targets.items()
         ]
-        pixels = (given_back[:number] - style).square().mean()
-        pixels = pixels + (painted[number:] - same).square().mean()
+        itself = [
+            losses.content_loss(features[tap][number:], wanted[tap][number:]) for tap in self.layers
+        ]
+        back = (given_back[:number] - style[:number]).square().mean()
+        again = (painted[number:] - same).square().mean()
         return {
             "content": config.content_weight * torch.stack(content_losses).mean(),
             "style": config.style_weight * torch.stack(style_losses).mean(),
-            "identity": config.identity_weight * pixels,
+            "identity": config.identity_weight * (back + again),
             "features": config.feature_weight * torch.stack(itself).mean(),
-            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
+            "range": RANGE_WEIGHT * losses.out_of_range(painted),
         }
+
+    def _sharpness(self, step: int, content: Tensor) -> Tensor:
+        """One for each picture, so that the network learns to paint with any."""
+        chance = random.Random(f"sharpness {step}")
+        drawn = [chance.uniform(0, _SHARPEST) for _ in content]
+        return torch.tensor(drawn, device=content.device)[:, None, None]
 
     def usage(self, out: Path) -> str:
         """See `Task.usage`."""
@@ -163,11 +169,15 @@ class StyletrTask(Task):
 
 def _started(config: StyletrTraining) -> Network:
     """The network that training begins with."""
-    built = NetworkConfig(rank=_RANK if config.encoders == "lora" else 0)
+    path, _ = adain.load_network(config.path)
+    if path.config.encoder != "compact":
+        raise ControlError(f"path '{config.path}' sees with {path.config.encoder}: use adain.small")
+    rank = _RANK if config.encoders == "lora" else 0
+    built = NetworkConfig(rank=rank, widths=path.config.widths, blocks=path.config.blocks)
     vit = ViT(depth=built.depth).requires_grad_() if config.encoders == "scratch" else None
     network = Network(built, vit)
-    path = adain.load_network(config.path)[0].state_dict()
-    kept = {name: part for name, part in path.items() if not name.startswith(_DEEPEST)}
+    parts = path.state_dict().items()
+    kept = {name: part for name, part in parts if not name.startswith(_DEEPEST)}
     network.path.load_state_dict(kept, strict=False)
     return network
 
