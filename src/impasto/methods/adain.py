@@ -71,7 +71,8 @@ class AdainConfig:
 
     weights: str = setting(
         "adain.small",
-        "The trained network: adain.small, adain.base, or a file that `train` wrote.",
+        "The trained network: adain.small or adain.base, styletr.base, or a file that `train` "
+        "wrote.",
     )
     matching: Matching = setting(
         "adain",

@@ -72,9 +72,7 @@ class NetworkConfig:
 class StyletrConfig:
     """Settings of the method ``styletr``."""
 
-    weights: str = setting(
-        "styletr.base", "The trained network: styletr.base, or a file that `train` wrote."
-    )
+    weights: str = setting("styletr.base", "The trained network, or a file that `train` wrote.")
     sharpness: float = setting(
         SHARPNESS,
         "How narrowly each place of the photo looks for its like in the style: from 0, the style "

@@ -41,7 +41,7 @@ class StyletrTraining:
         "without what they have learned, trained from scratch.",
         get_args(Encoders),
     )
-    tune_from: int = setting(3600, "Step from which on encoders are tuned by low-rank maps.")
+    tune_from: int = setting(3000, "Step from which on encoders are tuned by low-rank maps.")
     path: str = setting(
         "adain.small",
         "The network of adain, with an encoder of its own, whose weights the convolutional path "
@@ -59,7 +59,7 @@ class StyletrTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.2, "Weight of the content loss.")
+    content_weight: float = setting(0.25, "Weight of the content loss.")
     style_weight: float = setting(1.0, "Weight of the style loss.")
     identity_weight: float = setting(
         10.0,
