@@ -27,7 +27,7 @@ from impasto.methods.adain import load_network
 from impasto.metrics import Scores
 from impasto.recipes import names, read_recipe
 from impasto.style import replace_known
-from impasto.train import adain, data, fast, loop
+from impasto.train import adain, data, fast, loop, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
 
@@ -198,7 +198,8 @@ def test_bad_settings_of_adain_are_refused(values):
 @pytest.mark.parametrize("name", names("impasto.train.recipes"))
 def test_shipped_recipes_are_settings(name):
     values = read_recipe(name, "impasto.train.recipes")
-    kind = adain.AdainTraining if name.startswith("adain") else fast.FastTraining
+    kinds = {"adain": adain.AdainTraining, "styletr": styletr.StyletrTraining}
+    kind = kinds.get(name.partition("-")[0], fast.FastTraining)
     own = {key: values.pop(key) for key in list(values) if hasattr(kind, key)}
     kind(**own)
     values.pop("init", None)
