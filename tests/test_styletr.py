@@ -1,6 +1,7 @@
 """The transformer: against NumPy in float64, and what follows from attention and its fixed grid."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from impasto.tiling import render
 from impasto.train.styletr import StyletrTask
 
 from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_adain, tiny_styletr
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def shaken(module, deviation=0.5):
@@ -160,6 +163,14 @@ def test_lower_precision_cannot_be_seen(photo, painting):
         for precision in ("float32", "bfloat16")
     )
     assert 0 < (one - other).abs().mean() < 0.01
+
+
+def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
+    photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
+    photo, stylizer = photo.resized(192, 288), Stylizer("styletr", device="cpu")
+    own = psnr(stylizer.stylize(photo, photo).pixels, photo.pixels)
+    assert own > 23
+    assert own > psnr(stylizer.stylize(photo, painting).pixels, photo.pixels) + 5
 
 
 def test_places_take_after_what_resembles_them():
