@@ -39,7 +39,7 @@ def task(init=None, **settings):
     return styletr.StyletrTask(styletr.StyletrTraining(**settings), run, init)
 
 
-def trainer(out="my.safetensors", *, init=None, resume=False, steps=4, lines=None, **settings):
+def trainer(out="my.safetensors", *, init=None, resume=False, steps=4, **settings):
     made = task(init, **settings)
     run = Run(Path("photos"), Path("paintings"), Path(out))
     config = TrainConfig(**(TINY | {"steps": steps}))
