@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from impasto import losses
-from impasto.encoders import load_encoder
+from impasto.encoders import Encoder, load_encoder
 from impasto.errors import ControlError
 from impasto.methods.adain import Network, NetworkConfig, load_network
 from impasto.moments import Moments
@@ -61,7 +61,23 @@ class AdainTraining:
             raise ControlError(f"width is {self.width}: use 8 to 256")
 
 
-class AdainTask(Task):
+class AnyStyleTask(Task):
+    """A network that takes photos and styles, and returns paintings and the styles given back."""
+
+    judge: Encoder
+    """What losses compare the features of."""
+
+    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
+        """See `Task.prepare`."""
+        self.judge.to(device)
+
+    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
+        """See `Task.paint`."""
+        painted: Tensor = network(content, style)[0]
+        return painted
+
+
+class AdainTask(AnyStyleTask):
     """See `Task`."""
 
     Config = AdainTraining
@@ -79,15 +95,6 @@ class AdainTask(Task):
         self.judge = load_encoder("vgg16", precision="auto")
         self.style_layers = config.style_layers.split(",")
         self.judge.check([config.content_layer, *self.style_layers])
-
-    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
-        """See `Task.prepare`."""
-        self.judge.to(device)
-
-    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        """See `Task.paint`."""
-        painted: Tensor = network(content, style)[0]
-        return painted
 
     def losses(
         self,

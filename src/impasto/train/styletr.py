@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -19,8 +18,8 @@ from impasto.errors import ControlError
 from impasto.methods import adain
 from impasto.methods.styletr import Network, NetworkConfig, load_network
 from impasto.style import check_settings, setting
-from impasto.train.adain import RANGE_WEIGHT, StyleLoss, style_loss
-from impasto.train.loop import Run, Task
+from impasto.train.adain import RANGE_WEIGHT, AnyStyleTask, StyleLoss, style_loss
+from impasto.train.loop import Run
 
 Encoders = Literal["frozen", "lora", "scratch"]
 
@@ -77,7 +76,7 @@ class StyletrTraining:
             raise ControlError(f"tune_from is {self.tune_from}: use 0 or more")
 
 
-class StyletrTask(Task):
+class StyletrTask(AnyStyleTask):
     """See `Task`."""
 
     Config = StyletrTraining
@@ -92,15 +91,6 @@ class StyletrTask(Task):
         self.style_layers = config.style_layers.split(",")
         self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
         self.judge.check(self.layers)
-
-    def prepare(self, photos: Sequence[Path], device: torch.device) -> None:  # noqa: ARG002
-        """See `Task.prepare`."""
-        self.judge.to(device)
-
-    def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
-        """See `Task.paint`."""
-        painted: Tensor = network(content, style)[0]
-        return painted
 
     def losses(
         self, network: nn.Module, content: Tensor, style: Tensor, step: int
