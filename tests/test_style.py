@@ -1,6 +1,7 @@
 """Controls, and the one tensor that they compile to."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.errors import ControlError
-from impasto.style import Controls, Style, replace_known, undiluted, weight_maps
+from impasto.style import (
+    Controls,
+    Style,
+    check_settings,
+    replace_known,
+    setting,
+    undiluted,
+    weight_maps,
+)
 
 
 @given(
@@ -86,6 +95,21 @@ def test_style_weights_are_checked(weight):
 def test_controls_are_checked(values):
     with pytest.raises(ControlError, match=next(iter(values))):
         Controls(**values)
+
+
+@dataclass(frozen=True)
+class Knobs:
+    share: float = setting(0.5, "", least=0, most=1)
+    count: int | None = setting(None, "", least=3)
+
+
+def test_bounds_are_inside_and_named():
+    for within in ({"share": 0}, {"share": 1.0}, {"count": 3}, {"count": None}):
+        check_settings(Knobs(**within))
+    with pytest.raises(ControlError, match=r"^share is 1\.01: use 0 to 1$"):
+        check_settings(Knobs(share=1.01))
+    with pytest.raises(ControlError, match=r"^count is 2: use at least 3$"):
+        check_settings(Knobs(count=2))
 
 
 def test_unknown_settings_are_refused_with_the_known_ones():

@@ -34,13 +34,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
-def setting(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
     """A dataclass field with the metadata that command line, app and docs are generated from."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+    metadata = {"help": help, "choices": choices, "least": least, "most": most}
+    return field(default=default, metadata=metadata)
 
 
 def check_settings(settings: Any) -> None:
-    """Checks a dataclass of `setting` fields: types, choices, and that numbers are finite.
+    """Checks a dataclass of `setting` fields: types, choices, bounds, that numbers are finite.
 
     Raises:
         ControlError: naming the field and what it may be.
@@ -55,6 +63,10 @@ def check_settings(settings: Any) -> None:
             raise ControlError(f"{knob.name} is '{value}': use {', '.join(choices)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ControlError(f"{knob.name} is {value}: use a finite number")
+        least, most = knob.metadata.get("least"), knob.metadata.get("most")
+        if least is not None and value is not None and not least <= value <= (most or math.inf):
+            wanted = f"use at least {least}" if most is None else f"use {least} to {most}"
+            raise ControlError(f"{knob.name} is {value}: {wanted}")
 
 
 def replace_known(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -88,7 +100,9 @@ class Style:
 class Controls:
     """The user's knobs, the same for every method."""
 
-    strength: float = setting(1.0, "How much style: 0 is the photo itself, 1 the full style.")
+    strength: float = setting(
+        1.0, "How much style: 0 is the photo itself, 1 the full style.", least=0, most=1
+    )
     preserve_color: ColorMode = setting(
         "off",
         "Keep the photo's colours: paint its lightness only (luminance), or recolour the style "
@@ -96,32 +110,29 @@ class Controls:
         get_args(ColorMode),
     )
     size: int | None = setting(
-        None, "Longer side of the result in pixels; without it, the photo's own size."
+        None,
+        "Longer side of the result in pixels; without it, the photo's own size.",
+        least=MIN_SIDE,
     )
     style_size: int | None = setting(
         None,
         "Size of the brush strokes: longer side, in pixels, that the style picture is scaled to; "
         "without it, as large an area as the result.",
+        least=MIN_SIDE,
     )
     tile: str | int = setting(
         "auto",
         "Paint large pictures in tiles of so many pixels a side, with the same result; auto: when "
         "memory asks for it.",
     )
-    seed: int = setting(0, "Seed of all randomness: same seed, same picture.")
+    seed: int = setting(
+        0, "Seed of all randomness: same seed, same picture.", least=0, most=2**63 - 1
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not 0 <= self.strength <= 1:
-            raise ControlError(f"strength is {self.strength}: use a number from 0 to 1")
-        for name in ("size", "style_size"):
-            value = getattr(self, name)
-            if value is not None and value < MIN_SIDE:
-                raise ControlError(f"{name} is {value}: use at least {MIN_SIDE} pixels")
         if self.tile != "auto" and not (str(self.tile).isdecimal() and int(self.tile) >= MIN_TILE):
             raise ControlError(f"tile is {self.tile}: use auto, or at least {MIN_TILE} pixels")
-        if not 0 <= self.seed < 2**63:
-            raise ControlError(f"seed is {self.seed}: use a whole number from 0 on")
 
 
 def weight_maps(

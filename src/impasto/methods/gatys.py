@@ -72,16 +72,16 @@ class GatysConfig:
         get_args(StyleLoss),
     )
     content_weight: float = setting(
-        0.15, "Weight of the content loss: more keeps more of the photo."
+        0.15, "Weight of the content loss: more keeps more of the photo.", least=0
     )
-    style_weight: float = setting(1.0, "Weight of the style loss.")
-    tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.")
+    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.", least=0)
     optimizer: OptimizerName = setting("lbfgs", "The optimiser.", get_args(OptimizerName))
     learning_rate: float | None = setting(
         None, "Its step; without it, 1 for lbfgs and 0.03 for adam."
     )
     iterations: int = setting(
-        100, "Steps at full size; each coarser scale takes as many, but at most 100."
+        100, "Steps at full size; each coarser scale takes as many, but at most 100.", least=1
     )
     seconds: float | None = setting(
         None, "Time to spend, shared by the scales; ends before the iterations do."
@@ -99,13 +99,8 @@ class GatysConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("content_weight", "style_weight", "tv_weight"):
-            if getattr(self, name) < 0:
-                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
         if self.content_weight + self.style_weight <= 0:
             raise ControlError("content_weight and style_weight are both 0: nothing to aim at")
-        if self.iterations < 1:
-            raise ControlError(f"iterations is {self.iterations}: use at least 1")
         if self.seconds is not None and self.seconds <= 0:
             raise ControlError(f"seconds is {self.seconds}: use more than 0")
         if self.learning_rate is not None and self.learning_rate <= 0:

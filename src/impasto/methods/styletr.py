@@ -29,7 +29,6 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from impasto import matching, weights
 from impasto.encoders import Precision, dtype_of, precision_setting
 from impasto.encoders.vit import LoRA, ViT, load_vit
-from impasto.errors import ControlError
 from impasto.images import MEASURED_AREA, at_most, resize
 from impasto.methods import Method, OnStep, Transfer, adain
 from impasto.methods.layers import full_precision
@@ -77,13 +76,13 @@ class StyletrConfig:
         SHARPNESS,
         "How narrowly each place of the photo looks for its like in the style: from 0, the style "
         "as a whole goes everywhere, to 20, skies take after skies alone.",
+        least=0,
+        most=100,
     )
     precision: Precision = precision_setting()
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not 0 <= self.sharpness <= 100:
-            raise ControlError(f"sharpness is {self.sharpness}: use 0 to 100")
 
 
 class Cape(nn.Module):

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from impasto import losses
 from impasto.encoders import Encoder, load_encoder
-from impasto.errors import ControlError
 from impasto.methods.adain import Network, NetworkConfig, load_network
 from impasto.moments import Moments
 from impasto.style import check_settings, setting
@@ -35,7 +34,9 @@ class AdainTraining:
         "Encoder of the network: compact is trained along, the others are frozen.",
         get_args(EncoderName),
     )
-    width: int = setting(32, "Channels at half size; twice and four times as many further down.")
+    width: int = setting(
+        32, "Channels at half size; twice and four times as many further down.", least=8, most=256
+    )
     content_layer: str = setting("relu4_1", "Layer of VGG-16 whose features the photo gives.")
     style_layers: str = setting(
         "relu1_1,relu2_1,relu3_1,relu4_1", "Layers of VGG-16 whose statistics the style gives."
@@ -45,20 +46,15 @@ class AdainTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.15, "Weight of the content loss.")
-    style_weight: float = setting(1.0, "Weight of the style loss.")
+    content_weight: float = setting(0.15, "Weight of the content loss.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
     identity_weight: float = setting(
-        10.0, "Weight of the squared difference of a style and the network's copy of it."
+        10.0, "Weight of the squared difference of a style and the network's copy of it.", least=0
     )
-    tv_weight: float = setting(0.0, "Weight of the total variation.")
+    tv_weight: float = setting(0.0, "Weight of the total variation.", least=0)
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("content_weight", "style_weight", "identity_weight", "tv_weight"):
-            if getattr(self, name) < 0:
-                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
-        if not 8 <= self.width <= 256:
-            raise ControlError(f"width is {self.width}: use 8 to 256")
 
 
 class AnyStyleTask(Task):

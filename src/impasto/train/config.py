@@ -15,43 +15,44 @@ TrainPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 class TrainConfig:
     """Settings of `impasto.train.loop.train`."""
 
-    steps: int = setting(160_000, "Steps of the optimiser.")
-    batch: int = setting(8, "Samples of a step on each device.")
-    accumulate: int = setting(1, "Gradients of so many batches make one step.")
+    steps: int = setting(160_000, "Steps of the optimiser.", least=1)
+    batch: int = setting(8, "Samples of a step on each device.", least=1)
+    accumulate: int = setting(1, "Gradients of so many batches make one step.", least=1)
     crop: int = setting(256, "Side of the training crops in pixels, a multiple of 8.")
     resize_min: int = setting(512, "Before cropping, the shorter side is scaled to at least this,")
     resize_max: int = setting(512, "and at most this.")
     learning_rate: float = setting(1e-4, "Adam's step, after warming up.")
-    warmup: int = setting(100, "Steps over which it rises from 0.")
+    warmup: int = setting(100, "Steps over which it rises from 0.", least=0)
     decay: float = setting(
-        0.5, "Share of the steps, at the end, over which it falls to a hundredth."
+        0.5,
+        "Share of the steps, at the end, over which it falls to a hundredth.",
+        least=0,
+        most=1,
     )
     clip: float = setting(1.0, "Longest gradient; longer ones are shortened.")
     ema: float = setting(0.999, "Decay of the running mean of the weights that is kept.")
-    holdout: int = setting(100, "Pictures of each folder kept for validation, at most a fifth.")
-    validate_every: int = setting(2000, "Steps between validations; each may become the result.")
+    holdout: int = setting(
+        100, "Pictures of each folder kept for validation, at most a fifth.", least=0
+    )
+    validate_every: int = setting(
+        2000, "Steps between validations; each may become the result.", least=1
+    )
     precision: TrainPrecision = setting(
         "bf16-mixed", "Arithmetic of the network.", get_args(TrainPrecision)
     )
-    workers: int = setting(1, "Processes that read pictures.")
-    seed: int = setting(0, "Seed of all randomness.")
+    workers: int = setting(1, "Processes that read pictures.", least=0)
+    seed: int = setting(0, "Seed of all randomness.", least=0)
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("steps", "batch", "accumulate", "crop", "validate_every"):
-            if getattr(self, name) < 1:
-                raise ControlError(f"{name} is {getattr(self, name)}: use at least 1")
-        for name in ("warmup", "holdout", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
         if self.crop % 8 or self.crop < 32:
             raise ControlError(f"crop is {self.crop}: use a multiple of 8, at least 32")
         if not self.crop <= self.resize_min <= self.resize_max:
             raise ControlError("use crop <= resize_min <= resize_max")
         if not (self.learning_rate > 0 and self.clip > 0):
             raise ControlError("learning_rate and clip must be more than 0")
-        if not (0 <= self.decay <= 1 and 0 <= self.ema < 1):
-            raise ControlError("decay must be from 0 to 1, ema from 0 to less than 1")
+        if not 0 <= self.ema < 1:
+            raise ControlError(f"ema is {self.ema}: use at least 0 and less than 1")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0: linear warm-up, constant, linear decay."""

@@ -45,8 +45,10 @@ these, style losses are squares of products: they grow with the square, and the 
 class FastTraining:
     """Settings of the training of ``fast``."""
 
-    width: int = setting(24, "Channels at full size; twice and four times as many further down.")
-    residuals: int = setting(5, "Residual blocks.")
+    width: int = setting(
+        24, "Channels at full size; twice and four times as many further down.", least=4, most=256
+    )
+    residuals: int = setting(5, "Residual blocks.", least=0, most=32)
     upsampling: Upsampling = setting(
         "nearest",
         "Nearest neighbours and a convolution, linear output; or, as in the paper, transposed "
@@ -66,36 +68,28 @@ class FastTraining:
         "the papers' absolute ones, of pictures in 0..255 or 0..1.",
         get_args(LossScale),
     )
-    content_weight: float = setting(0.2, "Weight of the content loss.")
-    style_weight: float = setting(1.0, "Weight of the style loss.")
-    tv_weight: float = setting(0.0, "Weight of the total variation.")
+    content_weight: float = setting(0.2, "Weight of the content loss.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    tv_weight: float = setting(0.0, "Weight of the total variation.", least=0)
     teacher: Teacher = setting(
         "none",
         "What else to learn from: some photos as the optimiser (gatys) paints them, once, before "
         "training begins.",
         get_args(Teacher),
     )
-    teacher_pictures: int = setting(4, "How many of these.")
-    teacher_weight: float = setting(1.0, "Weight of the mean difference from their pixels.")
+    teacher_pictures: int = setting(4, "How many of these.", least=1)
+    teacher_weight: float = setting(
+        1.0, "Weight of the mean difference from their pixels.", least=0
+    )
     style_size: int | None = setting(
         None,
         "Longer side, in pixels, that the style picture is scaled to: the size of the strokes; "
         "without it, its own size, at most that of 512 x 512.",
+        least=_LEAST_SIDE,
     )
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("content_weight", "style_weight", "tv_weight", "teacher_weight"):
-            if getattr(self, name) < 0:
-                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
-        if not 4 <= self.width <= 256:
-            raise ControlError(f"width is {self.width}: use 4 to 256")
-        if not 0 <= self.residuals <= 32:
-            raise ControlError(f"residuals is {self.residuals}: use 0 to 32")
-        if self.teacher_pictures < 1:
-            raise ControlError(f"teacher_pictures is {self.teacher_pictures}: use at least 1")
-        if self.style_size is not None and self.style_size < _LEAST_SIDE:
-            raise ControlError(f"style_size is {self.style_size}: use at least {_LEAST_SIDE}")
 
 
 class FastTask(Task):

@@ -40,7 +40,9 @@ class StyletrTraining:
         "without what they have learned, trained from scratch.",
         get_args(Encoders),
     )
-    tune_from: int = setting(3000, "Step from which on encoders are tuned by low-rank maps.")
+    tune_from: int = setting(
+        3000, "Step from which on encoders are tuned by low-rank maps.", least=0
+    )
     path: str = setting(
         "adain.small",
         "The network of adain, with an encoder of its own, whose weights the convolutional path "
@@ -58,22 +60,20 @@ class StyletrTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.25, "Weight of the content loss.")
-    style_weight: float = setting(1.0, "Weight of the style loss.")
+    content_weight: float = setting(0.25, "Weight of the content loss.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
     identity_weight: float = setting(
         10.0,
         "Weight of the squared difference of pictures that should be given back: styles, and "
         "pictures in their own style.",
+        least=0,
     )
-    feature_weight: float = setting(0.2, "Weight of the same in the features of all layers.")
+    feature_weight: float = setting(
+        0.2, "Weight of the same in the features of all layers.", least=0
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("content_weight", "style_weight", "identity_weight", "feature_weight"):
-            if getattr(self, name) < 0:
-                raise ControlError(f"{name} is {getattr(self, name)}: use 0 or more")
-        if self.tune_from < 0:
-            raise ControlError(f"tune_from is {self.tune_from}: use 0 or more")
 
 
 class StyletrTask(AnyStyleTask):
