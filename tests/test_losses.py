@@ -59,6 +59,21 @@ def test_structure_loss_does_not_see_palette_and_contrast():
     assert losses.structure_loss(x.flip(-1), x).item() > 1
 
 
+def test_similarity_loss_sees_only_what_is_alike():
+    x, t = (torch.stack([features(seed), features(seed + 1)]) for seed in (40, 42))
+    turn = torch.linalg.qr(torch.randn(5, 5, dtype=x.dtype)).Q
+    turned = torch.einsum("dc,nchw->ndhw", turn, 3 * x) + torch.randn(2, 5, 1, 1)
+    assert losses.similarity_loss(turned, x).item() == pytest.approx(0, abs=1e-12)
+    matrices = []
+    for array in (x.flatten(2).numpy(), t.flatten(2).numpy()):
+        centred = array - array.mean(2, keepdims=True)
+        lengths = np.sqrt((centred**2).sum(1))
+        products = np.einsum("ncp,ncq->npq", centred, centred)
+        matrices.append(products / lengths[:, :, None] / lengths[:, None, :])
+    expected = ((matrices[0] - matrices[1]) ** 2).mean()
+    assert losses.similarity_loss(x, t).item() == pytest.approx(expected)
+
+
 def test_moments_loss_is_eq_13_relative_to_the_target():
     x, t = ONE.flatten(1).numpy(), OTHER.flatten(1).numpy()
     distance = ((x.mean(1) - t.mean(1)) ** 2).sum() + ((x.std(1) - t.std(1)) ** 2).sum()

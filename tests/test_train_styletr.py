@@ -117,7 +117,7 @@ def test_some_pictures_are_their_own_style(batch, same):
         assert [len(part) for part in copies.given] == [batch + same] * 2
         for part in copies.given:
             assert torch.equal(part[batch:], itself[:same])
-        for name in ("content", "identity", "features", "range"):
+        for name in ("content", "similarity", "identity", "features", "range"):
             assert float(found[name]) == pytest.approx(0, abs=1e-6)
         assert float(found["style"]) > 0.01
 
@@ -129,7 +129,7 @@ def test_losses_are_weighted():
         def forward(self, content, style, sharpness):
             return content.flip(-1), style.flip(-1)
 
-    names = {"content": 0.5, "style": 2.0, "identity": 3.0, "feature": 4.0}
+    names = {"content": 0.5, "similarity": 5.0, "style": 2.0, "identity": 3.0, "feature": 4.0}
     one = task(encoders="frozen", **{f"{name}_weight": 1.0 for name in names})
     other = task(encoders="frozen", **{f"{name}_weight": value for name, value in names.items()})
     before, after = (made.losses(Other(), content, style, 0) for made in (one, other))

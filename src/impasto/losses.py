@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto.moments import Moments, newton_schulz
 
@@ -38,6 +39,27 @@ def structure_loss(features: Tensor, target: Tensor) -> Tensor:
         target: the content picture's features, the same shape.
     """
     return (_standardised(features) - _standardised(target)).square().mean()
+
+
+def similarity_loss(features: Tensor, target: Tensor) -> Tensor:
+    """How differently places resemble each other: mean squared difference of the matrices of cosine
+    similarity of all places (Tumanyan et al. 2022, eq. 4 and 5; after the content loss of Kolkin
+    et al. 2019); 0..4. Colours and strokes may be any, as long as what was alike stays alike.
+
+    The features' mean is taken off first: where it is large all places look alike.
+
+    Args:
+        features: (N, C, H, W); takes memory with the square of H x W.
+        target: the content picture's features, the same shape.
+    """
+    one, other = (_similarity(x.flatten(2)) for x in (features, target))
+    return (one - other).square().mean()
+
+
+def _similarity(places: Tensor) -> Tensor:
+    """(N, C, P) -> (N, P, P)"""
+    unit = F.normalize(places - places.mean(-1, keepdim=True), dim=1)
+    return unit.mT @ unit
 
 
 def _standardised(features: Tensor) -> Tensor:

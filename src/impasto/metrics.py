@@ -124,24 +124,16 @@ def content_distance(features: Tensor, target: Tensor) -> Tensor:
 
 
 def structure_distance(keys: Tensor, target: Tensor) -> Tensor:
-    """How differently places resemble each other: mean squared difference of the keys' matrices of
-    cosine similarity (Tumanyan et al. 2022, eq. 4 and 5); 0..4.
+    """`losses.similarity_loss` of a transformer's keys (Tumanyan et al. 2022, eq. 4 and 5); 0..4.
 
-    The keys' mean is taken off first. Attention does not see it, since softmax ignores what all
-    keys share; but in DINOv2 it is so large that all places would look alike.
+    Attention does not see the keys' mean, since softmax ignores what all keys share; but in DINOv2
+    it is so large that with it all places would look alike.
 
     Args:
         keys: (1, C, h, w).
         target: the photo's, the same shape.
     """
-    one, other = (_similarity(k[0].flatten(1)) for k in (keys, target))
-    return (one - other).square().mean()
-
-
-def _similarity(keys: Tensor) -> Tensor:
-    """(C, P) -> (P, P)"""
-    unit = F.normalize(keys - keys.mean(1, keepdim=True), dim=0)
-    return unit.mT @ unit
+    return losses.similarity_loss(keys, target)
 
 
 def frechet_distance(moments: Moments, target: Moments) -> Tensor:

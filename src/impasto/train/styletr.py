@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import losses
 from impasto.encoders import load_encoder
@@ -26,6 +27,10 @@ Encoders = Literal["frozen", "lora", "scratch"]
 _RANK, _SHARPEST = 64, 20.0
 _DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
 """What works at the stride of the tokens, and has to be learned with them."""
+_SIMILARITY_LAYERS = ("relu3_1", "relu4_1", "relu5_1")
+"""Of VGG-16: layers by whose features places are compared."""
+_PLACES = 16
+"""Across, and down, at most."""
 _IDENTITY_EVERY = 8
 """Of a batch, one picture in so many is also painted in its own style; at least one."""
 
@@ -60,7 +65,12 @@ class StyletrTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.25, "Weight of the content loss.", least=0)
+    content_weight: float = setting(0.15, "Weight of the content loss.", least=0)
+    similarity_weight: float = setting(
+        8.0,
+        "Weight of how differently places resemble each other in the photo and in the result.",
+        least=0,
+    )
     style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
     identity_weight: float = setting(
         10.0,
@@ -103,12 +113,16 @@ class StyletrTask(AnyStyleTask):
         content, style = torch.cat((content, same)), torch.cat((style, same))
         painted, given_back = network(content, style, self._sharpness(step, content))
         with torch.no_grad():
-            wanted = self.judge(content, self.layers)
+            wanted = self.judge(content, {*self.layers, *_SIMILARITY_LAYERS})
             targets = self.judge(style[:number], self.style_layers)
-        features = self.judge(painted, self.layers)
+        features = self.judge(painted, {*self.layers, *_SIMILARITY_LAYERS})
         content_losses = [
             losses.structure_loss(features[tap][:number], wanted[tap][:number])
             for tap in self.content_layers
+        ]
+        similarity_losses = [
+            losses.similarity_loss(_coarse(features[tap][:number]), _coarse(wanted[tap][:number]))
+            for tap in _SIMILARITY_LAYERS
         ]
         style_losses = [
             style_loss(config.style_loss, features[tap][:number], target)
@@ -121,6 +135,7 @@ class StyletrTask(AnyStyleTask):
         again = (painted[number:] - same).square().mean()
         return {
             "content": config.content_weight * torch.stack(content_losses).mean(),
+            "similarity": config.similarity_weight * torch.stack(similarity_losses).mean(),
             "style": config.style_weight * torch.stack(style_losses).mean(),
             "identity": config.identity_weight * (back + again),
             "features": config.feature_weight * torch.stack(itself).mean(),
@@ -155,6 +170,12 @@ class StyletrTask(AnyStyleTask):
             "config": json.dumps(asdict(network.config)),
             "encoder_sha256": network.vit.sha256,
         }
+
+
+def _coarse(features: Tensor) -> Tensor:
+    """(N, C, H, W), with no more places than are compared."""
+    height, width = features.shape[-2:]
+    return F.adaptive_avg_pool2d(features.float(), (min(height, _PLACES), min(width, _PLACES)))
 
 
 def _started(config: StyletrTraining) -> Network:
