@@ -20,9 +20,10 @@ The encoder is VGG, frozen, as in ``adain.base``, or a compact one that is train
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import pairwise
 from operator import add
@@ -254,33 +255,73 @@ def matcher_at(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
     return matcher
 
 
-class Adain(Method):
-    """The method; see the module.
+class AnyStyle(Method):
+    """What methods have in common that paint any style with one trained network.
 
     Args:
-        config: its settings.
+        config: the method's settings.
         network: replaces the one that the settings name; for tests.
     """
 
-    Config = AdainConfig
     style_area = STYLE_AREA
+    network: Any
 
-    def __init__(self, config: AdainConfig | None = None, network: Network | None = None) -> None:
+    def __init__(self, config: Any = None, network: nn.Module | None = None) -> None:
         super().__init__()
-        self.config = config or AdainConfig()
+        self.config = config or self.Config()
         self.precision, self.sha256 = dtype_of(self.config.precision), ""
         if network is None:
-            network, self.sha256 = load_network(self.config.weights)
+            network, self.sha256 = self.load_network(self.config.weights)
         self.network = network.requires_grad_(False).eval()
+
+    @staticmethod
+    @abstractmethod
+    def load_network(name: str) -> tuple[nn.Module, str]:
+        """A trained network by name or from a file, and the sha256 of its weights."""
+
+    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
+        """See `Method.weights_used`."""
+        return {Path(self.config.weights).name: self.sha256}
+
+
+@dataclass(frozen=True)
+class OnePass(Transfer):
+    """Paints in one pass, which may have been done while fitting."""
+
+    painted: tuple[Tensor, Tensor, Tensor] | None = field(default=None, kw_only=True)
+    """Content and weights that were painted while fitting, and the result."""
+
+    @abstractmethod
+    def paint(self, content: Tensor, weights: Tensor) -> Tensor:
+        """See `Transfer.__call__`."""
+
+    def __call__(
+        self,
+        content: Tensor,
+        weights: Tensor,
+        on_step: OnStep | None = None,  # noqa: ARG002 - a single step
+    ) -> Tensor:
+        """See `Transfer.__call__`."""
+        if self.painted and content is self.painted[0] and weights is self.painted[1]:
+            return self.painted[2].clone()
+        return self.paint(content, weights)
+
+
+class Adain(AnyStyle):
+    """The method; see the module and `AnyStyle`."""
+
+    Config = AdainConfig
+    network: Network
+
+    @staticmethod
+    def load_network(name: str) -> tuple[Network, str]:
+        """See `AnyStyle.load_network`."""
+        return load_network(name)
 
     @property
     def tiling(self) -> Tiling:
         """See `Method.tiling`."""
         return self.network.tiling
-
-    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
-        """See `Method.weights_used`."""
-        return {Path(self.config.weights).name: self.sha256}
 
     def bytes_per_pixel(self) -> int:
         """See `Method.bytes_per_pixel`."""
@@ -383,26 +424,13 @@ class _Measured(Exception):  # noqa: N818 - not an error
 
 
 @dataclass(frozen=True)
-class PathTransfer(Transfer):
+class PathTransfer(OnePass):
     """Paints with a network, features being mapped at each place of matching."""
 
     network: Network
     looks: Sequence[Mapping[str, Callable[[Tensor], Tensor]]]
     """Of each style, the maps by place."""
     precision: torch.dtype
-    painted: tuple[Tensor, Tensor, Tensor] | None = None
-    """Content and weights that were painted while fitting, and the result."""
-
-    def __call__(
-        self,
-        content: Tensor,
-        weights: Tensor,
-        on_step: OnStep | None = None,  # noqa: ARG002 - a single step
-    ) -> Tensor:
-        """See `Transfer.__call__`."""
-        if self.painted and content is self.painted[0] and weights is self.painted[1]:
-            return self.painted[2].clone()
-        return self.paint(content, weights)
 
     @torch.no_grad()
     def paint(self, content: Tensor, weights: Tensor, visit: Visit | None = None) -> Tensor:

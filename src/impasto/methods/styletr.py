@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import matching, weights
-from impasto.encoders import Precision, dtype_of, precision_setting
+from impasto.encoders import Precision, precision_setting
 from impasto.encoders.vit import LoRA, ViT, load_vit
 from impasto.images import MEASURED_AREA, at_most, resize
-from impasto.methods import Method, OnStep, Transfer, adain
+from impasto.methods import Transfer, adain
 from impasto.methods.layers import full_precision
 from impasto.moments import Moments
 from impasto.style import check_settings, scale_weights, setting
@@ -300,33 +300,21 @@ class Network(nn.Module):
         return self.path.run(content, transfer), given_back
 
 
-class Styletr(Method):
-    """The method; see the module.
-
-    Args:
-        config: its settings.
-        network: replaces the one that the settings name; for tests.
-    """
+class Styletr(adain.AnyStyle):
+    """The method; see the module and `adain.AnyStyle`."""
 
     Config = StyletrConfig
-    style_area = adain.STYLE_AREA
+    network: Network
 
-    def __init__(self, config: StyletrConfig | None = None, network: Network | None = None) -> None:
-        super().__init__()
-        self.config = config or StyletrConfig()
-        self.precision, self.sha256 = dtype_of(self.config.precision), ""
-        if network is None:
-            network, self.sha256 = load_network(self.config.weights)
-        self.network = network.requires_grad_(False).eval()
+    @staticmethod
+    def load_network(name: str) -> tuple[Network, str]:
+        """See `adain.AnyStyle.load_network`."""
+        return load_network(name)
 
     @property
     def tiling(self) -> Tiling:
         """See `Method.tiling`; of the convolutional path. The rest sees the photo as a whole."""
         return self.network.path.tiling
-
-    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
-        """See `Method.weights_used`."""
-        return {Path(self.config.weights).name: self.sha256}
 
     def bytes_per_pixel(self) -> int:
         """See `Method.bytes_per_pixel`."""
@@ -355,7 +343,7 @@ class Styletr(Method):
 
 
 @dataclass(frozen=True)
-class _StyletrTransfer(Transfer):
+class _StyletrTransfer(adain.OnePass):
     network: Network
     given: Sequence[Given]
     """By each style."""
@@ -363,18 +351,9 @@ class _StyletrTransfer(Transfer):
     sharpness: float
     own: dict[str, list[Moments]] = field(default_factory=dict)
     """Of the photo that it was fitted to, at each place: inside of each style's region."""
-    painted: tuple[Tensor, Tensor, Tensor] | None = None
-    """Content and weights that were painted while fitting, and the result."""
 
-    def __call__(
-        self,
-        content: Tensor,
-        weights: Tensor,
-        on_step: OnStep | None = None,  # noqa: ARG002 - a single step
-    ) -> Tensor:
-        """See `Transfer.__call__`."""
-        if self.painted and content is self.painted[0] and weights is self.painted[1]:
-            return self.painted[2].clone()
+    def paint(self, content: Tensor, weights: Tensor) -> Tensor:
+        """See `adain.OnePass`."""
         return next(self.parts(content, weights, [self._whole(content)]))
 
     def parts(self, content: Tensor, weights: Tensor, boxes: Sequence[Box]) -> Iterator[Tensor]:
