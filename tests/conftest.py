@@ -7,7 +7,7 @@ from hypothesis import settings
 from PIL import Image
 
 from impasto.encoders.vgg import VGG
-from impasto.encoders.vit import ViT
+from impasto.encoders.vit import LoRA, ViT
 from impasto.methods import fast, styletr
 from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig
 from impasto.methods.gatys import Gatys, GatysConfig
@@ -52,6 +52,12 @@ def tiny_styletr(precision="float32", sharpness=styletr.SHARPNESS):
         parameter.normal_(0, 0.3)
     config = styletr.NetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
     network = styletr.Network(config, vit)
+    # These begin as zeros.
+    for layer in (
+        network.added,
+        *(up for m in network.tuned.modules() if isinstance(m, LoRA) for up in m.up),
+    ):
+        layer.weight.data.normal_(0, 0.1)
     carrying_colours(network.path)
     settings = styletr.StyletrConfig(precision=precision, sharpness=sharpness)
     return styletr.Styletr(settings, network)

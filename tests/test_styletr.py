@@ -14,6 +14,7 @@ from impasto import Stylizer, images
 from impasto.encoders.vit import LoRA
 from impasto.errors import ControlError, ImageError, WeightsError
 from impasto.methods import adain
+from impasto.methods.layers import adaptive_pool
 from impasto.methods.styletr import (
     Cape,
     Layer,
@@ -37,13 +38,6 @@ def shaken(module, deviation=0.5):
     for parameter in module.parameters():
         parameter.data.normal_(0, deviation)
     return module.double()
-
-
-def shaken_decoder(network):
-    """The same network, its decoder's tokens being added to the path's features."""
-    for parameter in network.added.parameters():
-        parameter.data.normal_(0, 0.3)
-    return network
 
 
 def by_numpy(module):
@@ -115,11 +109,13 @@ def test_what_is_wanted_is_what_attention_mixes(photo, painting):
     seen = [part.plain[0].flatten(1).T.double().numpy() for part in (content, given.tokens)]
     one, other = (tokens - tokens.mean(0) for tokens in seen)
     cosines = (one @ other.T) / np.linalg.norm(one, axis=1)[:, None]
+    added = network._decoded(content, given.tokens)[0].flatten(1).T.detach()
     looks = softmax(7 * cosines / np.linalg.norm(other, axis=1), axis=1)
     assert list(given.local) == ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
     for place, both in given.local.items():
         mean, square = np.split(looks @ both[0].flatten(1).T.double().numpy(), 2, axis=1)
         deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
+        mean = mean + (added.numpy() if place == "relu8" else 0)
         found = plan.means[place][0].flatten(1).T
         np.testing.assert_allclose(found, mean, atol=1e-4)
         np.testing.assert_allclose(plan.deviations[place][0].flatten(1).T, deviation, atol=1e-3)
@@ -127,8 +123,9 @@ def test_what_is_wanted_is_what_attention_mixes(photo, painting):
 
 
 def test_without_sharpness_it_is_adain(photo, painting):
-    """Attention that looks everywhere alike."""
+    """Attention that looks everywhere alike, and a decoder that adds nothing."""
     method = tiny_styletr(sharpness=0)
+    method.network.added.weight.data.zero_()
     plain = adain.Adain(adain.AdainConfig(precision="float32"), method.network.path)
     # Tokens stand for equally many features each.
     photo, painting = photo[..., :32, :32], painting[..., :32, :32]
@@ -141,9 +138,48 @@ def test_without_sharpness_it_is_adain(photo, painting):
     assert (one - local).abs().mean() > 0.01
 
 
+def test_the_decoder_is_the_papers(photo, painting):
+    """Tokens projected, positions added to the photo's, layers, a norm, and out."""
+    network = tiny_styletr().network
+    with torch.no_grad():
+        one, other = (
+            network.encode(x, role) for x, role in ((photo, "content"), (painting, "style"))
+        )
+        found = network._decoded(one, other)
+        tokens, theirs = (
+            network.project[role](part.tuned[0].flatten(1).T)
+            for part, role in ((one, "content"), (other, "style"))
+        )
+        grid = one.tuned.shape[-2:]
+        places = network.cape(tokens.T.reshape(1, -1, *grid))[0].flatten(1).T
+        tokens = network.layers[0]((tokens + places)[None], theirs[None])
+        wanted = network.added(network.norm(tokens))[0].T.reshape(found.shape)
+    assert grid[0] != grid[1]
+    torch.testing.assert_close(found, wanted)
+    assert found.std() > 0.01
+    assert not torch.equal(one.plain, one.tuned)
+
+
+def test_each_picture_of_a_batch_has_its_sharpness(photo, painting):
+    network = tiny_styletr().network
+    photos, paintings = photo.expand(2, -1, -1, -1), painting.expand(2, -1, -1, -1)
+    with torch.no_grad():
+        batch, _ = network(photos, paintings, torch.tensor([0.0, 20.0])[:, None, None])
+        singles = [network(photo, painting, sharpness)[0] for sharpness in (0.0, 20.0)]
+    torch.testing.assert_close(batch, torch.cat(singles), atol=1e-4, rtol=0)
+    assert (batch[0] - batch[1]).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("grid", [(3, 4), (5, 3), (6, 8), (9, 10), (1, 1)])
+def test_pooling_is_torchs(grid):
+    maps = torch.rand(2, 3, 6, 8)
+    expected = torch.nn.functional.adaptive_avg_pool2d(maps, grid)
+    torch.testing.assert_close(adaptive_pool(maps, grid), expected)
+
+
 def test_training_paints_as_the_method_does(photo, painting):
     """A batch gives what its pairs do, and those what `Styletr` paints."""
-    network = shaken_decoder(tiny_styletr().network)
+    network = tiny_styletr().network
     photos, paintings = torch.cat((photo, photo.flip(-1))), torch.cat((painting, painting.flip(-2)))
     with torch.no_grad():
         batch, _ = network(photos, paintings)
@@ -177,7 +213,7 @@ def test_places_take_after_what_resembles_them():
     """With pretrained encoders: of a picture of two halves, swapped."""
     torch.manual_seed(0)
     network = Network(NetworkConfig())
-    left, right = (as_tensor(array(224, 112)) for array in (photo_array, painting_array))
+    left, right = (as_tensor(array(168, 112)) for array in (photo_array, painting_array))
     style, content = torch.cat((left, right), -1), torch.cat((right, left), -1)
     with torch.no_grad():
         given, _ = network.study(style)
@@ -224,7 +260,6 @@ def test_tiles_equal_the_whole(painting):
     """Attention has seen all of the photo before the first tile is painted."""
     photo = as_tensor(photo_array(150, 203))
     method = tiny_styletr()
-    shaken_decoder(method.network)
     mask = torch.zeros(150, 203)
     mask[40:, 60:] = 1
     weights = weight_maps(150, 203, [1, 1], [mask, 1 - mask])

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 import impasto
-from impasto.errors import ControlError
+from impasto.errors import ControlError, TooLargeError
 from impasto.methods import choose_method
 from impasto.stylizer import Stylizer, parse_refine
 
-from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg
+from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_styletr, tiny_vgg
 
 
 @pytest.fixture
@@ -21,6 +21,8 @@ def test_auto_is_the_first_method_that_has_the_settings():
     assert choose_method("auto", {}) == ("adain", {})
     assert choose_method("auto", {"matching": "wct"}) == ("adain", {"matching": "wct"})
     assert choose_method("auto", {"iterations": 3}) == ("gatys", {"iterations": 3})
+    for name in ("adain.base", "styletr.base"):  # or, of those, the one that they are weights of
+        assert choose_method("auto", {"weights": name}) == (name[:-5], {"weights": name})
     assert choose_method("adain.base", {}) == ("adain", {"weights": "adain.base"})
     with pytest.raises(ControlError, match="unknown method 'magic'"):
         choose_method("magic.base", {})
@@ -116,6 +118,23 @@ def test_tiles_are_used_when_memory_asks_for_them(photo, monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 2**30}))
     assert 64 <= stylizer._tile(6000, 8000, "auto") < large
     assert Stylizer(tiny_gatys(), device="cpu")._tile(6000, 8000, "auto") is None
+
+
+def test_what_is_measured_as_a_whole_counts_whatever_the_tiles(monkeypatch):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 2**28}))
+    Stylizer(tiny_adain(), device="cpu")._check_memory(1000, 1000, [], 64)
+    with pytest.raises(TooLargeError):
+        Stylizer(tiny_styletr(), device="cpu")._check_memory(1000, 1000, [], 64)
+
+
+def test_other_failures_are_not_called_a_lack_of_memory(photo, painting, monkeypatch):
+    def fail(*_, **__):
+        raise NotImplementedError("aten::roll is not known to this device")
+
+    stylizer = Stylizer(tiny_adain(), device="cpu")
+    monkeypatch.setattr(stylizer.method, "fit", fail)
+    with pytest.raises(NotImplementedError):
+        stylizer.stylize(photo, painting)
 
 
 @pytest.mark.parametrize("tile", [0, 63, -64, "off", "64px", 1.5])

@@ -143,6 +143,14 @@ def test_losses_are_weighted():
     assert float(before["identity"]) == pytest.approx(float(pixels), rel=1e-4)
 
 
+def test_places_are_compared_on_a_grid_of_bounded_size():
+    coarse = styletr._coarse(torch.rand(2, 5, 40, 12))
+    assert coarse.shape == (2, 5, 16, 12)
+    features = torch.rand(1, 1, 32, 12)
+    pairs = features.unflatten(2, (16, 2)).mean(3)
+    torch.testing.assert_close(styletr._coarse(features), pairs)
+
+
 def test_a_run_is_resumed_into_the_second_stage(place, monkeypatch):
     whole = trainer("whole.safetensors", tune_from=2)
     assert whole.train()

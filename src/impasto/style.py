@@ -42,7 +42,10 @@ def setting(
     least: float | None = None,
     most: float | None = None,
 ) -> Any:
-    """A dataclass field with the metadata that command line, app and docs are generated from."""
+    """A dataclass field with the metadata that command line, app and docs are generated from.
+
+    Numbers are from ``least`` on, and up to ``most`` if there is one.
+    """
     metadata = {"help": help, "choices": choices, "least": least, "most": most}
     return field(default=default, metadata=metadata)
 
@@ -64,7 +67,9 @@ def check_settings(settings: Any) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ControlError(f"{knob.name} is {value}: use a finite number")
         least, most = knob.metadata.get("least"), knob.metadata.get("most")
-        if least is not None and value is not None and not least <= value <= (most or math.inf):
+        if least is None or value is None:
+            continue
+        if value < least or (most is not None and value > most):
             wanted = f"use at least {least}" if most is None else f"use {least} to {most}"
             raise ControlError(f"{knob.name} is {value}: {wanted}")
 

@@ -49,6 +49,8 @@ _BYTES_OF_PICTURES = 60
 """Of photo and result, for each pixel, with what reading and writing them takes."""
 _WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
+_FAILED_ALLOCATIONS = ("allocate memory", "enough memory", "out of memory")
+"""In what libraries say when it is memory that they lack."""
 _ENDLESS = 10**6
 """Steps, where seconds set the end."""
 
@@ -233,7 +235,8 @@ class Stylizer:
         painter = self.refiner or self.method
         at_once = height * width
         if tile is not None and self.refiner is None and self.method.tiling is not None:
-            at_once = min(at_once, (tile + 2 * self.method.tiling.halo) ** 2)
+            tiled = max((tile + 2 * self.method.tiling.halo) ** 2, self.method.whole_area)
+            at_once = min(at_once, tiled)
         needed = painter.bytes_per_pixel() * at_once + _BYTES_OF_PICTURES * height * width
         if needed > free:
             raise _too_large(height, width, needed, math.sqrt(free / needed))
@@ -249,9 +252,9 @@ class Stylizer:
         """Turns failures to allocate into `TooLargeError`."""
         try:
             yield
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            text = str(error)
-            if type(error) is RuntimeError and "memory" not in text and "alloc" not in text:
+        except (MemoryError, RuntimeError) as error:
+            out = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            if not out and not any(text in str(error) for text in _FAILED_ALLOCATIONS):
                 raise
             needed = self.method.bytes_per_pixel() * height * width
             raise _too_large(height, width, needed, math.sqrt(0.5)) from error

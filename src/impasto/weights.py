@@ -214,14 +214,23 @@ def read(path: Path) -> WeightsFile:
     return WeightsFile(_expand(tensors, path), metadata, sha256_of(path))
 
 
+def architecture(name: str) -> str:
+    """The kind of network that weights are of, by the name of its method; "" if it is unknown.
+
+    Raises:
+        WeightsError: as `locate` and `read`.
+    """
+    return read(locate(name)).metadata.get("architecture", "")
+
+
 def load(
-    name: str, architecture: str, build: Callable[[Path, WeightsFile], Network]
+    name: str, kind: str, build: Callable[[Path, WeightsFile], Network]
 ) -> tuple[Network, WeightsFile]:
     """A trained network by name or from a file, and what the file holds.
 
     Args:
         name: as for `locate`.
-        architecture: what the file must be for.
+        kind: its `architecture`, which the file must be for.
         build: makes the network from the file; what it finds missing or odd is `WeightsError` here.
 
     Raises:
@@ -229,9 +238,9 @@ def load(
     """
     path = locate(name)
     file = read(path)
-    if file.metadata.get("architecture") != architecture:
-        article = "an" if architecture[0] in "aeiou" else "a"
-        raise WeightsError(f"{path}: these are not the weights of {article} {architecture} network")
+    if file.metadata.get("architecture") != kind:
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise WeightsError(f"{path}: these are not the weights of {article} {kind} network")
     try:
         return build(path, file), file
     except (KeyError, TypeError, ValueError, RuntimeError) as error:

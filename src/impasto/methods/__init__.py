@@ -18,6 +18,7 @@ from impasto.color import Recolouring
 from impasto.errors import ControlError
 from impasto.style import replace_known
 from impasto.tiling import Box, Tiling
+from impasto.weights import architecture
 
 __all__ = [
     "METHODS",
@@ -130,6 +131,9 @@ class Method(nn.Module, ABC):
     trained: ClassVar[bool] = False
     """Whether its styles are trained ones, and not pictures."""
 
+    whole_area: ClassVar[int] = 0
+    """Area, in pixels, up to which photos are measured as a whole, whatever the tiles."""
+
     style_area: int | None = None
     """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
 
@@ -187,16 +191,20 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
     """The method that is meant, and its settings.
 
     Args:
-        name: a method, ``auto`` for the first one that has all the settings, or ``method.tag`` for
-            trained weights of that name.
+        name: a method, ``auto`` for the first one that has all the settings, and whose weights they
+            name if they do, or ``method.tag`` for trained weights of that name.
         settings: of the method.
 
     Raises:
         ControlError: there is no such method.
+        WeightsError: there are no such weights.
     """
     if name == "auto":
-        able = (n for n in METHODS if set(settings) <= set(settings_of(n)))
-        return next(able, next(iter(METHODS))), dict(settings)
+        able = [n for n in METHODS if set(settings) <= set(settings_of(n))]
+        if "weights" in settings:
+            made_for = architecture(settings["weights"])
+            able = [n for n in able if n == made_for] or able
+        return (able or list(METHODS))[0], dict(settings)
     method, dot, tag = name.partition(".")
     if dot and method_class(method).trained:
         raise ControlError(f"method '{name}': name the style instead, '{tag}'")

@@ -405,18 +405,26 @@ class Adain(AnyStyle):
         """Of the part of features (1, C, h, w) that belongs to the tile itself, for each region of
         the weights (1 + K, h, w).
         """
-        by_value = self.config.matching == "histogram" and not is_close(place)
-        features = box.inner(features, stride)[0]
         regions = where[1:] if len(where) > 1 else where
-        if where.shape[-2:] == (1, 1):  # the same everywhere
-            if not by_value:
-                whole = Moments.of(features)
-                return [whole * share for share in regions[:, 0, 0]]
+        if self.config.matching != "histogram" or is_close(place):
+            return list(moments_inside(box, features[0], regions, stride))
+        features = box.inner(features, stride)[0]
+        if regions.shape[-2:] == (1, 1):
             regions = regions.expand(-1, *features.shape[-2:])
         else:
             regions = box.inner(regions, stride)
-        kind: type[Moments] | type[Quantiles] = Quantiles if by_value else Moments
-        return [kind.of(features, region) for region in regions]
+        return [Quantiles.of(features, region) for region in regions]
+
+
+def moments_inside(box: Box, features: Tensor, regions: Tensor, stride: int) -> list[Moments]:
+    """Of the part of features (..., h, w) that belongs to the tile itself, for each of the regions
+    (K, h, w), or (K, 1, 1) if they are the same everywhere.
+    """
+    features = box.inner(features, stride)
+    if regions.shape[-2:] == (1, 1):
+        whole = Moments.of(features)
+        return [whole * share for share in regions[:, 0, 0]]
+    return [Moments.of(features, region) for region in box.inner(regions, stride)]
 
 
 class _Measured(Exception):  # noqa: N818 - not an error

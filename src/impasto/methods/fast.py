@@ -302,6 +302,7 @@ class Fast(Method):
     """The method; see the module."""
 
     Config = FastConfig
+    whole_area = MEASURED_AREA
     trained = True
 
     def __init__(self, config: FastConfig | None = None) -> None:

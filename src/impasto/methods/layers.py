@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
@@ -10,6 +12,23 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 def full_precision(features: Tensor) -> torch.autocast:
     """Switches autocast off within."""
     return torch.autocast(features.device.type, enabled=False)
+
+
+def adaptive_pool(maps: Tensor, grid: Sequence[int]) -> Tensor:
+    """(..., H, W) averaged down to (..., *grid). What `F.adaptive_avg_pool2d` does, which Apple's
+    GPUs only know for sides that divide.
+    """
+    down, across = (
+        _averages(side, cells).to(maps) for side, cells in zip(maps.shape[-2:], grid, strict=True)
+    )
+    return down @ maps @ across.mT
+
+
+def _averages(side: int, cells: int) -> Tensor:
+    """(cells, side): the mean over each cell's pixels; cells overlap where sides do not divide."""
+    cell, pixel = torch.arange(cells)[:, None], torch.arange(side)
+    inside = (pixel >= cell * side // cells) & (pixel < -(-(cell + 1) * side // cells))
+    return inside / inside.sum(1, keepdim=True)
 
 
 class Conv(nn.Conv2d):

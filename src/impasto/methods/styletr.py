@@ -9,7 +9,7 @@ photo's tokens attend to the style's. What comes of it paints in a convolutional
 - they see pictures at no more than a fixed size, since attention grows with its square;
 - what places of the style have to give are, besides tokens, the moments of the path's features
   there: attention mixes them, as in AdaAttN (Liu et al. 2021), and the photo's features are matched
-  to the mixture. Attention that looks everywhere alike is AdaIN.
+  to the mixture. Where attention looks everywhere alike, what it mixes is AdaIN.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from impasto.encoders import Precision, precision_setting
 from impasto.encoders.vit import LoRA, ViT, load_vit
 from impasto.images import MEASURED_AREA, at_most, resize
 from impasto.methods import Transfer, adain
-from impasto.methods.layers import full_precision
+from impasto.methods.layers import adaptive_pool, full_precision
 from impasto.moments import Moments
 from impasto.style import check_settings, scale_weights, setting
 from impasto.tiling import Box, Tiling
@@ -39,7 +39,7 @@ from impasto.tiling import Box, Tiling
 Role = Literal["content", "style"]
 
 _SEEN_AREA = 252 * 252
-"""The transformer sees pictures no larger than this, in pixels; about the scale of training."""
+"""The transformer sees pictures no larger than this, in pixels."""
 _CAPE_GRID = 6
 SHARPNESS = 5.0
 """Unless told otherwise; see `StyletrConfig`."""
@@ -74,8 +74,8 @@ class StyletrConfig:
     weights: str = setting("styletr.base", "The trained network, or a file that `train` wrote.")
     sharpness: float = setting(
         SHARPNESS,
-        "How narrowly each place of the photo looks for its like in the style: from 0, the style "
-        "as a whole goes everywhere, to 20, skies take after skies alone.",
+        "How narrowly each place of the photo takes after its like in the style: from 0, palette "
+        "and strokes of all of it go everywhere, to 20, skies take after skies alone.",
         least=0,
         most=100,
     )
@@ -96,7 +96,7 @@ class Cape(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w)"""
-        pooled = self.conv(F.adaptive_avg_pool2d(tokens, _CAPE_GRID))
+        pooled = self.conv(adaptive_pool(tokens, (_CAPE_GRID, _CAPE_GRID)))
         return F.interpolate(pooled, tokens.shape[-2:], mode="bilinear")
 
 
@@ -150,8 +150,6 @@ class Given:
 class Plan:
     """What is to be painted where, on the grid of a photo's tokens."""
 
-    added: Tensor
-    """To the deepest features, (N, C, h, w)."""
     means: Mapping[str, Tensor]
     deviations: Mapping[str, Tensor]
     """Wanted at each place of matching, (N, C, h, w)."""
@@ -172,22 +170,24 @@ class Plan:
     def _mapped(self, place: str, before: Sequence[adain.Map], features: Tensor) -> Tensor:
         for step in before:
             features = step(features)
-        maps = (self.means[place], self.deviations[place])
-        added = (self.added,) if place == adain.DEEPEST else ()
-        mean, deviation, *more = self._sampled(features.shape[-2:], *maps, *added)
-        return torch.addcmul(mean + sum(more), features, deviation)
+        mean, deviation = self._sampled(place, features.shape[-2:])
+        return torch.addcmul(mean, features, deviation)
 
-    def _sampled(self, size: Sequence[int], *maps: Tensor) -> Sequence[Tensor]:
-        """The window of maps on the tokens' grid, enlarged to (N, C, *size)."""
+    def _sampled(self, place: str, size: Sequence[int]) -> Sequence[Tensor]:
+        """Means and deviations in the window, enlarged to (N, C, *size)."""
         top, left, bottom, right = self.window
-        joined = torch.cat(maps, 1).contiguous(memory_format=torch.channels_last)
+        joined = torch.cat((self.means[place], self.deviations[place]), 1)
+        joined = joined.contiguous(memory_format=torch.channels_last)
         down, across = bottom - top, right - left
         theta = joined.new_tensor(
             [[across, 0, left + right - 1], [0, down, top + bottom - 1]]
         ).expand(len(joined), 2, 3)
         where = F.affine_grid(theta, [len(joined), 1, *size], align_corners=False)
-        found = F.grid_sample(joined, where, padding_mode="border", align_corners=False)
-        return torch.split(found, [len(m[0]) for m in maps], 1)
+        # The border's values beyond it; Apple's GPUs have no padding_mode for that.
+        limit = 1 - 1 / joined.new_tensor(joined.shape[:-3:-1])
+        where = where.clamp(-limit, limit)
+        found = F.grid_sample(joined, where, align_corners=False)
+        return found.chunk(2, 1)
 
 
 class Network(nn.Module):
@@ -249,8 +249,10 @@ class Network(nn.Module):
         def measure(place: str, features: Tensor) -> Tensor:
             if adain.is_close(place):
                 whole[place] = Moments.of(features)
-            both = torch.cat((features, features.square()), 1)
-            local[place] = F.adaptive_avg_pool2d(both, (height, width))
+            with full_precision(features):  # squares less squares lose digits
+                wide = features.float()
+                both = torch.cat((wide, wide.square()), 1)
+                local[place] = adaptive_pool(both, (height, width))
             return features
 
         given_back = self.path.run(style, measure)
@@ -266,7 +268,7 @@ class Network(nn.Module):
                 (N, 1, 1).
         """
         grid = content.plain.shape[-2:]
-        with full_precision(content.plain):  # squares less squares lose digits
+        with full_precision(content.plain):
             where = _resemblance(content.plain.float(), given.tokens.plain.float())
             looks = (sharpness * where).softmax(-1)
             mixed = {place: looks @ _in_line(both) for place, both in given.local.items()}
@@ -275,7 +277,8 @@ class Network(nn.Module):
             mean, square = _on_grid(both, grid).chunk(2, 1)
             means[place] = mean
             deviations[place] = (square - mean.square()).clamp_min(_LEAST_VARIANCE).sqrt()
-        return Plan(self._decoded(content, given.tokens), means, deviations, given.whole)
+        means[adain.DEEPEST] = means[adain.DEEPEST] + self._decoded(content, given.tokens)
+        return Plan(means, deviations, given.whole)
 
     def _decoded(self, content: Tokens, style: Tokens) -> Tensor:
         """What the transformer decoder makes of the photo's tokens, for the deepest features."""
@@ -304,6 +307,7 @@ class Styletr(adain.AnyStyle):
     """The method; see the module and `adain.AnyStyle`."""
 
     Config = StyletrConfig
+    whole_area = MEASURED_AREA
     network: Network
 
     @staticmethod
@@ -372,12 +376,13 @@ class _StyletrTransfer(adain.OnePass):
 
     def measure(self, content: Tensor, weights: Tensor) -> Tensor:
         """Paints, and keeps the moments that come up on the way."""
-        window = self._window(self._whole(content), content)
+        box = self._whole(content)
+        window = self._window(box, content)
         plans = [replace(plan, window=window) for plan in self._plans(content)]
         looks: list[dict[str, Any]] = [{} for _ in plans]
 
-        def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:  # noqa: ARG001
-            self.own[place] = [Moments.of(features, region) for region in where[1:]]
+        def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:
+            self.own[place] = adain.moments_inside(box, features, where[1:], stride)
             for look, plan, own in zip(looks, plans, self.own[place], strict=True):
                 look[place] = plan.match(place, own)
 

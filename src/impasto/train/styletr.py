@@ -10,13 +10,13 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import losses
 from impasto.encoders import load_encoder
 from impasto.encoders.vit import ViT
 from impasto.errors import ControlError
 from impasto.methods import adain
+from impasto.methods.layers import adaptive_pool
 from impasto.methods.styletr import Network, NetworkConfig, load_network
 from impasto.style import check_settings, setting
 from impasto.train.adain import RANGE_WEIGHT, AnyStyleTask, StyleLoss, style_loss
@@ -51,7 +51,7 @@ class StyletrTraining:
     path: str = setting(
         "adain.small",
         "The network of adain, with an encoder of its own, whose weights the convolutional path "
-        "begins with.",
+        "begins with, all but the deepest level.",
     )
     content_layers: str = setting(
         "relu4_1,relu5_1", "Layers of VGG-16 whose features the photo gives."
@@ -79,7 +79,9 @@ class StyletrTraining:
         least=0,
     )
     feature_weight: float = setting(
-        0.2, "Weight of the same in the features of all layers.", least=0
+        0.2,
+        "Weight of the difference, in the features of all layers, of pictures in their own style.",
+        least=0,
     )
 
     def __post_init__(self) -> None:
@@ -175,7 +177,7 @@ class StyletrTask(AnyStyleTask):
 def _coarse(features: Tensor) -> Tensor:
     """(N, C, H, W), with no more places than are compared."""
     height, width = features.shape[-2:]
-    return F.adaptive_avg_pool2d(features.float(), (min(height, _PLACES), min(width, _PLACES)))
+    return adaptive_pool(features.float(), (min(height, _PLACES), min(width, _PLACES)))
 
 
 def _started(config: StyletrTraining) -> Network:
