@@ -160,14 +160,18 @@ def test_the_decoder_is_the_papers(photo, painting):
     assert not torch.equal(one.plain, one.tuned)
 
 
-def test_each_picture_of_a_batch_has_its_sharpness(photo, painting):
-    network = tiny_styletr().network
-    photos, paintings = photo.expand(2, -1, -1, -1), painting.expand(2, -1, -1, -1)
+def test_each_picture_of_a_batch_has_its_sharpness_and_strength(photo, painting):
+    network, controls = tiny_styletr().network, [(0.0, 1.0), (20.0, 1.0), (20.0, 0.3)]
+    photos, paintings = photo.expand(3, -1, -1, -1), painting.expand(3, -1, -1, -1)
+    sharpness, strength = torch.tensor(controls).T
     with torch.no_grad():
-        batch, _ = network(photos, paintings, torch.tensor([0.0, 20.0])[:, None, None])
-        singles = [network(photo, painting, sharpness)[0] for sharpness in (0.0, 20.0)]
+        batch, _ = network(
+            photos, paintings, sharpness[:, None, None], strength[:, None, None, None]
+        )
+        singles = [network(photo, painting, *pair)[0] for pair in controls]
     torch.testing.assert_close(batch, torch.cat(singles), atol=1e-4, rtol=0)
-    assert (batch[0] - batch[1]).abs().mean() > 0.01
+    for one, other in ((0, 1), (1, 2)):
+        assert (batch[one] - batch[other]).abs().mean() > 0.01
 
 
 @pytest.mark.parametrize("grid", [(3, 4), (5, 3), (6, 8), (9, 10), (1, 1)])
@@ -186,11 +190,13 @@ def test_training_paints_as_the_method_does(photo, painting):
     for n in range(2):
         pair = photos[n : n + 1], paintings[n : n + 1]
         with torch.no_grad():
-            alone, _ = network(*pair)
+            alone, faint = (network(*pair, strength=s)[0] for s in (1, 0.4))
         torch.testing.assert_close(batch[n : n + 1], alone, atol=1e-4, rtol=0)
-        method = Styletr(StyletrConfig(precision="float32"), network)
-        painted = Stylizer(method, device="cpu").stylize(*pair, style_size=56)
-        torch.testing.assert_close(painted, alone.clamp(0, 1), atol=1e-4, rtol=0)
+        stylizer = Stylizer(Styletr(StyletrConfig(precision="float32"), network), device="cpu")
+        for strength, wanted in ((1, alone), (0.4, faint)):
+            painted = stylizer.stylize(*pair, style_size=56, strength=strength)
+            torch.testing.assert_close(painted, wanted.clamp(0, 1), atol=1e-4, rtol=0)
+        assert (alone - faint).abs().mean() > 0.01
 
 
 def test_lower_precision_cannot_be_seen(photo, painting):

@@ -103,7 +103,7 @@ def test_the_path_begins_as_adain_but_for_its_deepest_level(place):
 class Copies(torch.nn.Module):
     """Gives back what it is given, and notes it."""
 
-    def forward(self, content, style, sharpness):
+    def forward(self, content, style, sharpness, strength):
         self.given = (content, style)
         return content, style
 
@@ -126,7 +126,7 @@ def test_losses_are_weighted():
     content, style = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32)
 
     class Other(torch.nn.Module):
-        def forward(self, content, style, sharpness):
+        def forward(self, content, style, sharpness, strength):
             return content.flip(-1), style.flip(-1)
 
     names = {"content": 0.5, "similarity": 5.0, "style": 2.0, "identity": 3.0, "feature": 4.0}
@@ -200,15 +200,33 @@ def test_another_network_cannot_be_resumed(place):
         trainer("mine.safetensors", steps=2, encoders="frozen", resume=True)
 
 
-def test_every_sharpness_is_trained(place):
-    made = task(encoders="frozen")
-    drawn = [made._sharpness(step, torch.zeros(5, 3, 8, 8)) for step in range(40)]
-    assert drawn[0].shape == (5, 1, 1)
-    assert torch.equal(drawn[7], made._sharpness(7, torch.zeros(5, 3, 8, 8)))
-    together = torch.stack(drawn)
-    assert together.min() < 2
-    assert together.max() > 18
-    assert together.max() <= 20
+def test_every_sharpness_and_strength_is_trained():
+    drawn = [styletr._drawn(step, 5) for step in range(60)]
+    assert [part.shape for part in drawn[0]] == [(5, 1, 1), (5, 1, 1, 1)]
+    assert all(map(torch.equal, drawn[7], styletr._drawn(7, 5)))
+    sharpness, strength = (torch.stack(parts) for parts in zip(*drawn, strict=True))
+    for drawn, most in ((sharpness, 20), (strength, 1)):
+        assert drawn.min() < 0.1 * most
+        assert 0.9 * most < drawn.max() <= most
+    assert 0.4 < (strength == 1).float().mean() < 0.6
+
+
+def test_the_style_aimed_at_is_as_strong_as_the_painting(monkeypatch):
+    """Gram matrices lie between those of photo and style."""
+    content, style = torch.rand(2, 5, 6, 7), 3 * torch.rand(2, 5, 4, 4)
+    grams = [(x.flatten(2) @ x.flatten(2).mT) / x[0, 0].numel() for x in (content, style)]
+    share = torch.tensor([0.25, 1.0])
+    found = styletr._between(content, style, share).gram
+    for n in range(2):
+        wanted = (1 - share[n]) * grams[0][n] + share[n] * grams[1][n]
+        torch.testing.assert_close(found[n], wanted)
+    # A photo painted with no strength at all has reached its style, and nothing else has.
+    photos, paintings = torch.rand(8, 3, 32, 32), torch.rand(8, 3, 32, 32).sqrt()
+    for strength, reached in ((0.0, True), (1.0, False)):
+        controls = torch.ones(9, 1, 1), torch.full((9, 1, 1, 1), strength)
+        monkeypatch.setattr(styletr, "_drawn", lambda *_, controls=controls: controls)
+        loss = float(task(encoders="frozen").losses(Copies(), photos, paintings, 0)["style"])
+        assert (loss < 1e-6) == reached
 
 
 @pytest.mark.parametrize(

@@ -291,16 +291,28 @@ class Network(nn.Module):
         return _on_grid(self.added(self.norm(tokens)), grid).float()
 
     def forward(
-        self, content: Tensor, style: Tensor, sharpness: float | Tensor = SHARPNESS
+        self,
+        content: Tensor,
+        style: Tensor,
+        sharpness: float | Tensor = SHARPNESS,
+        strength: float | Tensor = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Paints a batch for training; see `adain.Network.forward`, and `plan`."""
+        """Paints a batch for training; see `adain.Network.forward`, and `plan`.
+
+        Args:
+            content, style: (N, 3, H, W).
+            sharpness: as for `plan`.
+            strength: as in `impasto.Controls`; for all, or (N, 1, 1, 1).
+        """
         given, given_back = self.study(style)
         plan = self.plan(self.encode(content, "content"), given, sharpness)
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            return plan.match(place, Moments.of(features))(features)
+            matched = plan.match(place, Moments.of(features))(features)
+            return features + strength * (matched - features)
 
-        return self.path.run(content, transfer), given_back
+        painted = self.path.run(content, transfer)
+        return content + strength * (painted - content), given_back
 
 
 class Styletr(adain.AnyStyle):

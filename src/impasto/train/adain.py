@@ -107,7 +107,8 @@ class AdainTask(AnyStyleTask):
             targets = self.judge(style, self.style_layers)
         features = self.judge(painted, {layer, *self.style_layers})
         style_losses = [
-            style_loss(config.style_loss, features[tap], target) for tap, target in targets.items()
+            style_loss(config.style_loss, features[tap], Moments.of(target))
+            for tap, target in targets.items()
         ]
         return {
             "content": config.content_weight * losses.structure_loss(features[layer], wanted),
@@ -140,10 +141,10 @@ class AdainTask(AnyStyleTask):
         }
 
 
-def style_loss(kind: StyleLoss, features: Tensor, target: Tensor) -> Tensor:
-    """Distance of a batch's statistics from those of their styles, features (N, C, H, W) each.
+def style_loss(kind: StyleLoss, features: Tensor, target: Moments) -> Tensor:
+    """Distance of the statistics of a batch's features (N, C, H, W) from those of their styles.
 
     Faint styles make for relative losses of any size, and would drown the others: hence log.
     """
-    distance = _STYLE_LOSSES[kind](Moments.of(features), Moments.of(target))
+    distance = _STYLE_LOSSES[kind](Moments.of(features), target)
     return torch.log1p(distance).mean()

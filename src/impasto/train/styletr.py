@@ -18,6 +18,7 @@ from impasto.errors import ControlError
 from impasto.methods import adain
 from impasto.methods.layers import adaptive_pool
 from impasto.methods.styletr import Network, NetworkConfig, load_network
+from impasto.moments import Moments
 from impasto.style import check_settings, setting
 from impasto.train.adain import RANGE_WEIGHT, AnyStyleTask, StyleLoss, style_loss
 from impasto.train.loop import Run
@@ -113,7 +114,8 @@ class StyletrTask(AnyStyleTask):
         # Some pictures are also painted in their own style.
         same = (style if step % 2 else content)[: -(-number // _IDENTITY_EVERY)]
         content, style = torch.cat((content, same)), torch.cat((style, same))
-        painted, given_back = network(content, style, self._sharpness(step, content))
+        sharpness, strength = (x.to(content) for x in _drawn(step, len(content)))
+        painted, given_back = network(content, style, sharpness, strength)
         with torch.no_grad():
             wanted = self.judge(content, {*self.layers, *_SIMILARITY_LAYERS})
             targets = self.judge(style[:number], self.style_layers)
@@ -127,7 +129,11 @@ class StyletrTask(AnyStyleTask):
             for tap in _SIMILARITY_LAYERS
         ]
         style_losses = [
-            style_loss(config.style_loss, features[tap][:number], target)
+            style_loss(
+                config.style_loss,
+                features[tap][:number],
+                _between(wanted[tap][:number], target, strength[:number, 0, 0, 0]),
+            )
             for tap, target in targets.items()
         ]
         itself = [
@@ -143,12 +149,6 @@ class StyletrTask(AnyStyleTask):
             "features": config.feature_weight * torch.stack(itself).mean(),
             "range": RANGE_WEIGHT * losses.out_of_range(painted),
         }
-
-    def _sharpness(self, step: int, content: Tensor) -> Tensor:
-        """One for each picture, so that the network learns to paint with any."""
-        chance = random.Random(f"sharpness {step}")
-        drawn = [chance.uniform(0, _SHARPEST) for _ in content]
-        return torch.tensor(drawn, device=content.device)[:, None, None]
 
     def usage(self, out: Path) -> str:
         """See `Task.usage`."""
@@ -172,6 +172,24 @@ class StyletrTask(AnyStyleTask):
             "config": json.dumps(asdict(network.config)),
             "encoder_sha256": network.vit.sha256,
         }
+
+
+def _drawn(step: int, number: int) -> tuple[Tensor, Tensor]:
+    """Sharpness (number, 1, 1) and strength (number, 1, 1, 1) for each picture, so that the network
+    learns to paint with any. One in two is painted with all of the style.
+    """
+    chance = random.Random(f"controls {step}")
+    sharpness = [chance.uniform(0, _SHARPEST) for _ in range(number)]
+    strength = [1.0 if chance.random() < 0.5 else chance.random() for _ in range(number)]
+    return torch.tensor(sharpness)[:, None, None], torch.tensor(strength)[:, None, None, None]
+
+
+def _between(content: Tensor, style: Tensor, strength: Tensor) -> Moments:
+    """Statistics to aim at, from features (N, C, H, W) of photos and styles: those of both pictures
+    together, the style's share being the strength (N,).
+    """
+    own, theirs = (Moments.of(features).normalised() for features in (content, style))
+    return own * (1 - strength) + theirs * strength
 
 
 def _coarse(features: Tensor) -> Tensor:
