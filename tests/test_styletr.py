@@ -215,6 +215,20 @@ def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
     assert own > psnr(stylizer.stylize(photo, painting).pixels, photo.pixels) + 5
 
 
+def test_strength_leads_the_embedded_network_from_photo_to_painting():
+    photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
+    photo, stylizer = photo.resized(192, 288).pixels, Stylizer("styletr", device="cpu")
+    painted = [stylizer.stylize(photo, painting, strength=s) for s in (0.3, 0.6, 0.8, 1.0)]
+    distances = [float((picture - photo).abs().mean()) for picture in painted]
+    assert distances == sorted(distances)
+    # And the picture in between has colours in between.
+    first, *_, last = (picture.mean((2, 3)) for picture in (photo, *painted))
+    for picture in painted:
+        middle = picture.mean((2, 3))
+        assert (middle > torch.minimum(first, last) - 0.03).all()
+        assert (middle < torch.maximum(first, last) + 0.03).all()
+
+
 def test_places_take_after_what_resembles_them():
     """With pretrained encoders: of a picture of two halves, swapped."""
     torch.manual_seed(0)

@@ -66,7 +66,7 @@ class StyletrTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.15, "Weight of the content loss.", least=0)
+    content_weight: float = setting(0.1, "Weight of the content loss.", least=0)
     similarity_weight: float = setting(
         8.0,
         "Weight of how differently places resemble each other in the photo and in the result.",
