@@ -41,7 +41,7 @@ Role = Literal["content", "style"]
 _SEEN_AREA = 252 * 252
 """The transformer sees pictures no larger than this, in pixels."""
 _CAPE_GRID = 6
-SHARPNESS = 5.0
+SHARPNESS = 3.0
 """Unless told otherwise; see `StyletrConfig`."""
 _LORA_ALPHA = 16
 _LEAST_VARIANCE = 1e-6
