@@ -103,7 +103,8 @@ class StyletrTask(AnyStyleTask):
         self.content_layers = config.content_layers.split(",")
         self.style_layers = config.style_layers.split(",")
         self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
-        self.judge.check(self.layers)
+        self.taps = {*self.layers, *_SIMILARITY_LAYERS}
+        self.judge.check(self.taps)
 
     def losses(
         self, network: nn.Module, content: Tensor, style: Tensor, step: int
@@ -117,9 +118,9 @@ class StyletrTask(AnyStyleTask):
         sharpness, strength = (x.to(content) for x in _drawn(step, len(content)))
         painted, given_back = network(content, style, sharpness, strength)
         with torch.no_grad():
-            wanted = self.judge(content, {*self.layers, *_SIMILARITY_LAYERS})
+            wanted = self.judge(content, self.taps)
             targets = self.judge(style[:number], self.style_layers)
-        features = self.judge(painted, {*self.layers, *_SIMILARITY_LAYERS})
+        features = self.judge(painted, self.taps)
         content_losses = [
             losses.structure_loss(features[tap][:number], wanted[tap][:number])
             for tap in self.content_layers
