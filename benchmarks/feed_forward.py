@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from impasto import Stylizer, images
-from impasto.gallery import paintings
+from impasto.gallery import trained
 from impasto.metrics import Judge
 from impasto.train.data import cut_square, find_pictures, hold_out
 from impasto.weights import table
@@ -242,7 +242,7 @@ def gallery(style, gatys):
     """Times of the trained styles and their distances, beside those of the other methods."""
     photos = [read(ROOT / "examples" / name, 384) for name in EXAMPLES]
     large = read(PHOTO, 1024)
-    names = {name: find_pictures(style / f"{name}.jpg")[0] for name in paintings()}
+    names = {name: find_pictures(style / f"{name}.jpg")[0] for name in trained()}
     pictures = {name: images.read(path).pixels for name, path in names.items()}
     judge, columns = Judge(), [[photo] for photo in photos]
     fast, small = Stylizer("fast", device="cpu"), Stylizer("adain.small", device="cpu")

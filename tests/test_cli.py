@@ -86,7 +86,7 @@ def test_styles_are_listed(run):
     assert code == 0
     lines = out.splitlines()
     assert len(lines) >= 8
-    assert all("public domain" in line for line in lines)
+    assert all(line.endswith(("trained  public domain", "picture  CC0")) for line in lines)
     (line,) = (line for line in lines if line.startswith("great-wave"))
     assert "Katsushika Hokusai, The Great Wave off Kanagawa (1831)" in line
 
@@ -94,7 +94,7 @@ def test_styles_are_listed(run):
 def test_a_sheet_of_all_styles(run, folder):
     code, out, _ = run("styles", "--sheet", "photo.png", "-o", "sheet.png")
     assert code == 0
-    assert "sheet.png: photo.png in each of them" in out
+    assert "sheet.png: photo.png in each trained style" in out
     assert pixels("sheet.png").shape[1] == 4 * (64 + 12) + 12
 
 

@@ -288,6 +288,16 @@ def test_pictures_win_over_names(folder):
     assert gallery.is_trained("starry-night")
 
 
+def test_a_picture_that_comes_along_is_a_style_like_any_other(folder, photo):
+    picture = gallery.paintings()["chrysanthemums"].picture
+    assert not gallery.is_trained("chrysanthemums")
+    stylizer = Stylizer(device="cpu")
+    by_name, by_path = (stylizer.stylize(photo, style) for style in ("chrysanthemums", picture))
+    assert torch.equal(by_name, by_path)
+    (folder / "painting.png").rename("chrysanthemums")
+    assert not torch.equal(stylizer.stylize(photo, "chrysanthemums"), by_path)
+
+
 @pytest.mark.parametrize("source", ["photo.png", "no/folder/picture", "missing.jpg"])
 def test_paths_are_pictures(folder, source):
     assert not gallery.is_trained(source)
@@ -302,8 +312,8 @@ def refused(message, *styles, **options):
 def test_what_cannot_be_is_refused(folder, painting):
     one = write_fast(folder / "one.safetensors", {"a": painting})
     two = write_fast(folder / "two.safetensors", {"a": painting, "b": painting})
-    refused("no trained style; did you mean starry-night", "stary-night")
-    refused("no such file, and no trained style; `impasto styles` lists them", "qqq")
+    refused("no style of this name; did you mean starry-night", "stary-night")
+    refused("no such file, and no style of this name; `impasto styles` lists them", "qqq")
     refused("give one kind at a time", one, "painting.png")
     refused("two.safetensors': no such look; write one of .*#a, .*#b", two)
     refused("#c': no such look", f"{one}#c")
@@ -347,8 +357,8 @@ def test_bad_settings_are_refused(values):
 
 def test_every_painting_of_the_gallery_has_its_look(photo):
     stylizer = Stylizer("fast", device="cpu")
-    assert len(gallery.paintings()) >= 8
-    painted = [stylizer.stylize(photo, name) for name in gallery.paintings()]
+    assert len(gallery.trained()) >= 8
+    painted = [stylizer.stylize(photo, name) for name in gallery.trained()]
     for n, one in enumerate(painted):
         assert psnr(one, photo) < 25
         assert all(psnr(one, other) < 40 for other in painted[:n])
@@ -357,7 +367,7 @@ def test_every_painting_of_the_gallery_has_its_look(photo):
 
 def test_a_sheet_shows_the_photo_and_every_style(photo):
     sheet = paint_sheet(photo, side=64, device="cpu").pixels
-    rows = -(-(len(gallery.paintings()) + 1) // 4)
+    rows = -(-(len(gallery.trained()) + 1) // 4)
     assert sheet.shape[-1] == 4 * (64 + 12) + 12
     assert sheet.shape[-2] == rows * (48 + 26 + 12) + 12
     torch.testing.assert_close(sheet[..., 12:60, 12:76], photo, atol=3e-3, rtol=0)

@@ -35,8 +35,9 @@ def test_every_module_can_be_imported():
 
 def test_notice_names_every_picture_and_all_weights():
     notice = (ROOT / "NOTICE").read_text()
-    for picture in (ROOT / "examples").glob("*.jpg"):
-        assert picture.name in notice
+    pictures = [*(ROOT / "examples").glob("*.jpg"), *(ROOT / "src/impasto/data").rglob("*.jpg")]
+    for picture in pictures:
+        assert picture.name in notice or picture.parent.name == "thumbnails"
     for name in yaml.safe_load((ROOT / "src/impasto/data/weights.yaml").read_text()):
         assert name in notice
 

@@ -433,11 +433,16 @@ def methods() -> None:
 
 
 @cli.command()
-@click.option("--sheet", type=click.Path(path_type=Path), help="Paint this photo in all of them.")
+@click.option(
+    "--sheet",
+    metavar="PHOTO",
+    type=click.Path(path_type=Path),
+    help="Paint it in all trained ones.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The sheet to write.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
 def styles(sheet: Path | None, output: Path | None, device: str) -> None:
-    """List the trained styles, or paint a photo in all of them."""
+    """List the styles by name, or paint a photo in all trained ones."""
     from impasto.gallery import paintings
 
     if (sheet is None) != (output is None):
@@ -445,7 +450,8 @@ def styles(sheet: Path | None, output: Path | None, device: str) -> None:
     if sheet is None or output is None:
         for known in paintings().values():
             about = f"{known.artist}, {known.title} ({known.year})"
-            click.echo(f"{known.name:22} {about:60} {known.licence}")
+            kind = "trained" if known.picture is None else "picture"
+            click.echo(f"{known.name:22} {about:66} {kind:8} {known.licence}")
         return
     from impasto import images
     from impasto.stylizer import paint_sheet
@@ -453,7 +459,7 @@ def styles(sheet: Path | None, output: Path | None, device: str) -> None:
     images.check_writable(output)
     _check_apart([output], [sheet])
     images.write(output, paint_sheet(sheet, device=device))
-    click.echo(f"{output}: {sheet.name} in each of them")
+    click.echo(f"{output}: {sheet.name} in each trained style")
 
 
 @cli.command()

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import files
-from impasto.errors import ImageError, OutputError
+from impasto.errors import ImageError, OutputError, TooLargeError
 from impasto.style import MIN_SIDE
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
@@ -98,11 +98,30 @@ def read(image: ImageLike) -> Picture:
     elif isinstance(image, Image.Image):
         picture = _from_pil(image, "the image")
     else:
-        picture = _from_file(Path(image))
+        picture = _from_opened(_open_file(Path(image)), os.fspath(image))
+    return _large_enough(picture, name_of(image))
+
+
+def decode(data: bytes, name: str, *, most: int | None = None) -> Picture:
+    """Reads a picture from what its file holds.
+
+    Args:
+        data: of the file.
+        name: how messages call it.
+        most: how many pixels it may have, looked at before they are unpacked.
+
+    Raises:
+        ImageError: naming the picture and the fix.
+        TooLargeError: it has more pixels.
+    """
+    return _large_enough(_from_opened(_open(io.BytesIO(data), name, most), name), name)
+
+
+def _large_enough(picture: Picture, name: str) -> Picture:
     if min(picture.size) < MIN_SIDE:
         height, width = picture.size
         raise ImageError(
-            f"{name_of(image)}: {width}x{height} is too small, at least {MIN_SIDE}x{MIN_SIDE} "
+            f"{name}: {width}x{height} is too small, at least {MIN_SIDE}x{MIN_SIDE} "
             "pixels are needed"
         )
     return picture
@@ -221,19 +240,28 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> None:
-    """Writes a picture, whole or not at all.
-
-    The format follows the extension. JPEG and BMP have no alpha: transparent parts become white.
-
-    Args:
-        path: where to.
-        picture: what.
-        recipe: kept in the file, in PNG text or EXIF; `read_recipe` gives it back.
+    """Writes a picture, whole or not at all; see `encode`.
 
     Raises:
         OutputError: the file cannot be written.
     """
     check_writable(path)
+    files.replace(path, encode(path, picture, recipe))
+
+
+def encode(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> bytes:
+    """What a picture's file holds.
+
+    The format follows the extension. JPEG and BMP have no alpha: transparent parts become white.
+
+    Args:
+        path: its name.
+        picture: what.
+        recipe: kept in the file, in PNG text or EXIF; `read_recipe` gives it back.
+
+    Raises:
+        OutputError: the format cannot hold this picture.
+    """
     kind, options = _SAVE[path.suffix.lower()]
     if kind in _OPAQUE and picture.alpha is not None:
         white = picture.pixels * picture.alpha + 1 - picture.alpha
@@ -255,7 +283,7 @@ def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) ->
         to_pil(picture).save(encoded, kind, **options, **extra)
     except (OSError, ValueError) as error:  # most often, more pixels than the format can hold
         raise OutputError(f"{path}: {kind} cannot hold this picture ({error})") from error
-    files.replace(path, encoded.getvalue())
+    return encoded.getvalue()
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -264,7 +292,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         ImageError: not a picture, or without recipe.
     """
-    with _open(path) as image:
+    with _open_file(path) as image:
         found = image.info.get(_RECIPE_KEY)
         text = found or image.getexif().get(ExifTags.Base.ImageDescription, "")
     try:
@@ -276,36 +304,46 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return recipe
 
 
-def _open(path: Path) -> Image.Image:
+def _open_file(path: Path) -> Image.Image:
     if not path.exists():
         raise ImageError(f"{path}: no such file")
     if path.is_dir():
         raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
+    return _open(path, str(path))
+
+
+def _open(source: Path | BinaryIO, name: str, most: int | None = None) -> Image.Image:
+    """Opens a picture of at most so many pixels, all of it read."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and of odd metadata; too large is an error by itself.
             warnings.simplefilter("ignore")
-            image = Image.open(path)
+            image = Image.open(source)
             try:
+                if most is not None and image.width * image.height > most:
+                    raise TooLargeError(
+                        f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
+                        "megapixels; scale it down"
+                    )
                 image.load()
             except BaseException:
                 image.close()
                 raise
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path}: not a picture, or of an unknown format") from error
+        raise ImageError(f"{name}: not a picture, or of an unknown format") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: too many pixels to be safe to open; scale it down") from error
+        raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        raise ImageError(f"{path}: cannot be read, perhaps damaged or cut off ({error})") from error
+        raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
     return image
 
 
-def _from_file(path: Path) -> Picture:
-    with _open(path) as image:
+def _from_opened(image: Image.Image, name: str) -> Picture:
+    with image:
         frames = getattr(image, "n_frames", 1)
-        picture = _from_pil(image, str(path))
+        picture = _from_pil(image, name)
     if frames > 1:
-        note = f"{path}: only the first of {frames} frames is painted"
+        note = f"{name}: only the first of {frames} frames is painted"
         picture = replace(picture, notes=(*picture.notes, note))
     return picture
 

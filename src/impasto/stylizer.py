@@ -418,7 +418,7 @@ def texture(
 
 
 def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) -> Picture:
-    """A photo in each of the styles that come along (`impasto.gallery.paintings`).
+    """A photo in each of the trained styles that come along (`impasto.gallery.paintings`).
 
     Args:
         content: the photo; it stands first.
@@ -427,7 +427,7 @@ def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) ->
     """
     photo, stylizer = images.read(content), Stylizer("fast", device=device)
     photo = photo.resized(*render_size(photo, min(side, max(photo.size))))
-    painted = {name: stylizer.stylize(photo, name) for name in gallery.paintings()}
+    painted = {name: stylizer.stylize(photo, name) for name in gallery.trained()}
     return images.sheet({"photo": photo, **painted})
 
 
@@ -542,7 +542,8 @@ def _as_styles(styles: Styles) -> list[Style]:
     listed: list[Any] = list(styles) if several else [styles]  # type: ignore[arg-type]
     if not listed:
         raise ControlError("no style is given: name at least one picture")
-    return [style if isinstance(style, Style) else Style(style) for style in listed]
+    given = [style if isinstance(style, Style) else Style(style) for style in listed]
+    return [replace(style, source=gallery.find(style.source)) for style in given]
 
 
 def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
