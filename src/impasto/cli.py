@@ -424,6 +424,23 @@ def _train(
 
 
 @cli.command()
+@click.option("--host", default="localhost", show_default=True, help="0.0.0.0 for all networks.")
+@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--max-megapixels",
+    default=50.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Largest picture that is taken or painted.",
+)
+def app(host: str, port: int, max_megapixels: float) -> None:
+    """Paint in the browser: serve the web app."""
+    from impasto.app import serve
+
+    serve(host, port, max_megapixels)
+
+
+@cli.command()
 def methods() -> None:
     """List the methods."""
     from impasto.methods import METHODS

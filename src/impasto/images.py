@@ -51,6 +51,8 @@ _SAVE: dict[str, tuple[str, dict[str, Any]]] = {
 }
 if pillow_features.check("avif"):
     _SAVE[".avif"] = ("AVIF", {"quality": 90, "subsampling": "4:4:4"})
+FORMATS = tuple(_SAVE)
+"""Extensions of the pictures that can be written; all of them can be read."""
 _OPAQUE = {"JPEG", "BMP"}
 _RECIPE_KEY = "impasto"
 _GAP, _CAPTION = 12, 26

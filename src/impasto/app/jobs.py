@@ -1,0 +1,183 @@
+"""Who paints when: one picture at a time for all visitors, the quick ones first.
+
+Painting takes all processors and much memory, so two at once are slower than one after the other.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+from impasto import images
+from impasto.errors import ImpastoError, Stop
+from impasto.history import History
+from impasto.methods import Progress
+
+PLACES = 8
+"""How many jobs of a kind may wait."""
+PREVIEW_SIDE = 1000
+_PREVIEW_EVERY_S = 0.7
+_DESERTED_S = 45.0
+"""A job that nobody has looked at for so long is stopped."""
+_log = logging.getLogger(__name__)
+
+
+class BusyError(ImpastoError):
+    """Too many visitors wait already."""
+
+
+class Job:
+    """Work that a visitor waits for: done in one thread, watched from another.
+
+    Args:
+        work: is given the job, whose `on_step` it calls after each step.
+        quick: a second or so, and not to be held up by the long ones.
+        snapshot_every: keep the picture of every so many steps; 0 for none.
+    """
+
+    def __init__(self, work: Callable[[Job], Any], *, quick: bool, snapshot_every: int = 0) -> None:
+        self.work, self.quick, self.snapshot_every = work, quick, snapshot_every
+        self.step = self.steps = 0
+        self.history = History()
+        self.snapshots: dict[int, Image.Image] = {}
+        self.preview: Image.Image | None = None
+        self.result: Any = None
+        self.error: str | None = None
+        self.stopped = self.started = self.finished = False
+        self._news = threading.Event()
+        self._shown = 0.0
+        self._seen = time.monotonic()
+        self._give_way: Callable[[], None] = lambda: None
+
+    def stop(self) -> None:
+        """Asks for an end after this step; what there is by then is the result."""
+        self.stopped = True
+
+    def wait(self, seconds: float) -> None:
+        """Waits for news, at most so long."""
+        self._seen = time.monotonic()
+        if not self.finished:
+            self._news.wait(seconds)
+            self._news.clear()
+
+    def run(self, give_way: Callable[[], None]) -> None:
+        """Does the work; errors become sentences.
+
+        Args:
+            give_way: called after each step.
+        """
+        self._give_way = give_way
+        self.started = True
+        try:
+            if not self.unwanted:
+                self.result = self.work(self)
+        except Stop:
+            pass
+        except ImpastoError as error:
+            self.error = str(error)
+        except Exception:  # whatever it is, the next visitor is to be served
+            _log.exception("a job failed")
+            self.error = "Something went wrong here; the server's log says what."
+        self.finished = True
+        self._news.set()
+
+    def on_step(self, progress: Progress) -> None:
+        """Takes down a step of a painting."""
+        self.step, self.steps = progress.step, progress.steps
+        if progress.losses:
+            self.history(progress)
+        if self.snapshot_every and progress.step % self.snapshot_every == 0:
+            self.snapshots[progress.step] = _image(progress)
+        now = time.monotonic()
+        if now - self._shown > _PREVIEW_EVERY_S:
+            self._shown = now
+            self.preview = _image(progress, PREVIEW_SIDE)
+        self._news.set()
+        self.check()
+
+    def check(self) -> None:
+        """Between steps: ends what nobody wants any more, and gives way to the quick ones.
+
+        Raises:
+            Stop: this is the end.
+        """
+        if self.unwanted and self.step < max(self.steps, 1):
+            raise Stop
+        self._give_way()
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether it was told to stop, or nobody looks any more."""
+        return self.stopped or time.monotonic() - self._seen > _DESERTED_S
+
+
+class Studio:
+    """Does the jobs of all visitors.
+
+    Args:
+        places: how many quick jobs may wait, and how many long ones.
+    """
+
+    def __init__(self, places: int = PLACES) -> None:
+        self.places = places
+        self._lanes: dict[bool, deque[Job]] = {True: deque(), False: deque()}
+        self._changed = threading.Condition()
+        self._brush = threading.Lock()
+        for quick in self._lanes:
+            threading.Thread(target=self._serve, args=(quick,), daemon=True).start()
+
+    def take(self, job: Job) -> None:
+        """Puts a job at the end of its lane.
+
+        Raises:
+            BusyError: there is no place.
+        """
+        with self._changed:
+            lane = self._lanes[job.quick]
+            for left in [other for other in lane if other.stopped and not other.started]:
+                lane.remove(left)
+                left.run(lambda: None)  # ends at once
+            if len(lane) > self.places:
+                raise BusyError("Many pictures are being painted right now: try again in a minute.")
+            lane.append(job)
+            self._changed.notify_all()
+
+    def ahead(self, job: Job) -> int:
+        """How many jobs come before this one."""
+        with self._changed:
+            lane = self._lanes[job.quick]
+            return lane.index(job) if job in lane else 0
+
+    def _serve(self, quick: bool) -> None:
+        lane = self._lanes[quick]
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: lane)
+                job = lane[0]
+                job.started = True
+            with self._brush:
+                job.run((lambda: None) if quick else self._give_way)
+            with self._changed:
+                lane.popleft()
+                self._changed.notify_all()
+
+    def _give_way(self) -> None:
+        """Lets the quick jobs paint, if there are any."""
+        if self._lanes[True]:
+            self._brush.release()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._lanes[True])
+            self._brush.acquire()
+
+
+def _image(progress: Progress, side: int | None = None) -> Image.Image:
+    image = images.to_pil(images.Picture(progress.image().cpu()))
+    if side:
+        image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    return image

@@ -1,0 +1,32 @@
+"""The page's frame. Streamlit runs this file for each visitor and each click."""
+
+from importlib import resources
+
+import streamlit as st
+
+from impasto import __version__
+from impasto.app import batch, paint, parts, texture
+
+ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
+
+Your pictures stay in the memory of the machine that serves this page, and are gone when you close
+it."""
+
+icon = str(resources.files("impasto.app") / "static" / "icon.svg")
+st.set_page_config(
+    "Impasto",
+    icon,
+    layout="wide",
+    initial_sidebar_state="collapsed",
+    menu_items={"Get help": None, "Report a bug": None, "About": ABOUT},
+)
+st.logo(icon, size="large")
+parts.studio()
+st.navigation(
+    [
+        st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
+        st.Page(batch.page, title="Many photos", icon=":material/photo_library:", url_path="batch"),
+        st.Page(texture.page, title="Texture", icon=":material/texture:", url_path="texture"),
+    ],
+    position="top",
+).run()

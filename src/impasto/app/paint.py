@@ -1,0 +1,315 @@
+"""The page that everybody sees first: a photo, styles, controls, and the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from impasto import images
+from impasto.app import parts
+from impasto.app.jobs import Job
+from impasto.app.wish import Chosen, Painted, Upload, Wish, as_url, paint, read_masks
+from impasto.errors import ImpastoError
+from impasto.style import Controls
+
+FIRST_STYLE = "starry-night"
+"""What examples are painted in, unless a style is chosen."""
+_SIDE = 1024
+"""Longer side of pictures, in pixels, unless told otherwise."""
+_QUICK_PIXELS = 2e6
+"""Networks paint pictures up to this size in a second or so."""
+_KEPT, _KEPT_PIXELS = 12, 60e6
+"""How many pictures a session keeps, and how many pixels in all."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The photo that is being painted."""
+
+    upload: Upload
+    size: tuple[int, int]
+    """Width and height."""
+    url: str
+
+    @classmethod
+    def of(cls, upload: Upload) -> Photo:
+        """Looks into a file.
+
+        Raises:
+            ImageError, TooLargeError: one sentence.
+        """
+        with parts.READING:
+            image = images.to_pil(upload.read())
+            return cls(upload, image.size, as_url(image))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture of this session, with what to do it again."""
+
+    id: str
+    job: Job
+    photo: Photo
+    drawn: dict[str, str]
+    url: str
+    thumbnail: str
+
+    @property
+    def painted(self) -> Painted:
+        """The picture."""
+        painted: Painted = self.job.result
+        return painted
+
+    @property
+    def pixels(self) -> int:
+        """Of all its pictures."""
+        pictures = (self.painted.image, *self.job.snapshots.values())
+        return sum(image.width * image.height for image in pictures)
+
+
+def page() -> None:
+    """The page."""
+    photo: Photo | None = st.session_state.get("photo")
+    if photo is None:
+        _welcome()
+        return
+    left, right = st.columns([8, 5], gap="large")
+    easel, stage = left.container(), left.container()
+    with right:
+        asked = _ask(photo, easel)
+    with stage:
+        _paint(photo, asked)
+    with left:
+        _history()
+
+
+def _welcome() -> None:
+    _, middle, _ = st.columns([1, 3, 1])
+    with middle:
+        st.title("Paint your photo in the style of any artwork")
+        given = parts.upload_pictures("Drop a photo here", "photo_file")
+        if st.toggle("Take one with the camera", key="camera"):
+            taken = st.camera_input("Take a photo", label_visibility="collapsed")
+            given = [Upload(taken.name, taken.getvalue())] if taken else given
+        examples = parts.example_photos()
+        if given:
+            _set_photo(given[0])
+        parts.failure()
+        st.write("Nothing at hand? Begin with one of these:")
+        titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
+        shown = [
+            {"id": name, "title": title, "picture": _thumbnail(upload)}
+            for title, (name, upload) in zip(titles, examples.items(), strict=True)
+        ]
+        chosen = parts.choose(shown, "example", "Example photos", strip=True)
+        if chosen:
+            st.session_state.example = []
+            if not st.session_state.get("history"):
+                parts.restore_styles("styles", [Chosen(FIRST_STYLE)])
+            _set_photo(examples[chosen[0]])
+
+
+@st.cache_data(show_spinner=False)
+def _thumbnail(upload: Upload) -> str:
+    return as_url(images.to_pil(upload.read()), 288)
+
+
+def _set_photo(upload: Upload) -> None:
+    try:
+        st.session_state.photo = Photo.of(upload)
+    except ImpastoError as error:
+        st.session_state.failed = parts.sentence(error)
+        return
+    parts.set_masks({})
+    st.session_state.update(failed=None, shown=None, wanted=None)
+    st.rerun()
+
+
+def _another_photo() -> None:
+    if st.session_state.get("job"):
+        st.session_state.job.stop()
+    st.session_state.update(photo=None, shown=None, job=None, failed=None)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the controls say."""
+
+    wish: Wish
+    refined: Wish | None
+    """The same picture, finer; None where that makes no sense."""
+
+
+def _ask(photo: Photo, easel: Any) -> Asked | None:
+    """Styles and controls; None as long as there is no style.
+
+    Args:
+        easel: where masks are painted.
+    """
+    styles = parts.pick_styles("styles")
+    drawn: dict[str, str] = {}
+    if styles and st.toggle(
+        "Paint only where I say",
+        key="masked",
+        help="Paint on the photo where each style goes; one that you paint nowhere takes the rest.",
+        persist_state="session",
+    ):
+        with easel:
+            drawn = parts.paint_masks(photo.url, photo.size, styles)
+    masks = read_masks(drawn, [style.name for style in styles])
+    chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
+    st.subheader("Controls", anchor=False)
+    longer = max(photo.size)
+    options = parts.knobs(Controls, "paint", only=("strength", "preserve_color"))
+    with st.expander("Size, strokes, seed", icon=":material/tune:"):
+        later = ("size", "style_size", "seed")
+        defaults = {"size": min(longer, _SIDE)}
+        options |= parts.knobs(Controls, f"paint.{longer}", only=later, defaults=defaults)
+    if options.get("size") == longer:
+        del options["size"]
+    method, optimiser = parts.pick_method("paint", trained=any(style.trained for style in styles))
+    if not styles:
+        return None
+    finer = None if optimiser is None else {**options, **method, **optimiser}
+    refined = None if finer is None else _wish(photo, chosen, finer)
+    return Asked(_wish(photo, chosen, {**options, **method}), refined)
+
+
+def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> Wish:
+    return Wish(photo.upload, styles, options, options.pop("snapshot_every", 0))
+
+
+def _paint(photo: Photo, asked: Asked | None) -> None:
+    """Paints what is wished for and shows it."""
+    session = st.session_state
+    if asked and asked.wish != session.get("wanted"):
+        session.wanted = asked.wish
+        if _quick(asked.wish, photo) and not session.pop("restored", False):
+            _begin(asked.wish, photo)
+    parts.failure()
+    stage = st.container()
+    kept = _shown()
+    with st.container(horizontal=True):
+        if asked:
+            _buttons(asked, photo)
+        st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
+    if kept:
+        parts.share(kept.painted, "share")
+        parts.left_behind(kept.job)
+    with stage:
+        if session.get("job") and not session.job.quick:
+            parts.watch(lambda job: _keep(job, photo))
+        if kept:
+            parts.compare(kept.photo.url, kept.url, kept.painted.image.size, "compare")
+        else:
+            parts.compare(photo.url, photo.url, photo.size, "compare")
+            if not asked:
+                st.caption("Choose a style: the picture appears here.")
+        parts.watch(lambda job: _keep(job, photo))
+
+
+def _quick(wish: Wish, photo: Photo) -> bool:
+    slow = wish.options.get("method") == "gatys" or "refine" in wish.options
+    longer = max(photo.size)
+    scale = wish.options.get("size", longer) / longer
+    return not slow and photo.size[0] * photo.size[1] * scale**2 <= _QUICK_PIXELS
+
+
+def _begin(wish: Wish, photo: Photo) -> None:
+    settings = {k: v for k, v in wish.options.items() if k not in Controls.__annotations__}
+    try:
+        painter = parts.stylizer(settings.pop("method", "auto"), **settings)
+    except ImpastoError as error:
+        st.session_state.failed = parts.sentence(error)
+        return
+    quick = _quick(wish, photo)
+    parts.begin(
+        Job(
+            lambda job: paint(wish, painter, job.on_step),
+            quick=quick,
+            snapshot_every=wish.snapshot_every,
+        )
+    )
+
+
+def _buttons(asked: Asked, photo: Photo) -> None:
+    busy = st.session_state.get("job") is not None
+    if not _quick(asked.wish, photo):
+        st.button(
+            "Paint",
+            type="primary",
+            icon=":material/brush:",
+            disabled=busy,
+            on_click=_begin,
+            args=(asked.wish, photo),
+        )
+    if asked.wish.options.get("method") != "gatys":
+        st.button(
+            "Refine",
+            type="primary",
+            icon=":material/auto_awesome:",
+            disabled=busy or asked.refined is None,
+            on_click=_begin,
+            args=(asked.refined, photo),
+            help="Paint it finer, step by step, with the optimiser: takes minutes."
+            if asked.refined
+            else "A trained style has no picture to come closer to: choose a painting.",
+        )
+
+
+def _keep(job: Job, photo: Photo) -> None:
+    """Puts a picture into the session's history."""
+    history: list[Kept] = st.session_state.setdefault("history", [])
+    count = st.session_state.get("count", 0) + 1
+    painted: Painted = job.result
+    drawn = dict(st.session_state.get("drawn", {})) if painted.wish.masks else {}
+    urls = as_url(painted.image), as_url(painted.image, 192)
+    history.append(Kept(f"picture-{count}", job, photo, drawn, *urls))
+    while len(history) > 1 and (
+        len(history) > _KEPT or sum(kept.pixels for kept in history) > _KEPT_PIXELS
+    ):
+        history.pop(0)
+    st.session_state.update(count=count, shown=history[-1].id, pictures=[history[-1].id])
+
+
+def _shown() -> Kept | None:
+    """The picture that is looked at."""
+    history = st.session_state.get("history", [])
+    return next((kept for kept in history if kept.id == st.session_state.get("shown")), None)
+
+
+def _history() -> None:
+    """Pictures of this session."""
+    history: list[Kept] = st.session_state.get("history", [])
+    if len(history) < 2:
+        return
+    st.subheader("Your pictures", anchor=False)
+    items = [
+        {"id": kept.id, "title": _told(kept.painted.wish), "picture": kept.thumbnail}
+        for kept in reversed(history)
+    ]
+    chosen = parts.choose(items, "pictures", "Pictures of this session", strip=True)
+    if chosen and chosen[0] != st.session_state.get("shown"):
+        st.session_state.shown = chosen[0]
+        st.rerun()
+    kept = _shown()
+    if kept and kept.painted.wish != st.session_state.get("wanted"):
+        st.button("Use these settings again", on_click=_restore, args=(kept,))
+
+
+def _told(wish: Wish) -> str:
+    """A wish in a few words."""
+    options = [f"{name} {value}" for name, value in wish.options.items() if name != "size"]
+    return ", ".join([*(style.name for style in wish.styles), *options])
+
+
+def _restore(kept: Kept) -> None:
+    wish = kept.painted.wish
+    parts.set_masks(kept.drawn)
+    st.session_state.update(photo=kept.photo, masked=bool(kept.drawn), restored=True)
+    parts.restore_styles("styles", wish.styles)
+    snapshots = wish.snapshot_every or None
+    options = {"size": max(kept.photo.size), "snapshot_every": snapshots, **wish.options}
+    parts.restore_knobs("paint", options)

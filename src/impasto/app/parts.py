@@ -1,0 +1,511 @@
+"""Pieces of pages: controls made from settings, pictures to click on, a job that is watched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import Field, fields
+from functools import cache, partial
+from importlib import resources
+from typing import Any
+
+import altair as alt
+import streamlit as st
+from PIL import Image
+
+from impasto import gallery, images
+from impasto.app import UPLOAD_MB, max_pixels
+from impasto.app.jobs import Job, Studio
+from impasto.app.wish import Chosen, Painted, Upload, as_url, command, python
+from impasto.errors import ImpastoError
+from impasto.methods import METHODS, method_class
+from impasto.methods.gatys import GatysConfig
+from impasto.style import Controls
+from impasto.stylizer import Stylizer
+
+_THUMBNAIL = 192
+_TICK_S = 0.5
+_DATA = resources.files("impasto") / "data"
+READING = threading.Lock()
+"""Unpacking a large picture takes memory: one at a time, for all visitors."""
+_METHOD_KNOBS: dict[str, Any] = {
+    "without": ("precision",),
+    "choices": {"weights": ("adain.small", "adain.base")},
+}
+_OPTIMISER_KNOBS: dict[str, Any] = {
+    "without": ("encoder", "pooling", "precision", "seconds", "average"),
+    "choices": {"start": ("content", "noise", "style")},
+    "defaults": {"iterations": 50},
+}
+FORMATS = sorted({extension.lstrip(".") for extension in images.FORMATS})
+
+
+def _component(name: str, html: str) -> Any:
+    """A piece of page out of ``static``."""
+    static = resources.files("impasto.app") / "static"
+    css, js = ((static / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    return st.components.v2.component(f"impasto.{name}", html=html, css=css, js=js)
+
+
+def _html(name: str) -> str:
+    return (resources.files("impasto.app") / "static" / name).read_text(encoding="utf-8")
+
+
+_choose = _component("choose", '<div class="pictures" role="group"></div>')
+_compare = _component("compare", _html("compare.html"))
+_masks = _component("masks", _html("masks.html"))
+
+
+@st.cache_resource(show_spinner=False)
+def studio() -> Studio:
+    """The one that paints for all visitors; the network that most will use is warmed up."""
+    made = Studio()
+    grey = Image.new("RGB", (64, 64), "grey")
+    made.take(Job(lambda _: stylizer("auto").stylize(grey, grey), quick=True))
+    return made
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def stylizer(method: str, **settings: Any) -> Stylizer:
+    """A method, loaded once for all visitors."""
+    return Stylizer(method, **settings)
+
+
+# Pictures
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _small(upload: Upload) -> Image.Image:
+    """A picture that a visitor brought, small."""
+    with READING:
+        image = images.to_pil(upload.read())
+    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return image
+
+
+@cache
+def known_styles() -> list[dict[str, str]]:
+    """The paintings that come along, as `choose` shows them."""
+    shown = []
+    for known in gallery.paintings().values():
+        place = _DATA / "thumbnails" / f"{known.name}.jpg" if not known.picture else known.picture
+        with Image.open(str(place)) as image:
+            picture = as_url(image, _THUMBNAIL)
+        about = f"{known.artist}: {known.title} ({known.year})"
+        shown.append({"id": known.name, "title": known.title, "about": about, "picture": picture})
+    return shown
+
+
+@cache
+def example_photos() -> dict[str, Upload]:
+    """Photos to begin with, by name."""
+    names = ("chelsea.jpg", "coffee.jpg", "astronaut.jpg")
+    return {name: Upload(name, (_DATA / "photos" / name).read_bytes()) for name in names}
+
+
+def choose(
+    items: Sequence[Mapping[str, str]],
+    key: str,
+    label: str,
+    *,
+    several: bool = False,
+    strip: bool = False,
+) -> list[str]:
+    """Pictures to click on; returns the ids of those that are chosen.
+
+    Args:
+        items: ``id``, ``title`` and ``picture`` (a URL) of each, perhaps more ``about`` it.
+        key: where in the session the choice is kept.
+        label: for those who do not see the page.
+        several: whether more than one can be chosen; a second click lets go of one.
+        strip: in one row that scrolls.
+    """
+    ids = {item["id"] for item in items}
+    chosen = [name for name in st.session_state.get(key, []) if name in ids]
+
+    def click() -> None:
+        clicked = st.session_state[f"{key}.clicks"]["clicked"]
+        left = [name for name in chosen if name != clicked]
+        both = left if clicked in chosen else [*chosen, clicked]
+        st.session_state[key] = both if several else [clicked]
+
+    data = {"items": items, "chosen": chosen, "label": label, "strip": strip}
+    _choose(key=f"{key}.clicks", data=data, on_clicked_change=click)
+    return chosen
+
+
+def compare(before: str, after: str, size: tuple[int, int], key: str) -> None:
+    """Two pictures, by URL, of that width and height, with a slider between them."""
+    width, height = size
+    _compare(key=key, data={"before": before, "after": after, "width": width, "height": height})
+
+
+def paint_masks(photo: str, size: tuple[int, int], styles: Sequence[Chosen]) -> dict[str, str]:
+    """A brush for each style over the photo; returns what `wish.read_masks` reads."""
+    session = st.session_state
+    drawn: dict[str, str] = session.setdefault("drawn", {})
+    data = {
+        "photo": photo,
+        "width": size[0],
+        "height": size[1],
+        "styles": [{"id": style.name, "title": style.name} for style in styles],
+        "masks": drawn,
+        "revision": session.setdefault("revision", 0),
+    }
+
+    def keep() -> None:
+        session.drawn = dict(session["easel"]["masks"] or {})
+
+    _masks(key="easel", data=data, on_masks_change=keep)
+    return drawn
+
+
+def set_masks(drawn: dict[str, str]) -> None:
+    """Replaces what is painted."""
+    st.session_state.update(drawn=drawn, revision=st.session_state.get("revision", 0) + 1)
+
+
+def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Upload]:
+    """Files that a visitor brought; not looked into yet."""
+    limits = f"Up to {UPLOAD_MB} MB and {max_pixels() / 1e6:g} megapixels."
+    given = st.file_uploader(label, FORMATS, several, key, limits, max_upload_size=UPLOAD_MB)
+    listed = given if isinstance(given, list) else [given] if given else []
+    return [Upload(file.name, file.getvalue()) for file in listed]
+
+
+# Styles
+
+PAINTINGS, TRAINED = "Paintings", "Trained styles"
+
+
+def pick_styles(key: str, *, trained: bool = True, several: bool = True) -> list[Chosen]:
+    """The styles that a visitor chooses, with their weights.
+
+    Args:
+        key: before the names of the widgets.
+        trained: whether trained styles are offered too.
+        several: whether there can be more than one.
+    """
+    session = st.session_state
+    st.subheader("Style", anchor=False)
+    kind: str | None = PAINTINGS
+    if trained:
+        session.setdefault(f"{key}.kind", PAINTINGS)
+        kind = st.segmented_control(
+            "Kind of style",
+            (PAINTINGS, TRAINED),
+            required=True,
+            key=f"{key}.kind",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+    networks = set(gallery.trained())
+    items = [item for item in known_styles() if (item["id"] in networks) == (kind == TRAINED)]
+    own = _own_styles(f"{key}.{kind}") if kind == PAINTINGS else {}
+    items[:0] = [
+        {"id": name, "title": upload.name, "picture": as_url(_small(upload), _THUMBNAIL)}
+        for name, upload in own.items()
+    ]
+    mixed = several and st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
+    chosen = choose(items, f"{key}.{kind}", "Styles", several=mixed)
+    if not mixed:
+        chosen = chosen[-1:]
+    alone = len(chosen) == 1
+    return [
+        Chosen(own.get(name, name), 1.0 if alone else _weight(f"{key}.weight.{name}", name))
+        for name in chosen
+    ]
+
+
+def _own_styles(key: str) -> dict[str, Upload]:
+    """Paintings that a visitor brought, by id; a new one is chosen by itself."""
+    own = {}
+    for upload in upload_pictures("A painting of your own", f"{key}.files", several=True):
+        try:
+            _small(upload)
+            own[f"own {upload.name}"] = upload
+        except ImpastoError as error:
+            st.error(sentence(error), icon=":material/error:")
+    known = st.session_state.get(f"{key}.own", set())
+    new = [name for name in own if name not in known]
+    if new:
+        st.session_state[key] = [*st.session_state.get(key, []), *new]
+    st.session_state[f"{key}.own"] = set(own)
+    return own
+
+
+def _weight(key: str, name: str) -> float:
+    st.session_state.setdefault(key, 1.0)
+    told = "Share among the styles: only the ratio to the others matters."
+    return st.slider(f"Weight of {name}", 0.0, 2.0, key=key, help=told, persist_state="session")
+
+
+# Controls
+
+
+def knobs(
+    kind: type[Any],
+    key: str,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    choices: Mapping[str, Sequence[str]] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Widgets for the settings of a dataclass; returns those that are not the dataclass's defaults.
+
+    A setting that is any text gets a widget only if ``choices`` names what it may be: it could name
+    a file, and the files here are none of a visitor's business.
+
+    Args:
+        kind: a dataclass of `impasto.style.setting` fields.
+        key: before the names of the widgets.
+        only: settings that get one; all of them by default.
+        without: settings that get none.
+        choices: for settings that are texts.
+        defaults: to begin with, where they differ from the dataclass's.
+    """
+    values = {}
+    for knob in fields(kind):
+        known = (choices or {}).get(knob.name) or knob.metadata["choices"]
+        unlimited = str(knob.type).startswith("str") and not known
+        if knob.name in without or unlimited or (only is not None and knob.name not in only):
+            continue
+        default = (defaults or {}).get(knob.name, knob.default)
+        value = _knob(knob, f"{key}.{knob.name}", default, known)
+        if value != knob.default:
+            values[knob.name] = value
+    return values
+
+
+def _knob(knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None) -> Any:
+    """The widget that fits the setting's type and bounds."""
+    label = knob.name.replace("_", " ").capitalize()
+    st.session_state.setdefault("knobs", {})[key] = default
+    st.session_state.setdefault(key, default)
+    common: dict[str, Any] = {"key": key, "help": knob.metadata["help"], "persist_state": "session"}
+    if choices:
+        return st.segmented_control(label, choices, required=True, **common)
+    if knob.type == "bool":
+        return st.toggle(label, **common)
+    least, most = knob.metadata["least"], knob.metadata["most"]
+    kind = int if str(knob.type).startswith("int") else float
+    if most is not None and most <= 100:
+        return st.slider(label, kind(least), kind(most), step=kind((most - least) / 20), **common)
+    return st.number_input(
+        label,
+        min_value=None if least is None else kind(least),
+        step=kind(1) if kind is int else 0.05,
+        placeholder="by itself",
+        **common,
+    )
+
+
+def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Method, its own settings, and the optimiser's.
+
+    Args:
+        key: before the names of the widgets.
+        trained: whether a trained style is chosen, which only one method paints.
+
+    Returns:
+        Options of `impasto.stylize`; and what to add to them for the optimiser to go on from the
+        picture, or None if it cannot.
+    """
+    names = ["auto", *(name for name in METHODS if method_class(name).trained == trained)]
+    told = "  \n".join(f"**{name}**: {METHODS[name]}." for name in names[1:])
+    st.session_state.setdefault(f"{key}.method", "auto")
+    if st.session_state[f"{key}.method"] not in names:
+        st.session_state[f"{key}.method"] = "auto"
+    options: dict[str, Any] = {}
+    with st.expander("Method", icon=":material/brush:"):
+        method = st.segmented_control(
+            "Method",
+            names,
+            required=True,
+            key=f"{key}.method",
+            help=f"**auto**: the first that fits.  \n{told}",
+            persist_state="session",
+        )
+        if method not in (None, "auto", "gatys"):
+            own = method_class(method).Config
+            options = {"method": method, **knobs(own, f"{key}.{method}", **_METHOD_KNOBS)}
+    if trained:
+        return options, None
+    with st.expander("Optimiser", icon=":material/auto_awesome:"):
+        optimiser = knobs(GatysConfig, f"{key}.gatys", **_OPTIMISER_KNOBS)
+        optimiser |= _snapshots(f"{key}.snapshot_every")
+    if method == "gatys":
+        return {"method": "gatys", **optimiser}, None
+    optimiser.pop("start", None)
+    return options, {"refine": optimiser.pop("iterations", GatysConfig.iterations), **optimiser}
+
+
+def texture_knobs(key: str) -> dict[str, Any]:
+    """What matters to a texture; see `pick_method`."""
+    given = {**_OPTIMISER_KNOBS, "choices": {}}
+    given["without"] = (*given["without"], "content_weight", "style_weight", "start")
+    options = knobs(Controls, key, only=("style_size", "seed"))
+    return options | knobs(GatysConfig, f"{key}.gatys", **given)
+
+
+def _snapshots(key: str) -> dict[str, int]:
+    st.session_state.setdefault("knobs", {})[key] = None
+    st.session_state.setdefault(key, None)
+    every = st.number_input(
+        "Snapshot every",
+        1,
+        key=key,
+        help="Keep the picture of every so many steps.",
+        placeholder="never",
+        persist_state="session",
+    )
+    return {"snapshot_every": every} if every else {}
+
+
+def restore_styles(key: str, styles: Sequence[Chosen]) -> None:
+    """Chooses these styles again, as far as they are still there."""
+    kind = TRAINED if any(style.trained for style in styles) else PAINTINGS
+    ids = [
+        style.source if isinstance(style.source, str) else f"own {style.name}" for style in styles
+    ]
+    st.session_state.update({f"{key}.kind": kind, f"{key}.{kind}": ids})
+    st.session_state[f"{key}.mix"] = len(ids) > 1
+    for name, style in zip(ids, styles, strict=True):
+        st.session_state[f"{key}.weight.{name}"] = style.weight
+
+
+def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
+    """Sets all widgets of `knobs` and `pick_method` to what gives these options."""
+    known = {"iterations": options["refine"]} if "refine" in options else {}
+    given = {**options, **known}
+    for place, default in st.session_state.get("knobs", {}).items():
+        if place.startswith(f"{key}."):
+            st.session_state[place] = given.get(place.rpartition(".")[2], default)
+    st.session_state[f"{key}.method"] = options.get("method", "auto")
+
+
+# Jobs
+
+
+def sentence(error: object) -> str:
+    """What went wrong, for people without a command line."""
+    return str(error).replace("--", "")
+
+
+def begin(job: Job) -> None:
+    """Takes up a job in place of the session's last one."""
+    if st.session_state.get("job"):
+        st.session_state.job.stop()
+    st.session_state.job = None
+    try:
+        studio().take(job)
+        st.session_state.job = job
+    except ImpastoError as error:
+        st.session_state.failed = sentence(error)
+
+
+def watch(finish: Callable[[Job], None]) -> None:
+    """Shows the session's job, if there is one, until it is done; then runs the page anew.
+
+    Args:
+        finish: what to do with it, if it has a result.
+    """
+    job: Job | None = st.session_state.get("job")
+    if job is None:
+        return
+    st.session_state.failed = None
+    line, picture = st.empty(), st.empty()
+    if not job.quick:
+        st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
+    shown = None
+    while not job.finished:
+        line.progress(job.step / max(job.steps, 1), _progress(job))
+        if job.preview is not None and job.preview is not shown:
+            shown = job.preview
+            picture.image(shown, width="stretch")
+        job.wait(_TICK_S)
+    st.session_state.job = None
+    st.session_state.failed = None if job.error is None else sentence(job.error)
+    if job.result is not None:
+        finish(job)
+    st.rerun()
+
+
+def _progress(job: Job) -> str:
+    ahead = studio().ahead(job)
+    if ahead and not job.started:
+        return f"Waiting: {ahead} before you"
+    if job.stopped:
+        return "Stopping after this step"
+    if not job.steps:
+        return "Painting"
+    losses = job.history.rows[-1] if job.history.rows else {}
+    told = [f"{name} {losses[name]:.3g}" for name in ("content", "style", "tv") if losses.get(name)]
+    return ", ".join([f"Step {job.step} of {job.steps}", *told])
+
+
+def failure() -> None:
+    """Tells what went wrong last, if anything did."""
+    if st.session_state.get("failed"):
+        st.error(st.session_state.failed, icon=":material/error:")
+
+
+# What there is to do with a picture
+
+
+def share(painted: Painted, key: str) -> None:
+    """Downloads, and how to make the same picture without the app."""
+    wish = painted.wish
+    with st.container(horizontal=True):
+        for extension, mime in ((".png", "image/png"), (".jpg", "image/jpeg")):
+            st.download_button(
+                extension.lstrip(".").upper(),
+                partial(painted.encode, extension),
+                f"{wish.title}{extension}",
+                mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"{key}{extension}",
+            )
+        with st.popover("As code", icon=":material/code:"):
+            st.caption("On the command line")
+            st.code(command(wish), "bash", wrap_lines=True)
+            st.caption("In Python")
+            st.code(python(wish), "python", wrap_lines=True)
+    for note in painted.notes:
+        st.caption(note)
+
+
+def left_behind(job: Job) -> None:
+    """What the optimiser left besides the picture."""
+    if job.history.rows:
+        with st.expander("Losses", icon=":material/show_chart:"):
+            plot_losses(job.history.rows)
+    if job.snapshots:
+        with st.expander("Snapshots", icon=":material/animation:"):
+            columns = st.columns(3)
+            for n, (step, image) in enumerate(job.snapshots.items()):
+                columns[n % 3].image(image, f"Step {step}")
+
+
+def plot_losses(rows: Sequence[Mapping[str, float]]) -> None:
+    """The losses against the steps; interactive."""
+    points = [
+        {"step": row["step"], "loss": name, "weighted": value}
+        for row in rows
+        for name, value in row.items()
+        if name != "step" and value > 0
+    ]
+    chart = (
+        alt.Chart({"values": points})
+        .mark_line()
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("weighted:Q", title="weighted loss", scale=alt.Scale(type="log")),
+            color=alt.Color("loss:N", title=None),
+            tooltip=["loss:N", "step:Q", alt.Tooltip("weighted:Q", format=".4g")],
+        )
+        .interactive()
+    )
+    st.altair_chart(chart, alt="The losses at each step")

@@ -1,0 +1,61 @@
+"""Textures: a painting's statistics alone, from noise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from impasto.app import parts
+from impasto.app.jobs import Job
+from impasto.app.wish import Painted, Wish, as_url, paint_texture
+from impasto.style import MIN_SIDE
+
+_SIDE = 384
+
+
+def page() -> None:
+    """The page."""
+    left, right = st.columns([8, 5], gap="large")
+    with right:
+        wish = _ask()
+    with left:
+        st.title("Make a texture from a painting", anchor=False)
+        st.write("Brushwork and colours of the painting, and none of its things.")
+        parts.failure()
+        parts.watch(_keep)
+        st.button(
+            "Paint",
+            type="primary",
+            icon=":material/brush:",
+            disabled=wish is None,
+            on_click=_begin,
+            args=(wish,),
+        )
+        job: Job | None = st.session_state.get("texture")
+        if job:
+            painted: Painted = job.result
+            st.image(as_url(painted.image))
+            parts.share(painted, "texture_share")
+            parts.left_behind(job)
+
+
+def _ask() -> Wish | None:
+    styles = tuple(parts.pick_styles("texture", trained=False))
+    st.subheader("Controls", anchor=False)
+    options: dict[str, Any] = {}
+    for side in ("width", "height"):
+        st.session_state.setdefault(f"texture.{side}", _SIDE)
+        options[side] = st.number_input(
+            side.capitalize(), MIN_SIDE, key=f"texture.{side}", persist_state="session"
+        )
+    options |= parts.texture_knobs("texture")
+    return Wish(None, styles, options) if styles else None
+
+
+def _begin(wish: Wish) -> None:
+    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False))
+
+
+def _keep(job: Job) -> None:
+    st.session_state.texture = job

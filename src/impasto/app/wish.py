@@ -1,0 +1,239 @@
+"""What a visitor asks for, how it is painted, and how to ask for it without the app."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageChops
+
+from impasto import gallery, images
+from impasto.app import max_pixels
+from impasto.errors import TooLargeError
+from impasto.images import Picture
+from impasto.methods import OnStep
+from impasto.style import Style
+from impasto.stylizer import Look, Stylizer, fit_texture, render_size, split_options
+
+SHOWN_SIDE = 1600
+"""Longer side, in pixels, of pictures as the page shows them."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A picture file that a visitor brought."""
+
+    name: str
+    data: bytes = field(repr=False)
+
+    def read(self) -> Picture:
+        """The picture.
+
+        Raises:
+            ImageError, TooLargeError: one sentence.
+        """
+        return images.decode(self.data, self.name, most=max_pixels())
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A style that a visitor chose."""
+
+    source: str | Upload
+    """The name of a painting that comes along, or a picture."""
+    weight: float = 1.0
+    mask: Image.Image | None = None
+    """Where it goes: white = here; of any size."""
+
+    @property
+    def name(self) -> str:
+        """As recipes and command lines call it."""
+        return self.source if isinstance(self.source, str) else self.source.name
+
+    @property
+    def trained(self) -> bool:
+        """Whether it is a network, and there is no picture."""
+        return self.source in gallery.trained()
+
+    def style(self, size: tuple[int, int] | None = None) -> Style:
+        """The same for the library.
+
+        Args:
+            size: height and width of the photo, which the mask is scaled to.
+        """
+        source = self.source if isinstance(self.source, str) else self.source.read()
+        mask = None if self.mask is None or size is None else self.mask.resize(size[::-1])
+        return Style(source, self.weight, mask)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """All that decides a picture."""
+
+    photo: Upload | None
+    """None for a texture."""
+    styles: tuple[Chosen, ...]
+    options: Mapping[str, Any]
+    """What `impasto.stylize` or `impasto.texture` are given, where it differs from the default."""
+    snapshot_every: int = 0
+
+    @property
+    def masks(self) -> dict[str, Image.Image]:
+        """Masks by the names of their files."""
+        numbered = enumerate(self.styles, 1)
+        return {f"mask-{n}.png": style.mask for n, style in numbered if style.mask is not None}
+
+    @property
+    def title(self) -> str:
+        """Of the picture's file, without extension."""
+        names = [] if self.photo is None else [self.photo.name]
+        names += [style.name for style in self.styles]
+        return "-".join(Path(name).stem for name in names)
+
+    @property
+    def recipe_styles(self) -> list[dict[str, Any]]:
+        """The styles as recipes tell of them."""
+        masks = iter(self.masks)
+        return [
+            {
+                "source": style.name,
+                "weight": style.weight,
+                "mask": None if style.mask is None else next(masks),
+            }
+            for style in self.styles
+        ]
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture, with all that is known of it."""
+
+    wish: Wish
+    image: Image.Image
+    recipe: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+    def encode(self, extension: str) -> bytes:
+        """The file, with its recipe inside."""
+        return images.encode(Path(f"picture{extension}"), images.read(self.image), self.recipe)
+
+
+def paint(wish: Wish, stylizer: Stylizer, on_step: OnStep) -> Painted:
+    """Paints a photo.
+
+    Raises:
+        ImpastoError: one sentence.
+    """
+    assert wish.photo is not None
+    photo = wish.photo.read()
+    controls, _ = split_options(dict(wish.options))
+    _check_size(*render_size(photo, controls.get("size")))
+    styles = [style.style(photo.size) for style in wish.styles]
+    look = stylizer.fit(photo, styles, **controls)
+    return _painted(wish, look, photo, on_step)
+
+
+def paint_texture(wish: Wish, on_step: OnStep) -> Painted:
+    """Paints a texture.
+
+    Raises:
+        ImpastoError: one sentence.
+    """
+    options = dict(wish.options)
+    if "width" in options:
+        _check_size(options["height"], options["width"])
+    look, blank = fit_texture([style.style() for style in wish.styles], **options)
+    return _painted(wish, look, blank, on_step)
+
+
+def _painted(wish: Wish, look: Look, photo: Picture, on_step: OnStep) -> Painted:
+    image = images.to_pil(look(photo, on_step))
+    return Painted(wish, image, {**look.recipe(), "styles": wish.recipe_styles}, look.notes)
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > max_pixels():
+        raise TooLargeError(
+            f"a picture of {width}x{height} is more than the {max_pixels() / 1e6:g} megapixels "
+            "that are painted here: choose a smaller size"
+        )
+
+
+def as_url(image: Image.Image, side: int = SHOWN_SIDE) -> str:
+    """A picture for the page, at most so large, as a data URL."""
+    shown = image.convert("RGBA" if "A" in image.getbands() else "RGB")
+    shown.thumbnail((side, side))
+    kind = "WEBP" if shown.mode == "RGBA" else "JPEG"
+    encoded = io.BytesIO()
+    shown.save(encoded, kind, quality=90)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(encoded.getvalue()).decode()}"
+
+
+def read_masks(drawn: Mapping[str, str], names: Sequence[str]) -> list[Image.Image | None]:
+    """Masks from what was painted with the brush.
+
+    Args:
+        drawn: PNGs as data URLs, whose alpha is where the style goes, by the style's name.
+        names: of the styles. One that was painted nowhere takes what the others leave; if there is
+            only one style, or if nothing was painted, it goes everywhere.
+    """
+    found = {
+        name: Image.open(io.BytesIO(base64.b64decode(drawn[name].split(",", 1)[1]))).getchannel("A")
+        for name in names
+        if name in drawn
+    }
+    if not found:
+        return [None] * len(names)
+    taken = Image.new("L", next(iter(found.values())).size)
+    for mask in found.values():
+        taken = ImageChops.add(taken, mask)
+    return [found.get(name, ImageChops.invert(taken)) for name in names]
+
+
+def command(wish: Wish) -> str:
+    """What makes the same picture on the command line."""
+    words = ["impasto", "texture" if wish.photo is None else "stylize"]
+    if wish.photo is not None:
+        words.append(wish.photo.name)
+    plain = len(wish.styles) == 1 and wish.styles[0].mask is None
+    for style in wish.recipe_styles:
+        mask = f":{style['mask']}" if style["mask"] else ""
+        weight = "" if plain else f":{style['weight']:g}"
+        words += [style["source"]] if plain else ["--style", f"{style['source']}{weight}{mask}"]
+    options = dict(wish.options)
+    if "width" in options:
+        words += ["--size", f"{options.pop('width')}x{options.pop('height')}"]
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", str(value)]
+    if wish.snapshot_every:
+        words += ["--snapshot-every", str(wish.snapshot_every)]
+    return shlex.join([*words, "-o", f"{wish.title}.png"])
+
+
+def python(wish: Wish) -> str:
+    """What makes the same picture in Python."""
+    styles = [
+        repr(style["source"])
+        if style["mask"] is None and style["weight"] == 1
+        else f"Style({style['source']!r}, {style['weight']:g}"
+        + (f", mask={style['mask']!r})" if style["mask"] else ")")
+        for style in wish.recipe_styles
+    ]
+    several = f"[{', '.join(styles)}]" if len(styles) > 1 else styles[0]
+    arguments = [] if wish.photo is None else [repr(wish.photo.name)]
+    arguments += [several, *(f"{name}={value!r}" for name, value in wish.options.items())]
+    function = "texture" if wish.photo is None else "stylize"
+    lines = ["import impasto"]
+    if "Style(" in several:
+        lines.append("from impasto import Style")
+    call = f"impasto.{function}(\n    " + ",\n    ".join(arguments) + ",\n)"
+    return "\n".join([*lines, "", f"picture = {call}", f"picture.save({wish.title + '.png'!r})"])
