@@ -12,6 +12,21 @@ ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any art
 Your pictures stay in the memory of the machine that serves this page, and are gone when you close
 it."""
 
+# Its Stop would end the page's run and not the painting, which has a Stop of its own.
+STYLE = """<style>
+[data-testid="stStatusWidget"] { display: none; }
+/* The picture stays in sight of the controls. */
+@media (min-width: 641px) {
+  .st-key-sight {
+    max-height: calc(100vh - 4.5rem);
+    overflow-y: auto;
+    position: sticky;
+    scrollbar-width: thin;
+    top: 4rem;
+  }
+}
+</style>"""
+
 icon = str(resources.files("impasto.app") / "static" / "icon.svg")
 st.set_page_config(
     "Impasto",
@@ -21,6 +36,7 @@ st.set_page_config(
     menu_items={"Get help": None, "Report a bug": None, "About": ABOUT},
 )
 st.logo(icon, size="large")
+st.html(STYLE)
 parts.studio()
 st.navigation(
     [

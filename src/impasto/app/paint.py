@@ -76,12 +76,13 @@ def page() -> None:
         _welcome()
         return
     left, right = st.columns([8, 5], gap="large")
-    easel, stage = left.container(), left.container()
+    sight = left.container(key="sight")
+    easel, stage, below = sight.container(), sight.container(), sight.container()
     with right:
         asked = _ask(photo, easel)
     with stage:
         _paint(photo, asked)
-    with left:
+    with below:
         _history()
 
 
