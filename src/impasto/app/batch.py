@@ -17,7 +17,7 @@ from impasto.errors import ControlError, ImageError, TooLargeError
 from impasto.style import Controls
 from impasto.stylizer import Stylizer
 
-MOST_PHOTOS = 50
+MOST_PHOTOS = 20
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def page() -> None:
     with right:
         styles = tuple(parts.pick_styles("batch"))
         st.subheader("Controls", anchor=False)
-        options = parts.knobs(Controls, "batch", without=("tile",), defaults={"size": 1024})
+        options = parts.knobs(Controls, "batch", without=("tile",))
     with left:
         st.title("Paint many photos in one style", anchor=False)
         photos = parts.upload_pictures("Drop photos here", "batch_files", several=True)
         if len(photos) > MOST_PHOTOS:
             st.error(f"These are {len(photos)} photos: give {MOST_PHOTOS} at a time.")
         parts.failure()
-        parts.watch(_keep)
+        parts.watch("batch", _keep)
         st.button(
             f"Paint {len(photos)} photos" if photos else "Paint",
             type="primary",
@@ -61,19 +61,14 @@ def _show(batch: Batch | None) -> None:
         return
     for failure in batch.failures:
         st.error(failure, icon=":material/error:")
-    st.download_button(
-        f"Download {batch.painted} pictures",
-        batch.archive,
-        "painted.zip",
-        "application/zip",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    parts.download(f"Download {batch.painted} pictures", batch.archive, "painted.zip")
 
 
 def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
     painter = parts.stylizer("auto")
-    parts.begin(Job(lambda job: paint_all(photos, styles, options, painter, job), quick=False))
+    parts.begin(
+        Job(lambda job: paint_all(photos, styles, options, painter, job), quick=False), "batch"
+    )
 
 
 def paint_all(
@@ -93,7 +88,7 @@ def paint_all(
                 name = _unused(Path(photo.name).stem, names)
                 names.add(name)
                 archive.writestr(f"{name}.png", painted.encode(".png"))
-                job.preview = painted.image
+                job.show(painted.image)
             except (ImageError, TooLargeError) as error:
                 failures.append(parts.sentence(error))
             job.step += 1

@@ -97,9 +97,15 @@ class Job:
         now = time.monotonic()
         if now - self._shown > _PREVIEW_EVERY_S:
             self._shown = now
-            self.preview = _image(progress, PREVIEW_SIDE)
+            self.show(_image(progress))
         self._news.set()
         self.check()
+
+    def show(self, image: Image.Image) -> None:
+        """Makes this what is seen of the work."""
+        preview = image.copy()
+        preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BILINEAR)
+        self.preview = preview
 
     def check(self) -> None:
         """Between steps: ends what nobody wants any more, and gives way to the quick ones.
@@ -176,8 +182,5 @@ class Studio:
             self._brush.acquire()
 
 
-def _image(progress: Progress, side: int | None = None) -> Image.Image:
-    image = images.to_pil(images.Picture(progress.image().cpu()))
-    if side:
-        image.thumbnail((side, side), Image.Resampling.BILINEAR)
-    return image
+def _image(progress: Progress) -> Image.Image:
+    return images.to_pil(images.Picture(progress.image().cpu()))

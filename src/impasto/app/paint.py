@@ -16,6 +16,7 @@ from impasto.style import Controls
 
 FIRST_STYLE = "starry-night"
 """What examples are painted in, unless a style is chosen."""
+_PAGE = "paint"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 2e6
@@ -129,9 +130,8 @@ def _set_photo(upload: Upload) -> None:
 
 
 def _another_photo() -> None:
-    if st.session_state.get("job"):
-        st.session_state.job.stop()
-    st.session_state.update(photo=None, shown=None, job=None, failed=None)
+    parts.end()
+    st.session_state.update(photo=None, shown=None, failed=None)
 
 
 @dataclass(frozen=True)
@@ -197,18 +197,19 @@ def _paint(photo: Photo, asked: Asked | None) -> None:
             _buttons(asked, photo)
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
     if kept:
-        parts.share(kept.painted, "share")
+        parts.share(kept.painted)
         parts.left_behind(kept.job)
     with stage:
-        if session.get("job") and not session.job.quick:
-            parts.watch(lambda job: _keep(job, photo))
+        job = parts.running(_PAGE)
+        if job and not job.quick:
+            parts.watch(_PAGE, lambda job: _keep(job, photo))
         if kept:
             parts.compare(kept.photo.url, kept.url, kept.painted.image.size, "compare")
         else:
             parts.compare(photo.url, photo.url, photo.size, "compare")
             if not asked:
                 st.caption("Choose a style: the picture appears here.")
-        parts.watch(lambda job: _keep(job, photo))
+        parts.watch(_PAGE, lambda job: _keep(job, photo))
 
 
 def _quick(wish: Wish, photo: Photo) -> bool:
@@ -231,12 +232,13 @@ def _begin(wish: Wish, photo: Photo) -> None:
             lambda job: paint(wish, painter, job.on_step),
             quick=quick,
             snapshot_every=wish.snapshot_every,
-        )
+        ),
+        _PAGE,
     )
 
 
 def _buttons(asked: Asked, photo: Photo) -> None:
-    busy = st.session_state.get("job") is not None
+    busy = parts.running(_PAGE) is not None
     if not _quick(asked.wish, photo):
         st.button(
             "Paint",

@@ -393,28 +393,40 @@ def sentence(error: object) -> str:
     return str(error).replace("--", "")
 
 
-def begin(job: Job) -> None:
-    """Takes up a job in place of the session's last one."""
-    if st.session_state.get("job"):
-        st.session_state.job.stop()
-    st.session_state.job = None
+def begin(job: Job, page: str) -> None:
+    """Takes up a job of that page in place of the session's last one."""
+    end()
     try:
         studio().take(job)
-        st.session_state.job = job
+        st.session_state.update(job=job, job_page=page, failed=None)
     except ImpastoError as error:
         st.session_state.failed = sentence(error)
 
 
-def watch(finish: Callable[[Job], None]) -> None:
-    """Shows the session's job, if there is one, until it is done; then runs the page anew.
+def end() -> None:
+    """Lets go of the session's job."""
+    job: Job | None = st.session_state.get("job")
+    if job:
+        job.stop()
+    st.session_state.job = None
+
+
+def running(page: str) -> Job | None:
+    """The session's job, if it is that page's."""
+    mine = st.session_state.get("job_page") == page
+    return st.session_state.get("job") if mine else None
+
+
+def watch(page: str, finish: Callable[[Job], None]) -> None:
+    """Shows the job of a page, if there is one, until it is done; then runs the page anew.
 
     Args:
-        finish: what to do with it, if it has a result.
+        page: which was told to `begin`.
+        finish: what to do with the job, if it has a result.
     """
-    job: Job | None = st.session_state.get("job")
+    job = running(page)
     if job is None:
         return
-    st.session_state.failed = None
     line, picture = st.empty(), st.empty()
     if not job.quick:
         st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
@@ -454,20 +466,19 @@ def failure() -> None:
 # What there is to do with a picture
 
 
-def share(painted: Painted, key: str) -> None:
+def download(label: str, data: Callable[[], bytes] | bytes, name: str) -> None:
+    """A button for a file, made when it is clicked."""
+    st.download_button(label, data, name, icon=":material/download:", on_click="ignore")
+
+
+def share(painted: Painted) -> None:
     """Downloads, and how to make the same picture without the app."""
     wish = painted.wish
     with st.container(horizontal=True):
-        for extension, mime in ((".png", "image/png"), (".jpg", "image/jpeg")):
-            st.download_button(
-                extension.lstrip(".").upper(),
-                partial(painted.encode, extension),
-                f"{wish.title}{extension}",
-                mime,
-                icon=":material/download:",
-                on_click="ignore",
-                key=f"{key}{extension}",
-            )
+        download("PNG", partial(painted.encode, ".png"), f"{wish.title}.png")
+        download("JPEG", partial(painted.encode, ".jpg"), f"{wish.title}.jpg")
+        if wish.masks:
+            download("Masks", wish.zip_masks, "masks.zip")
         with st.popover("As code", icon=":material/code:"):
             st.caption("On the command line")
             st.code(command(wish), "bash", wrap_lines=True)

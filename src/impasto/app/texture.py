@@ -23,7 +23,7 @@ def page() -> None:
         st.title("Make a texture from a painting", anchor=False)
         st.write("Brushwork and colours of the painting, and none of its things.")
         parts.failure()
-        parts.watch(_keep)
+        parts.watch("texture", _keep)
         st.button(
             "Paint",
             type="primary",
@@ -36,7 +36,7 @@ def page() -> None:
         if job:
             painted: Painted = job.result
             st.image(as_url(painted.image))
-            parts.share(painted, "texture_share")
+            parts.share(painted)
             parts.left_behind(job)
 
 
@@ -54,7 +54,7 @@ def _ask() -> Wish | None:
 
 
 def _begin(wish: Wish) -> None:
-    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False))
+    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), "texture")
 
 
 def _keep(job: Job) -> None:

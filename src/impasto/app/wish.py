@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import shlex
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +88,17 @@ class Wish:
         """Masks by the names of their files."""
         numbered = enumerate(self.styles, 1)
         return {f"mask-{n}.png": style.mask for n, style in numbered if style.mask is not None}
+
+    def zip_masks(self) -> bytes:
+        """The masks at the photo's size, for the command line."""
+        assert self.photo is not None
+        height, width = self.photo.read().size
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, mask in self.masks.items():
+                with archive.open(name, "w") as entry:
+                    mask.resize((width, height)).save(entry, "PNG")
+        return file.getvalue()
 
     @property
     def title(self) -> str:
