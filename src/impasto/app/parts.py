@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
@@ -60,8 +61,15 @@ _masks = _component("masks", _html("masks.html"))
 def studio() -> Studio:
     """The one that paints for all visitors; the network that most will use is warmed up."""
     made = Studio()
-    grey = Image.new("RGB", (64, 64), "grey")
-    made.take(Job(lambda _: stylizer("auto").stylize(grey, grey), quick=True))
+
+    def warm_up(_: Job) -> None:
+        grey = Image.new("RGB", (64, 64), "grey")
+        stylizer("auto").stylize(grey, grey)
+        # Streamlit collects garbage after every run of a page. What is loaded by now is none, and
+        # to look through it each time would take longer than all the rest of the run.
+        gc.freeze()
+
+    made.take(Job(warm_up, quick=True))
     return made
 
 
@@ -431,6 +439,8 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
     if not job.quick:
         st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
     shown = None
+    if job.quick:  # done before there is anything to tell
+        job.wait(_TICK_S)
     while not job.finished:
         line.progress(job.step / max(job.steps, 1), _progress(job))
         if job.preview is not None and job.preview is not shown:
