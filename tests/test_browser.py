@@ -257,7 +257,7 @@ def test_styles_go_where_they_are_painted(visit, photo_file, tmp_path):
     assert change[:, 600:].max() <= 1
     recipe = images.read_recipe(path)
     assert recipe["styles"][0]["mask"] == "mask-1.png"
-    name, archive = download(page, "Masks")
+    _, archive = download(page, "Masks")
     with zipfile.ZipFile(archive) as masks:
         assert masks.namelist() == ["mask-1.png"]
         masks.extractall(tmp_path)

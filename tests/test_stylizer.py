@@ -93,7 +93,7 @@ def test_refining_keeps_strength_0_and_the_recipe(tiny_encoder, photo, painting)
     look = stylizer.fit(photo, painting, strength=0)
     torch.testing.assert_close(look(photo), photo)
     recipe = look.recipe()
-    assert (recipe["refine"], recipe["tv_weight"], recipe["matching"]) == ("2", 1.0, "adain")
+    assert (recipe["refine"], recipe["tv_weight"], recipe["matching"]) == (2, 1.0, "adain")
     assert "iterations" not in recipe
 
 

@@ -82,6 +82,8 @@ class Stylizer:
     ) -> None:
         self.device = find_device(device)
         self.refine, self.refiner = refine, None
+        if isinstance(refine, str) and refine.isdecimal():
+            self.refine = int(refine)
         self.auto, self.settings = method == "auto", settings
         self.fast: Stylizer | None = None
         optimiser: dict[str, Any] = {}

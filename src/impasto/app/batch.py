@@ -18,6 +18,7 @@ from impasto.style import Controls
 from impasto.stylizer import Stylizer
 
 MOST_PHOTOS = 20
+_PAGE = "batch"
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def page() -> None:
         photos = parts.upload_pictures("Drop photos here", "batch_files", several=True)
         if len(photos) > MOST_PHOTOS:
             st.error(f"These are {len(photos)} photos: give {MOST_PHOTOS} at a time.")
-        parts.failure()
-        parts.watch("batch", _keep)
+        parts.failure(_PAGE)
+        parts.watch(_PAGE, _keep)
         st.button(
             f"Paint {len(photos)} photos" if photos else "Paint",
             type="primary",
@@ -60,7 +61,7 @@ def _show(batch: Batch | None) -> None:
     if batch is None:
         return
     for failure in batch.failures:
-        st.error(failure, icon=":material/error:")
+        st.error(parts.sentence(failure), icon=":material/error:")
     parts.download(f"Download {batch.painted} pictures", batch.archive, "painted.zip")
 
 
@@ -90,7 +91,7 @@ def paint_all(
                 archive.writestr(f"{name}.png", painted.encode(".png"))
                 job.show(painted.image)
             except (ImageError, TooLargeError) as error:
-                failures.append(parts.sentence(error))
+                failures.append(str(error))
             job.step += 1
             if job.unwanted:
                 break

@@ -98,7 +98,7 @@ def _welcome() -> None:
         examples = parts.example_photos()
         if given:
             _set_photo(given[0])
-        parts.failure()
+        parts.failure(_PAGE)
         st.write("Nothing at hand? Begin with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
@@ -122,16 +122,18 @@ def _set_photo(upload: Upload) -> None:
     try:
         st.session_state.photo = Photo.of(upload)
     except ImpastoError as error:
-        st.session_state.failed = parts.sentence(error)
+        parts.fail(_PAGE, error)
         return
     parts.set_masks({})
-    st.session_state.update(failed=None, shown=None, wanted=None)
+    parts.fail(_PAGE, None)
+    st.session_state.update(shown=None, wanted=None)
     st.rerun()
 
 
 def _another_photo() -> None:
     parts.end()
-    st.session_state.update(photo=None, shown=None, failed=None)
+    parts.fail(_PAGE, None)
+    st.session_state.update(photo=None, shown=None)
 
 
 @dataclass(frozen=True)
@@ -185,22 +187,24 @@ def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> 
 def _paint(photo: Photo, asked: Asked | None) -> None:
     """Paints what is wished for and shows it."""
     session = st.session_state
+    job = parts.running(_PAGE)
     if asked and asked.wish != session.get("wanted"):
         session.wanted = asked.wish
-        if _quick(asked.wish, photo) and not session.pop("restored", False):
+        waits = session.pop("restored", False) or (job and not job.quick)
+        if _quick(asked.wish, photo) and not waits:
             _begin(asked.wish, photo)
-    parts.failure()
+            job = parts.running(_PAGE)
+    parts.failure(_PAGE)
     stage = st.container()
     kept = _shown()
     with st.container(horizontal=True):
         if asked:
-            _buttons(asked, photo)
+            _buttons(asked, photo, kept)
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
     if kept:
         parts.share(kept.painted)
         parts.left_behind(kept.job)
     with stage:
-        job = parts.running(_PAGE)
         if job and not job.quick:
             parts.watch(_PAGE, lambda job: _keep(job, photo))
         if kept:
@@ -224,7 +228,7 @@ def _begin(wish: Wish, photo: Photo) -> None:
     try:
         painter = parts.stylizer(settings.pop("method", "auto"), **settings)
     except ImpastoError as error:
-        st.session_state.failed = parts.sentence(error)
+        parts.fail(_PAGE, error)
         return
     quick = _quick(wish, photo)
     parts.begin(
@@ -237,14 +241,14 @@ def _begin(wish: Wish, photo: Photo) -> None:
     )
 
 
-def _buttons(asked: Asked, photo: Photo) -> None:
+def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
     busy = parts.running(_PAGE) is not None
-    if not _quick(asked.wish, photo):
+    here = kept is not None and kept.painted.wish in (asked.wish, asked.refined)
+    if not busy and not here:
         st.button(
             "Paint",
             type="primary",
             icon=":material/brush:",
-            disabled=busy,
             on_click=_begin,
             args=(asked.wish, photo),
         )

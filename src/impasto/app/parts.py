@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
@@ -29,15 +30,15 @@ _TICK_S = 0.5
 _DATA = resources.files("impasto") / "data"
 READING = threading.Lock()
 """Unpacking a large picture takes memory: one at a time, for all visitors."""
-_METHOD_KNOBS: dict[str, Any] = {
-    "without": ("precision",),
-    "choices": {"weights": ("adain.small", "adain.base")},
-}
+_WEIGHTS = {"adain": ("adain.small", "adain.base")}
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "average"),
     "choices": {"start": ("content", "noise", "style")},
     "defaults": {"iterations": 50},
+    "limits": {"iterations": 1000},
 }
+_LARGEST_NUMBER = 2**53 - 1
+"""That JavaScript holds exactly."""
 FORMATS = sorted({extension.lstrip(".") for extension in images.FORMATS})
 
 
@@ -245,7 +246,9 @@ def _own_styles(key: str) -> dict[str, Upload]:
 def _weight(key: str, name: str) -> float:
     st.session_state.setdefault(key, 1.0)
     told = "Share among the styles: only the ratio to the others matters."
-    return st.slider(f"Weight of {name}", 0.0, 2.0, key=key, help=told, persist_state="session")
+    return st.slider(
+        f"Weight of {name}", 0.0, 2.0, step=0.1, key=key, help=told, persist_state="session"
+    )
 
 
 # Controls
@@ -259,6 +262,7 @@ def knobs(
     without: Collection[str] = (),
     choices: Mapping[str, Sequence[str]] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    limits: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Widgets for the settings of a dataclass; returns those that are not the dataclass's defaults.
 
@@ -272,6 +276,8 @@ def knobs(
         without: settings that get none.
         choices: for settings that are texts.
         defaults: to begin with, where they differ from the dataclass's.
+        limits: of numbers that the dataclass does not limit, so that nobody keeps the others
+            waiting for ever.
     """
     values = {}
     for knob in fields(kind):
@@ -280,13 +286,16 @@ def knobs(
         if knob.name in without or unlimited or (only is not None and knob.name not in only):
             continue
         default = (defaults or {}).get(knob.name, knob.default)
-        value = _knob(knob, f"{key}.{knob.name}", default, known)
+        limit = (limits or {}).get(knob.name, knob.metadata["most"])
+        value = _knob(knob, f"{key}.{knob.name}", default, known, limit)
         if value != knob.default:
             values[knob.name] = value
     return values
 
 
-def _knob(knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None) -> Any:
+def _knob(
+    knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None, most: float | None
+) -> Any:
     """The widget that fits the setting's type and bounds."""
     label = knob.name.replace("_", " ").capitalize()
     st.session_state.setdefault("knobs", {})[key] = default
@@ -296,13 +305,14 @@ def _knob(knob: Field[Any], key: str, default: Any, choices: Sequence[str] | Non
         return st.segmented_control(label, choices, required=True, **common)
     if knob.type == "bool":
         return st.toggle(label, **common)
-    least, most = knob.metadata["least"], knob.metadata["most"]
+    least = knob.metadata["least"]
     kind = int if str(knob.type).startswith("int") else float
     if most is not None and most <= 100:
         return st.slider(label, kind(least), kind(most), step=kind((most - least) / 20), **common)
     return st.number_input(
         label,
         min_value=None if least is None else kind(least),
+        max_value=None if most is None else kind(min(most, _LARGEST_NUMBER)),
         step=kind(1) if kind is int else 0.05,
         placeholder="by itself",
         **common,
@@ -336,8 +346,13 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
             persist_state="session",
         )
         if method not in (None, "auto", "gatys"):
-            own = method_class(method).Config
-            options = {"method": method, **knobs(own, f"{key}.{method}", **_METHOD_KNOBS)}
+            own = knobs(
+                method_class(method).Config,
+                f"{key}.{method}",
+                without=("precision",),
+                choices={"weights": _WEIGHTS.get(method, ())},
+            )
+            options = {"method": method, **own}
     if trained:
         return options, None
     with st.expander("Optimiser", icon=":material/auto_awesome:"):
@@ -397,8 +412,8 @@ def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
 
 
 def sentence(error: object) -> str:
-    """What went wrong, for people without a command line."""
-    return str(error).replace("--", "")
+    """What went wrong, for people without a command line, in Markdown."""
+    return re.sub(r"([\\`*_{}\[\]<>$#:~|])", r"\\\1", str(error).replace("--", ""))
 
 
 def begin(job: Job, page: str) -> None:
@@ -406,9 +421,9 @@ def begin(job: Job, page: str) -> None:
     end()
     try:
         studio().take(job)
-        st.session_state.update(job=job, job_page=page, failed=None)
+        st.session_state.update({"job": job, "job_page": page, f"{page}.failed": None})
     except ImpastoError as error:
-        st.session_state.failed = sentence(error)
+        fail(page, error)
 
 
 def end() -> None:
@@ -448,7 +463,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
             picture.image(shown, width="stretch")
         job.wait(_TICK_S)
     st.session_state.job = None
-    st.session_state.failed = None if job.error is None else sentence(job.error)
+    fail(page, job.error)
     if job.result is not None:
         finish(job)
     st.rerun()
@@ -467,10 +482,16 @@ def _progress(job: Job) -> str:
     return ", ".join([f"Step {job.step} of {job.steps}", *told])
 
 
-def failure() -> None:
-    """Tells what went wrong last, if anything did."""
-    if st.session_state.get("failed"):
-        st.error(st.session_state.failed, icon=":material/error:")
+def fail(page: str, error: object | None) -> None:
+    """Takes down what went wrong on a page; None if nothing did."""
+    st.session_state[f"{page}.failed"] = None if error is None else sentence(error)
+
+
+def failure(page: str) -> None:
+    """Tells what went wrong last on a page, if anything did."""
+    told = st.session_state.get(f"{page}.failed")
+    if told:
+        st.error(told, icon=":material/error:")
 
 
 # What there is to do with a picture

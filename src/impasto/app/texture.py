@@ -11,6 +11,7 @@ from impasto.app.jobs import Job
 from impasto.app.wish import Painted, Wish, as_url, paint_texture
 from impasto.style import MIN_SIDE
 
+_PAGE = "texture"
 _SIDE = 384
 
 
@@ -22,8 +23,8 @@ def page() -> None:
     with left:
         st.title("Make a texture from a painting", anchor=False)
         st.write("Brushwork and colours of the painting, and none of its things.")
-        parts.failure()
-        parts.watch("texture", _keep)
+        parts.failure(_PAGE)
+        parts.watch(_PAGE, _keep)
         st.button(
             "Paint",
             type="primary",
@@ -54,7 +55,7 @@ def _ask() -> Wish | None:
 
 
 def _begin(wish: Wish) -> None:
-    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), "texture")
+    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), _PAGE)
 
 
 def _keep(job: Job) -> None:

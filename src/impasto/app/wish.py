@@ -21,6 +21,7 @@ from impasto.methods import OnStep
 from impasto.style import Style
 from impasto.stylizer import Look, Stylizer, fit_texture, render_size, split_options
 
+_LONGEST_TITLE = 80
 SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 
@@ -105,7 +106,7 @@ class Wish:
         """Of the picture's file, without extension."""
         names = [] if self.photo is None else [self.photo.name]
         names += [style.name for style in self.styles]
-        return "-".join(Path(name).stem for name in names)
+        return "-".join(Path(name).stem for name in names)[:_LONGEST_TITLE]
 
     @property
     def recipe_styles(self) -> list[dict[str, Any]]:

@@ -1,0 +1,480 @@
+"""The app without a browser: its jobs, wishes and pages. The browser's part is in
+``test_browser.py``.
+"""
+
+import base64
+import io
+import shlex
+import socket
+import sys
+import threading
+import time
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+import impasto
+from impasto import app, cli, images
+from impasto.app import batch, jobs, paint, parts, wish
+from impasto.app.jobs import BusyError, Job, Studio
+from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
+from impasto.errors import ImageError, Stop, TooLargeError
+from impasto.methods import Progress
+from impasto.methods.gatys import GatysConfig
+from impasto.style import Controls
+
+from .conftest import painting_array, photo_array
+
+WAIT_S = 60
+EASY = {"encoder": "vgg16", "iterations": 2}
+
+
+def png(array):
+    encoded = io.BytesIO()
+    Image.fromarray(array).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def upload(name="photo.png", array=None):
+    return Upload(name, png(photo_array() if array is None else array))
+
+
+def done(job):
+    end = time.monotonic() + WAIT_S
+    while not job.finished and time.monotonic() < end:
+        job.wait(0.1)
+    assert job.finished
+    return job
+
+
+def progress(step, steps, photo):
+    return Progress(step, steps, {"total": 1 / step, "style": 1 / step}, lambda: photo)
+
+
+# Jobs
+
+
+def test_one_job_at_a_time_the_quick_ones_first(photo):
+    studio, order, at_work = Studio(), [], threading.Lock()
+    begun = threading.Event()
+
+    def paints(name, steps):
+        def work(job):
+            for step in range(steps):
+                assert at_work.acquire(blocking=False)
+                order.append(name)
+                begun.set()
+                time.sleep(0.01)
+                at_work.release()
+                job.on_step(progress(step + 1, steps, photo))
+            return name
+
+        return work
+
+    slow = Job(paints("slow", 60), quick=False)
+    studio.take(slow)
+    begun.wait(WAIT_S)
+    quick = [Job(paints(f"quick {n}", 1), quick=True) for n in range(3)]
+    for job in quick:
+        studio.take(job)
+    assert [done(job).result for job in quick] == ["quick 0", "quick 1", "quick 2"]
+    assert not slow.finished
+    assert done(slow).result == "slow"
+    assert [name for name in order if name != "slow"] == ["quick 0", "quick 1", "quick 2"]
+
+
+def test_places_are_limited_and_those_who_leave_make_room():
+    studio, release = Studio(places=2), threading.Event()
+    jobs_taken = [Job(lambda _: release.wait(WAIT_S), quick=True) for _ in range(3)]
+    for job in jobs_taken:
+        studio.take(job)
+    while not jobs_taken[0].started:
+        time.sleep(0.01)
+    with pytest.raises(BusyError, match="try again"):
+        studio.take(Job(lambda _: None, quick=True))
+    assert studio.ahead(jobs_taken[2]) == 2
+    studio.take(Job(lambda _: None, quick=False))  # another lane
+    jobs_taken[1].stop()
+    late = Job(lambda _: "late", quick=True)
+    studio.take(late)
+    assert done(jobs_taken[1]).result is None
+    release.set()
+    assert done(late).result == "late"
+
+
+def test_what_goes_wrong_becomes_a_sentence(caplog):
+    studio = Studio()
+
+    def fails(error):
+        def work(_):
+            raise error
+
+        job = Job(work, quick=True)
+        studio.take(job)
+        return done(job)
+
+    assert fails(ImageError("a.jpg: broken")).error == "a.jpg: broken"
+    assert "server's log" in fails(ZeroDivisionError("secret")).error
+    assert "secret" in caplog.text
+    assert fails(Stop()).error is None
+
+
+def test_a_job_ends_when_told_to_or_when_nobody_looks(photo, monkeypatch):
+    studio = Studio()
+
+    def work(job):
+        for step in range(10_000):
+            try:
+                job.on_step(progress(step + 1, 10_000, photo))
+            except Stop:
+                return step + 1
+            time.sleep(0.005)
+        return None
+
+    stopped, deserted = Job(work, quick=False), Job(work, quick=False)
+    studio.take(stopped)
+    stopped.wait(WAIT_S)
+    stopped.stop()
+    assert done(stopped).result < 10_000
+    monkeypatch.setattr(jobs, "_DESERTED_S", 0.2)
+    studio.take(deserted)
+    time.sleep(0.3)
+    end = time.monotonic() + WAIT_S
+    while not deserted.finished and time.monotonic() < end:
+        time.sleep(0.05)  # and does not look
+    assert deserted.finished
+
+
+def test_steps_leave_losses_snapshots_and_a_preview(photo):
+    def work(job):
+        for step in range(6):
+            job.on_step(progress(step + 1, 6, photo.repeat(1, 1, 1, 30)))
+
+    job = Job(work, quick=True, snapshot_every=2)
+    job.run(lambda: None)
+    assert [row["step"] for row in job.history.rows] == [1, 2, 3, 4, 5, 6]
+    assert sorted(job.snapshots) == [2, 4, 6]
+    assert job.snapshots[2].size == (1920, 48)
+    assert max(job.preview.size) == jobs.PREVIEW_SIDE
+
+
+# Wishes
+
+
+def half():
+    mask = Image.new("L", (32, 24))
+    mask.paste(255, (0, 0, 16, 24))
+    return mask
+
+
+WISHES = {
+    "by name": Wish(upload(), (Chosen("udnie"),), {"strength": 0.5}),
+    "own": Wish(
+        upload("my photo.png"),
+        (Chosen(upload("it's.png", painting_array())),),
+        {"preserve_color": "luminance", "size": 40, "matching": "wct"},
+    ),
+    "several": Wish(
+        upload(),
+        (Chosen("lion-hunt", 2.0), Chosen("bordighera", 0.5)),
+        {"method": "styletr", "sharpness": 5.0, "size": 32},
+    ),
+    "masked": Wish(upload(), (Chosen("udnie", 1.0, half()), Chosen("great-wave")), {}),
+    "one mask": Wish(upload(), (Chosen("udnie", 1.0, half()),), {"blending": "outputs"}),
+    "optimised": Wish(
+        upload(),
+        (Chosen("lion-hunt"),),
+        {"method": "gatys", **EASY, "coarse_to_fine": False, "seed": 3, "start": "noise"},
+        snapshot_every=1,
+    ),
+    "refined": Wish(upload(), (Chosen("lion-hunt"),), {"refine": 1, "encoder": "vgg16"}),
+    "texture": Wish(
+        None,
+        (Chosen(upload("p.png", painting_array())), Chosen("bordighera")),
+        {"width": 40, "height": 32, "style_size": 48, **EASY},
+    ),
+}
+
+
+def by_the_app(asked):
+    if asked.photo is None:
+        return wish.paint_texture(asked, lambda _: None)
+    settings = {k: v for k, v in asked.options.items() if k not in Controls.__annotations__}
+    painter = impasto.Stylizer(settings.pop("method", "auto"), **settings)
+    return wish.paint(asked, painter, lambda _: None)
+
+
+def lay_out(asked, folder):
+    """The files that the command line needs."""
+    for given in (asked.photo, *(style.source for style in asked.styles)):
+        if isinstance(given, Upload):
+            (folder / given.name).write_bytes(given.data)
+    if asked.masks:
+        with zipfile.ZipFile(io.BytesIO(asked.zip_masks())) as archive:
+            archive.extractall(folder)
+
+
+@pytest.mark.parametrize("asked", WISHES.values(), ids=WISHES)
+def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lay_out(asked, tmp_path)
+    painted = by_the_app(asked)
+    mine = np.asarray(painted.image, int)
+    monkeypatch.setattr(sys, "argv", shlex.split(command(asked)))
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert not caught.value.code
+    written = tmp_path / f"{asked.title}.png"
+    with Image.open(written) as theirs:
+        assert np.abs(mine - np.asarray(theirs, int)).max() <= 1
+    assert images.read_recipe(written) == painted.recipe
+    written.unlink()
+    exec(python(asked), {})
+    with Image.open(written) as theirs:
+        assert np.abs(mine - np.asarray(theirs, int)).max() <= 1
+
+
+@pytest.mark.parametrize("extension", [".png", ".jpg"])
+def test_files_have_their_recipe_inside(extension, tmp_path):
+    painted = by_the_app(WISHES["masked"])
+    path = tmp_path / f"a{extension}"
+    path.write_bytes(painted.encode(extension))
+    recipe = images.read_recipe(path)
+    assert recipe == painted.recipe
+    assert [style["mask"] for style in recipe["styles"]] == ["mask-1.png", None]
+
+
+def test_a_style_that_is_painted_nowhere_takes_the_rest():
+    def drawn(box):
+        picture = Image.new("RGBA", (40, 30))
+        picture.paste((255, 0, 0, 255), box)
+        encoded = io.BytesIO()
+        picture.save(encoded, "PNG")
+        return "data:image/png;base64," + base64.b64encode(encoded.getvalue()).decode()
+
+    given = {"a": drawn((0, 0, 10, 30)), "b": drawn((10, 0, 15, 30))}
+    masks = [np.asarray(mask) / 255 for mask in read_masks(given, ["a", "rest", "b"])]
+    np.testing.assert_array_equal(sum(masks), np.ones((30, 40)))
+    assert [int(mask.sum()) for mask in masks] == [300, 750, 150]
+    assert read_masks({}, ["a", "b"]) == [None, None]
+    assert read_masks(given, ["c"]) == [None]
+
+
+def test_large_pictures_are_refused_before_they_are_unpacked(monkeypatch):
+    monkeypatch.setenv("IMPASTO_APP_MEGAPIXELS", "0.003")
+    with pytest.raises(TooLargeError, match=r"photo.png: 64x48 .* 0.003 megapixels; scale it down"):
+        upload().read()
+    small = upload(array=photo_array(40, 50))
+    with pytest.raises(TooLargeError, match="choose a smaller size"):
+        by_the_app(Wish(small, (Chosen("udnie"),), {"size": 80}))
+    with pytest.raises(TooLargeError, match="choose a smaller size"):
+        by_the_app(Wish(None, (Chosen("lion-hunt"),), {"width": 64, "height": 64}))
+
+
+def test_many_photos_become_a_zip_whatever_some_are_like():
+    photos = [upload("a.png"), Upload("bad.png", b"no"), upload("a.jpg"), upload("b.png")]
+    job = Job(lambda job: batch.paint_all(photos, STYLE, {}, impasto.Stylizer(), job), quick=False)
+    job.run(lambda: None)
+    assert job.result.failures == ("bad.png: not a picture, or of an unknown format",)
+    with zipfile.ZipFile(io.BytesIO(job.result.archive)) as archive:
+        assert archive.namelist() == ["a.png", "a-2.png", "b.png"]
+    bad = Job(
+        lambda job: batch.paint_all(photos[1:2], STYLE, {}, impasto.Stylizer(), job), quick=False
+    )
+    bad.run(lambda: None)
+    assert bad.result is None
+    assert "bad.png" in bad.error
+
+
+STYLE = (Chosen("udnie"),)
+
+
+# Pages
+
+
+@pytest.fixture
+def visitor():
+    """A page with a photo on it."""
+    test = AppTest.from_file(str(Path(app.__file__).parent / "main.py"), default_timeout=WAIT_S)
+    test.session_state.photo = paint.Photo.of(upload("p_h*o.png"))
+    return choose(test, "bordighera")
+
+
+def choose(test, *names):
+    kind = parts.TRAINED if names[0] in impasto.gallery.trained() else parts.PAINTINGS
+    test.session_state["styles.kind"] = kind
+    test.session_state["styles.mix"] = len(names) > 1
+    test.session_state[f"styles.{kind}"] = list(names)
+    return ran(test)
+
+
+def ran(test):
+    test.run()
+    assert not test.exception
+    return test
+
+
+def history(test):
+    return test.session_state["history"]
+
+
+def labels(test):
+    kinds = (test.slider, test.number_input, test.toggle, test.get("button_group"))
+    return {widget.label: widget for kind in kinds for widget in kind}
+
+
+def press(test, label):
+    (button,) = (button for button in test.button if button.label == label)
+    button.click()
+    return ran(test)
+
+
+def test_the_first_picture_comes_by_itself(visitor):
+    assert not visitor.error
+    (kept,) = history(visitor)
+    assert kept.painted.image.size == (64, 48)
+    codes = [code.value for code in visitor.code]
+    assert codes[0] == "impasto stylize 'p_h*o.png' bordighera -o 'p_h*o-bordighera.png'"
+
+
+@pytest.mark.parametrize("kind", [Controls, GatysConfig])
+def test_every_control_has_its_widget_and_its_sentence(visitor, kind):
+    left_out = {"tile", "encoder", "encoder_weights", "pooling", "precision", "seconds", "average"}
+    left_out |= {"content_layers", "style_layers"}
+    for knob in fields(kind):
+        if knob.name not in left_out:
+            widget = labels(visitor)[knob.name.replace("_", " ").capitalize()]
+            assert widget.help == knob.metadata["help"]
+    assert not visitor.text_input  # which could name a file of the server
+
+
+def test_a_control_changes_the_picture_and_the_code(visitor):
+    visitor.slider(key="paint.strength").set_value(0.5)
+    ran(visitor)
+    first, second = history(visitor)
+    assert second.painted.recipe["strength"] == 0.5
+    assert first.painted.image != second.painted.image
+    assert "--strength 0.5" in visitor.code[0].value
+    assert "strength=0.5" in visitor.code[1].value
+
+
+def test_methods_fit_the_kind_of_style(visitor):
+    offered = {"auto", "adain", "styletr", "gatys"}
+    assert set(labels(visitor)["Method"].options) == offered
+    visitor.session_state["paint.method"] = "styletr"
+    ran(visitor)
+    assert history(visitor)[-1].painted.recipe["method"] == "styletr"
+    assert "Sharpness" in labels(visitor)
+    choose(visitor, "udnie")
+    assert set(labels(visitor)["Method"].options) == {"auto", "fast"}
+    assert history(visitor)[-1].painted.recipe["method"] == "fast"
+
+
+def test_the_optimiser_waits_for_its_button(visitor):
+    visitor.session_state["paint.method"] = "gatys"
+    visitor.session_state["paint.gatys.iterations"] = 2
+    visitor.session_state["paint.gatys.snapshot_every"] = None
+    ran(visitor)
+    assert len(history(visitor)) == 1
+    press(visitor, "Paint")
+    assert history(visitor)[-1].painted.recipe["method"] == "gatys"
+    assert history(visitor)[-1].job.history.rows
+
+
+def test_refining_and_back(visitor):
+    visitor.session_state["paint.gatys.iterations"] = 2
+    ran(visitor)
+    press(visitor, "Refine")
+    refined = history(visitor)[-1]
+    assert refined.painted.recipe["refine"] == 2
+    visitor.session_state["paint.gatys.iterations"] = 7
+    visitor.slider(key="paint.strength").set_value(0.2)
+    ran(visitor)
+    count = len(history(visitor))
+    visitor.session_state["pictures"] = [refined.id]
+    ran(visitor)
+    press(visitor, "Use these settings again")
+    assert len(history(visitor)) == count  # nothing is painted anew
+    assert visitor.number_input(key="paint.gatys.iterations").value == 2
+    assert visitor.slider(key="paint.strength").value == 1
+
+
+def test_several_styles_have_weights(visitor):
+    choose(visitor, "lion-hunt", "bordighera")
+    visitor.slider(key="styles.weight.lion-hunt").set_value(2.0)
+    ran(visitor)
+    styles = history(visitor)[-1].painted.recipe["styles"]
+    assert [(style["source"], style["weight"]) for style in styles] == [
+        ("lion-hunt", 2.0),
+        ("bordighera", 1.0),
+    ]
+
+
+def test_a_session_keeps_so_many_pictures(visitor, monkeypatch):
+    monkeypatch.setattr(paint, "_KEPT", 3)
+    for strength in (0.1, 0.2, 0.3, 0.4):
+        visitor.slider(key="paint.strength").set_value(strength)
+        ran(visitor)
+    kept = [kept.painted.recipe["strength"] for kept in history(visitor)]
+    assert kept == [0.2, 0.3, 0.4]
+    monkeypatch.setattr(paint, "_KEPT_PIXELS", 48 * 64)
+    visitor.slider(key="paint.strength").set_value(0.9)
+    ran(visitor)
+    assert [kept.painted.recipe["strength"] for kept in history(visitor)] == [0.9]
+
+
+def test_a_full_studio_says_so(visitor, monkeypatch):
+    monkeypatch.setattr(parts.studio(), "places", -1)
+    visitor.slider(key="paint.strength").set_value(0.3)
+    ran(visitor)
+    assert [error.value for error in visitor.error] == [
+        "Many pictures are being painted right now\\: try again in a minute."
+    ]
+    monkeypatch.undo()
+    press(visitor, "Paint")
+    assert not visitor.error
+    assert history(visitor)[-1].painted.recipe["strength"] == 0.3
+
+
+def test_names_are_no_markdown():
+    assert parts.sentence("a_*b[c](d).png: use --size") == r"a\_\*b\[c\](d).png\: use size"
+
+
+# The server
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    def refused(*arguments):
+        monkeypatch.setattr(sys, "argv", ["impasto", "app", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    return refused
+
+
+def test_a_port_that_is_taken(refused):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert f"cannot listen on 127.0.0.1:{port}" in refused(
+            "--host", "127.0.0.1", "--port", port
+        )
+
+
+def test_bad_arguments(refused):
+    assert "cannot listen on" in refused("--host", "no.such.host.invalid")
+    assert "--port" in refused("--port", "0")
+    assert "--max-megapixels" in refused("--max-megapixels", "0")
+
+
+def test_without_streamlit(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "streamlit.starlette", None)
+    assert "pip install 'impasto[app]'" in refused()
