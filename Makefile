@@ -10,6 +10,7 @@ check:  ## style and types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	hadolint Dockerfile
 
 test:
 	$(PYTHON) -m pytest
