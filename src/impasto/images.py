@@ -1,4 +1,4 @@
-"""Pictures between files and tensors: the only module that knows Pillow.
+"""Pictures between files and tensors: the only module that knows Pillow, but for the app.
 
 Inside the package a picture is a tensor (1, 3, H, W), sRGB in [0, 1]. Everything that files bring
 along is dealt with here: EXIF orientation, colour profiles, CMYK, grey, palettes, 16 bits, alpha,
