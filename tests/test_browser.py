@@ -37,7 +37,13 @@ if not BROWSER and os.environ.get("IMPASTO_BROWSER") != "required":
 SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
 EXAMPLES = SCREENSHOTS.parent / "examples"
 PHONE = {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True}
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--use-fake-device-for-media-stream",  # a camera that shows a test picture
+    "--use-fake-ui-for-media-stream",
+]
 PAINTING_MS = 40_000
 
 
@@ -175,6 +181,27 @@ def test_a_photo_is_painted_and_downloaded(visit, photo_file):
     assert images.read_recipe(path)["method"] == "adain"
 
 
+def test_a_picture_comes_within_three_seconds(visit, photo_file):
+    page = visit()
+    give(page, "Drop a photo here", photo_file)
+    button(page, "Bordighera").click()
+    before = painted(page)
+    started = time.monotonic()
+    button(page, "Lion Hunt").click()
+    wait_for_another(page, before)
+    assert time.monotonic() - started < 3
+
+
+def test_a_photo_from_the_camera(visit):
+    page = visit(permissions=["camera"])
+    page.get_by_text("Take one with the camera").click()
+    page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Take Photo").click()
+    page.get_by_text("Choose a style").wait_for()
+    keep(page, "camera")
+
+
 def test_the_slider_uncovers_the_photo(visit):
     page = visit()
     button(page, "Coffee").click()
@@ -214,7 +241,7 @@ def test_refining_shows_its_progress_and_stops_with_the_picture_so_far(visit):
     set_number(page, "Snapshot every", 2)
     button(page, "Refine").click()
     page.get_by_text(re.compile(r"Step \d+ of \d+, content .*, style ")).wait_for()
-    page.get_by_test_id("stMain").get_by_test_id("stImage").wait_for()
+    page.get_by_alt_text("So far").wait_for()
     keep(page, "refining")
     page.wait_for_timeout(2000)
     button(page, "Stop").click()

@@ -15,6 +15,7 @@ it."""
 # Its Stop would end the page's run and not the painting, which has a Stop of its own.
 STYLE = """<style>
 [data-testid="stStatusWidget"] { display: none; }
+.preview { border-radius: 0.6rem; display: block; margin: 0 auto; }
 /* The picture stays in sight of the controls. */
 @media (min-width: 641px) {
   .st-key-sight {

@@ -16,7 +16,7 @@ from impasto.style import Controls
 
 FIRST_STYLE = "starry-night"
 """What examples are painted in, unless a style is chosen."""
-_PAGE = "paint"
+_PAGE, _PICTURES = "paint", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 2e6
@@ -81,10 +81,15 @@ def page() -> None:
     easel, stage, below = sight.container(), sight.container(), sight.container()
     with right:
         asked = _ask(photo, easel)
-    with stage:
-        _paint(photo, asked)
+    if asked:
+        _begin_if_quick(asked.wish, photo)
+    kept = _shown()
     with below:
-        _history()
+        _actions(photo, asked, kept)
+        _history(kept)
+    with stage:
+        parts.failure(_PAGE)
+        _show(photo, asked, kept)
 
 
 def _welcome() -> None:
@@ -126,14 +131,14 @@ def _set_photo(upload: Upload) -> None:
         return
     parts.set_masks({})
     parts.fail(_PAGE, None)
-    st.session_state.update(shown=None, wanted=None)
+    st.session_state.update({"wanted": None, _PICTURES: []})
     st.rerun()
 
 
 def _another_photo() -> None:
     parts.end()
     parts.fail(_PAGE, None)
-    st.session_state.update(photo=None, shown=None)
+    st.session_state.update({"photo": None, _PICTURES: []})
 
 
 @dataclass(frozen=True)
@@ -184,19 +189,19 @@ def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> 
     return Wish(photo.upload, styles, options, options.pop("snapshot_every", 0))
 
 
-def _paint(photo: Photo, asked: Asked | None) -> None:
-    """Paints what is wished for and shows it."""
-    session = st.session_state
-    job = parts.running(_PAGE)
-    if asked and asked.wish != session.get("wanted"):
-        session.wanted = asked.wish
-        waits = session.pop("restored", False) or (job and not job.quick)
-        if _quick(asked.wish, photo) and not waits:
-            _begin(asked.wish, photo)
-            job = parts.running(_PAGE)
-    parts.failure(_PAGE)
-    stage = st.container()
-    kept = _shown()
+def _begin_if_quick(wish: Wish, photo: Photo) -> None:
+    """Paints a new wish, unless that takes long, or a long job runs."""
+    session, job = st.session_state, parts.running(_PAGE)
+    if wish == session.get("wanted"):
+        return
+    session.wanted = wish
+    waits = session.pop("restored", False) or (job and not job.quick)
+    if _quick(wish, photo) and not waits:
+        _begin(wish, photo)
+
+
+def _actions(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
+    """What there is to do."""
     with st.container(horizontal=True):
         if asked:
             _buttons(asked, photo, kept)
@@ -204,16 +209,17 @@ def _paint(photo: Photo, asked: Asked | None) -> None:
     if kept:
         parts.share(kept.painted)
         parts.left_behind(kept.job)
-    with stage:
-        if job and not job.quick:
-            parts.watch(_PAGE, lambda job: _keep(job, photo))
-        if kept:
-            parts.compare(kept.photo.url, kept.url, kept.painted.image.size, "compare")
-        else:
-            parts.compare(photo.url, photo.url, photo.size, "compare")
-            if not asked:
-                st.caption("Choose a style: the picture appears here.")
-        parts.watch(_PAGE, lambda job: _keep(job, photo))
+
+
+def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
+    """The picture, and the next one as it comes into being."""
+    job = parts.running(_PAGE)
+    if job is None or job.quick:  # a long one shows itself
+        url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)
+        parts.compare(kept.photo.url if kept else photo.url, url, size, "compare")
+        if not asked:
+            st.caption("Choose a style: the picture appears here.")
+    parts.watch(_PAGE, lambda job: _keep(job, photo))
 
 
 def _quick(wish: Wish, photo: Photo) -> bool:
@@ -278,30 +284,26 @@ def _keep(job: Job, photo: Photo) -> None:
         len(history) > _KEPT or sum(kept.pixels for kept in history) > _KEPT_PIXELS
     ):
         history.pop(0)
-    st.session_state.update(count=count, shown=history[-1].id, pictures=[history[-1].id])
+    st.session_state.update({"count": count, _PICTURES: [history[-1].id]})
 
 
 def _shown() -> Kept | None:
     """The picture that is looked at."""
-    history = st.session_state.get("history", [])
-    return next((kept for kept in history if kept.id == st.session_state.get("shown")), None)
+    history, shown = st.session_state.get("history", []), st.session_state.get(_PICTURES)
+    return next((kept for kept in history if [kept.id] == shown), None)
 
 
-def _history() -> None:
-    """Pictures of this session."""
+def _history(kept: Kept | None) -> None:
+    """Pictures of this session, one of which is looked at."""
     history: list[Kept] = st.session_state.get("history", [])
     if len(history) < 2:
         return
     st.subheader("Your pictures", anchor=False)
     items = [
-        {"id": kept.id, "title": _told(kept.painted.wish), "picture": kept.thumbnail}
-        for kept in reversed(history)
+        {"id": one.id, "title": _told(one.painted.wish), "picture": one.thumbnail}
+        for one in reversed(history)
     ]
-    chosen = parts.choose(items, "pictures", "Pictures of this session", strip=True)
-    if chosen and chosen[0] != st.session_state.get("shown"):
-        st.session_state.shown = chosen[0]
-        st.rerun()
-    kept = _shown()
+    parts.choose(items, _PICTURES, "Pictures of this session", strip=True)
     if kept and kept.painted.wish != st.session_state.get("wanted"):
         st.button("Use these settings again", on_click=_restore, args=(kept,))
 

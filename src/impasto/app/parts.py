@@ -17,7 +17,7 @@ from PIL import Image
 
 from impasto import gallery, images
 from impasto.app import UPLOAD_MB, max_pixels
-from impasto.app.jobs import Job, Studio
+from impasto.app.jobs import PREVIEW_SIDE, Job, Studio
 from impasto.app.wish import Chosen, Painted, Upload, as_url, command, python
 from impasto.errors import ImpastoError
 from impasto.methods import METHODS, method_class
@@ -460,7 +460,9 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
         line.progress(job.step / max(job.steps, 1), _progress(job))
         if job.preview is not None and job.preview is not shown:
             shown = job.preview
-            picture.image(shown, width="stretch")
+            width = f"min(100%, calc(72vh * {shown.width / shown.height}))"
+            url = as_url(shown, PREVIEW_SIDE)
+            picture.html(f'<img class="preview" src="{url}" style="width: {width}" alt="So far">')
         job.wait(_TICK_S)
     st.session_state.job = None
     fail(page, job.error)

@@ -9,4 +9,6 @@ export default function ({ data, parentElement }) {
   after.src = data.after;
   slider.oninput = () => frame.style.setProperty("--at", `${slider.value}%`);
   slider.oninput();
+  // A photo that nothing was painted of yet is compared to itself.
+  slider.hidden = parentElement.querySelector(".line").hidden = data.before === data.after;
 }
