@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,8 @@ def serve(host: str, port: int, max_megapixels: float) -> None:
         "client.showErrorDetails": "none",
         **{f"theme.{name}": value for name, value in _THEME.items()},
     }
-    App(Path(__file__).parent / "main.py").run(config=settings)
+    with suppress(KeyboardInterrupt):
+        App(Path(__file__).parent / "main.py").run(config=settings)
 
 
 def max_pixels() -> int:
