@@ -158,12 +158,14 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     """
     styles = parts.pick_styles("styles")
     drawn: dict[str, str] = {}
-    if styles and st.toggle(
+    masked = st.toggle(
         "Paint only where I say",
         key="masked",
+        disabled=not styles,
         help="Paint on the photo where each style goes; one that you paint nowhere takes the rest.",
         persist_state="session",
-    ):
+    )
+    if styles and masked:
         with easel:
             drawn = parts.paint_masks(photo.url, photo.size, styles)
     masks = read_masks(drawn, [style.name for style in styles])

@@ -195,6 +195,12 @@ def pick_styles(key: str, *, trained: bool = True, several: bool = True) -> list
         trained: whether trained styles are offered too.
         several: whether there can be more than one.
     """
+    # What comes and goes in a container of its own does not close the expanders below it.
+    with st.container():
+        return _pick_styles(key, trained, several)
+
+
+def _pick_styles(key: str, trained: bool, several: bool) -> list[Chosen]:
     session = st.session_state
     st.subheader("Style", anchor=False)
     kind: str | None = PAINTINGS
