@@ -187,20 +187,19 @@ def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Uplo
 PAINTINGS, TRAINED = "Paintings", "Trained styles"
 
 
-def pick_styles(key: str, *, trained: bool = True, several: bool = True) -> list[Chosen]:
+def pick_styles(key: str, *, trained: bool = True) -> list[Chosen]:
     """The styles that a visitor chooses, with their weights.
 
     Args:
         key: before the names of the widgets.
         trained: whether trained styles are offered too.
-        several: whether there can be more than one.
     """
     # What comes and goes in a container of its own does not close the expanders below it.
     with st.container():
-        return _pick_styles(key, trained, several)
+        return _pick_styles(key, trained)
 
 
-def _pick_styles(key: str, trained: bool, several: bool) -> list[Chosen]:
+def _pick_styles(key: str, trained: bool) -> list[Chosen]:
     session = st.session_state
     st.subheader("Style", anchor=False)
     kind: str | None = PAINTINGS
@@ -221,7 +220,7 @@ def _pick_styles(key: str, trained: bool, several: bool) -> list[Chosen]:
         {"id": name, "title": upload.name, "picture": as_url(_small(upload), _THUMBNAIL)}
         for name, upload in own.items()
     ]
-    mixed = several and st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
+    mixed = st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
     chosen = choose(items, f"{key}.{kind}", "Styles", several=mixed)
     if not mixed:
         chosen = chosen[-1:]
