@@ -20,13 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright import sync_api
+from playwright.sync_api import expect
 
 import impasto
 from impasto import images
 from tests.conftest import painting_array, photo_array
-
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -300,8 +299,13 @@ def test_visitors_see_nothing_of_each_other(visit, photo_file):
     give(one, "Drop a photo here", photo_file)
     button(other, "Coffee").click()
     button(one, "Lion Hunt").click()
-    urls = painted(one), painted(other)
-    assert len(set(urls)) == 2
+    painted(one)
+    painted(other)
+    for page, mine, others in ((one, "lion-hunt", "starry-night"), (other, "starry-night", "lion")):
+        button(page, "As code").click()
+        expect(page.get_by_test_id("stCode").first).to_contain_text(mine)
+        assert others not in page.content()
+        page.keyboard.press("Escape")
     keep(one, "visitor-one")
     keep(other, "visitor-two")
     assert download(one, "PNG")[0] == "beach-lion-hunt.png"
@@ -367,10 +371,61 @@ def test_own_paintings_and_several_styles(visit, tmp_path):
     button(page, "Lion Hunt").click()
     before = wait_for_another(page, before)
     press(page.get_by_role("slider", name="Weight of lion-hunt"), "End")
-    wait_for_another(page, before)
+    before = wait_for_another(page, before)
     recipe = images.read_recipe(download(page, "PNG")[1])
+    page.get_by_role("radio", name="Trained styles").click()
+    page.get_by_role("link", name="Texture").click()
+    page.get_by_text("Make a texture").wait_for()
+    button(page, "mine.png", exact=True).wait_for()  # is at hand on every page
+    page.get_by_role("link", name="Paint", exact=True).click()
+    page.get_by_role("radio", name="Paintings").click()
+    chosen = page.get_by_role("group", name="Styles").locator("[aria-pressed=true]")
+    expect(chosen).to_have_text(["mine.png", "Lion Hunt"])
     told = [(style["source"], style["weight"]) for style in recipe["styles"]]
     assert told == [("mine.png", 1.0), ("lion-hunt", 2.0)]
+
+
+def test_an_emptied_field_goes_back_to_what_it_was(visit):
+    page = visit()
+    button(page, "Chelsea").click()
+    before = painted(page)
+    page.get_by_role("radio", name="Paintings").click()
+    button(page, "Lion Hunt").click()
+    before = wait_for_another(page, before)
+    page.get_by_text("Size, strokes, seed").click()
+    set_number(page, "Style size", 100)
+    before = wait_for_another(page, before)
+    set_number(page, "Style size", "")
+    wait_for_another(page, before)
+    assert images.read_recipe(download(page, "PNG")[1])["style_size"] is None
+    set_number(page, "Seed", "")
+    expect(page.get_by_role("spinbutton", name="Seed")).to_have_attribute("aria-invalid", "true")
+    before = painted(page)
+    press(page.get_by_role("slider", name="Strength"), "ArrowLeft")
+    wait_for_another(page, before)
+    assert images.read_recipe(download(page, "PNG")[1])["seed"] == 0
+
+
+def test_a_painting_goes_on_while_other_pages_are_looked_at(visit):
+    page = visit()
+    button(page, "Chelsea").click()
+    before = painted(page)
+    page.get_by_role("radio", name="Paintings").click()
+    button(page, "Lion Hunt").click()
+    before = wait_for_another(page, before)
+    page.get_by_text("Optimiser", exact=True).click()
+    set_number(page, "Iterations", 12)
+    button(page, "Refine").click()
+    page.get_by_text("Step").wait_for()
+    press(page.get_by_role("slider", name="Strength"), "Home")  # later
+    page.get_by_role("link", name="Texture").click()
+    page.get_by_text("On another page: Step").wait_for()
+    keep(page, "elsewhere")
+    page.get_by_text("On another page a picture is ready").wait_for()
+    page.get_by_role("link", name="Paint", exact=True).click()
+    wait_for_another(page, before)
+    recipe = images.read_recipe(download(page, "PNG")[1])
+    assert (recipe["refine"], recipe["strength"]) == (12, 1.0)
 
 
 def test_earlier_pictures_and_their_settings_come_back(visit):
@@ -419,7 +474,7 @@ def test_a_texture(visit):
     mine = impasto.texture("arlesiennes", width=64, height=64, iterations=5)
     with Image.open(path) as theirs:
         np.testing.assert_allclose(*arrays(theirs, mine), atol=2)
-    assert name == "arlesiennes.png"
+    assert name == "texture-arlesiennes.png"
 
 
 def test_many_photos(visit, photo_file, tmp_path):

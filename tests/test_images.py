@@ -2,6 +2,9 @@
 
 import io
 import json
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ import torch
 from PIL import ExifTags, Image, ImageCms
 
 from impasto import images
-from impasto.errors import ImageError, OutputError
+from impasto.errors import ImageError, OutputError, TooLargeError
 
 from .conftest import as_tensor, photo_array
 
@@ -279,3 +282,38 @@ def test_a_picture_too_wide_for_its_format_is_one_line(tmp_path):
     with pytest.raises(OutputError, match="WEBP cannot hold this picture"):
         images.write(tmp_path / "wide.webp", images.Picture(torch.zeros(1, 3, 16, 17_000)))
     assert not list(tmp_path.iterdir())
+
+
+def png_with(kind, data, at=33):
+    """A good PNG with a chunk of that data behind its header."""
+    encoded = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(encoded, "PNG")
+    chunk = kind + data
+    chunk = struct.pack(">I", len(data)) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return encoded.getvalue()[:at] + chunk + encoded.getvalue()[at:]
+
+
+def test_whatever_decoders_stumble_over_is_one_line(tmp_path):
+    data = png_with(b"eXIf", b"garbage that is no exif")
+    path = tmp_path / "odd.png"
+    path.write_bytes(data)
+    for read in (lambda: images.decode(data, "odd.png"), lambda: images.read(path)):
+        with pytest.raises(ImageError, match=r"odd.png: cannot be read, perhaps damaged"):
+            read()
+
+
+@pytest.mark.parametrize("kind", ["ICO", "PPM", "EPS"])
+def test_bytes_of_anybody_are_of_usual_formats(kind):
+    encoded = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(encoded, kind)
+    with pytest.raises(ImageError, match=r"x.png: not a picture, or of an unknown format"):
+        images.decode(encoded.getvalue(), "x.png")
+
+
+@pytest.mark.parametrize("extension", images.FORMATS)
+def test_what_is_encoded_is_decoded(extension, photo):
+    data = images.encode(Path(f"a{extension}"), images.Picture(photo))
+    read = images.decode(data, "a", most=48 * 64)
+    assert (read.pixels - photo).abs().mean() < 0.05
+    with pytest.raises(TooLargeError, match=r"64x48 are more than 0.003 megapixels"):
+        images.decode(data, "a", most=3000)

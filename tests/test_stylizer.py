@@ -1,9 +1,12 @@
 """The public object: which method is meant, tiles by themselves, refinement."""
 
+import math
+
 import pytest
 import torch
 
 import impasto
+from impasto import stylizer as stylizer_module
 from impasto.errors import ControlError, TooLargeError
 from impasto.methods import choose_method
 from impasto.stylizer import Stylizer, parse_refine
@@ -151,3 +154,13 @@ def test_textures_by_a_network_paint_noise(monkeypatch, painting):
     ]
     assert paint[0].size == (40, 24)
     assert paint[0].tobytes() == paint[1].tobytes() != paint[2].tobytes()
+
+
+def test_memory_is_what_the_container_leaves(tmp_path):
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 250\n")
+    assert stylizer_module._free_in_container(tmp_path) == 550
+    (tmp_path / "memory.max").write_text("max\n")
+    assert stylizer_module._free_in_container(tmp_path) == math.inf
+    assert stylizer_module._free_in_container(tmp_path / "none") == math.inf

@@ -11,7 +11,8 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -34,7 +35,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import files
-from impasto.errors import ImageError, OutputError, TooLargeError
+from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
 from impasto.style import MIN_SIDE
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
@@ -53,6 +54,7 @@ if pillow_features.check("avif"):
     _SAVE[".avif"] = ("AVIF", {"quality": 90, "subsampling": "4:4:4"})
 FORMATS = tuple(_SAVE)
 """Extensions of the pictures that can be written; all of them can be read."""
+_KINDS = sorted({kind for kind, _ in _SAVE.values()} | {"GIF"})
 _OPAQUE = {"JPEG", "BMP"}
 _RECIPE_KEY = "impasto"
 _GAP, _CAPTION = 12, 26
@@ -113,10 +115,12 @@ def decode(data: bytes, name: str, *, most: int | None = None) -> Picture:
         most: how many pixels it may have, looked at before they are unpacked.
 
     Raises:
-        ImageError: naming the picture and the fix.
+        ImageError: naming the picture and the fix. So are the odder formats that Pillow knows, some
+            of which start other programs: the data may be anybody's.
         TooLargeError: it has more pixels.
     """
-    return _large_enough(_from_opened(_open(io.BytesIO(data), name, most), name), name)
+    opened = _open(io.BytesIO(data), name, most, _KINDS)
+    return _large_enough(_from_opened(opened, name), name)
 
 
 def _large_enough(picture: Picture, name: str) -> Picture:
@@ -314,34 +318,45 @@ def _open_file(path: Path) -> Image.Image:
     return _open(path, str(path))
 
 
-def _open(source: Path | BinaryIO, name: str, most: int | None = None) -> Image.Image:
-    """Opens a picture of at most so many pixels, all of it read."""
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Turns whatever decoders stumble over into one line."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of large pictures and of odd metadata; too large is an error by itself.
             warnings.simplefilter("ignore")
-            image = Image.open(source)
-            try:
-                if most is not None and image.width * image.height > most:
-                    raise TooLargeError(
-                        f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
-                        "megapixels; scale it down"
-                    )
-                image.load()
-            except BaseException:
-                image.close()
-                raise
+            yield
+    except ImpastoError:
+        raise
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture, or of an unknown format") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except Exception as error:  # damaged files raise nearly everything
         raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
+
+
+def _open(
+    source: Path | BinaryIO, name: str, most: int | None = None, kinds: list[str] | None = None
+) -> Image.Image:
+    """Opens a picture of at most so many pixels and of one of these kinds, all of it read."""
+    with _reading(name):
+        image = Image.open(source, formats=kinds)
+        try:
+            if most is not None and image.width * image.height > most:
+                raise TooLargeError(
+                    f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
+                    "megapixels; scale it down"
+                )
+            image.load()
+        except BaseException:
+            image.close()
+            raise
     return image
 
 
 def _from_opened(image: Image.Image, name: str) -> Picture:
-    with image:
+    with _reading(name), image:
         frames = getattr(image, "n_frames", 1)
         picture = _from_pil(image, name)
     if frames > 1:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import psutil
@@ -224,7 +225,7 @@ class Stylizer:
     def _free_memory(self) -> float:
         """Bytes; infinite where nobody can tell."""
         if self.device.type == "cpu":
-            return float(psutil.virtual_memory().available)
+            return min(float(psutil.virtual_memory().available), _free_in_container())
         if self.device.type == "cuda":
             return float(torch.cuda.mem_get_info(self.device)[0])
         return math.inf
@@ -486,6 +487,16 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
     """Parts keyword arguments into fields of `Controls` and settings of the method."""
     controls = {name: value for name, value in options.items() if name in Controls.__annotations__}
     return controls, {name: value for name, value in options.items() if name not in controls}
+
+
+def _free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that a container's limit (cgroup v2) leaves; infinite where there is none."""
+    try:
+        limit, used = (float((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return limit - used + float(stat["inactive_file"])  # files read before make way
+    except (OSError, ValueError, KeyError):  # no such limit: "max"
+        return math.inf
 
 
 def find_device(name: str) -> torch.device:

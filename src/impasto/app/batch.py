@@ -12,12 +12,12 @@ import streamlit as st
 
 from impasto.app import parts
 from impasto.app.jobs import Job
-from impasto.app.wish import Chosen, Upload, Wish, paint
-from impasto.errors import ControlError, ImageError, TooLargeError
+from impasto.app.wish import Chosen, Upload, Wish, paint, unused
+from impasto.errors import ControlError, ImpastoError, Stop
 from impasto.style import Controls
 from impasto.stylizer import Stylizer
 
-MOST_PHOTOS = 20
+MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
 _PAGE = "batch"
 
 
@@ -35,9 +35,9 @@ def page() -> None:
     """The page."""
     left, right = st.columns([8, 5], gap="large")
     with right:
-        styles = tuple(parts.pick_styles("batch"))
+        styles = tuple(parts.pick_styles(_PAGE))
         st.subheader("Controls", anchor=False)
-        options = parts.knobs(Controls, "batch", without=("tile",))
+        options = parts.knobs(Controls, _PAGE, limits=parts.STYLE_SIDES)
     with left:
         st.title("Paint many photos in one style", anchor=False)
         photos = parts.upload_pictures("Drop photos here", "batch_files", several=True)
@@ -62,14 +62,16 @@ def _show(batch: Batch | None) -> None:
         return
     for failure in batch.failures:
         st.error(parts.sentence(failure), icon=":material/error:")
-    parts.download(f"Download {batch.painted} pictures", batch.archive, "painted.zip")
+    parts.download(f"Download {batch.painted} pictures", lambda: batch.archive, "painted.zip")
 
 
 def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
     painter = parts.stylizer("auto")
-    parts.begin(
-        Job(lambda job: paint_all(photos, styles, options, painter, job), quick=False), "batch"
-    )
+
+    def work(job: Job) -> Batch:
+        return paint_all(photos, styles, options, painter, job)
+
+    parts.begin(Job(work, quick=False), _PAGE)
 
 
 def paint_all(
@@ -80,30 +82,29 @@ def paint_all(
     job: Job,
 ) -> Batch:
     """Paints each photo; one that fails does not keep the others from being painted."""
-    file, failures, names = io.BytesIO(), list[str](), set[str]()
+    file, failures, names = io.BytesIO(), list[str](), list[str]()
     job.steps = len(photos)
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
-        for photo in photos:
+        for job.step, photo in enumerate(photos):
             try:
+                job.check()
                 painted = paint(Wish(photo, styles, options), painter, lambda _: job.check())
-                name = _unused(Path(photo.name).stem, names)
-                names.add(name)
-                archive.writestr(f"{name}.png", painted.encode(".png"))
-                job.show(painted.image)
-            except (ImageError, TooLargeError) as error:
-                failures.append(str(error))
-            job.step += 1
-            if job.unwanted:
+                job.check()  # it may be half painted
+            except Stop:
+                failures.append(f"Stopped after {job.step} of {job.steps} photos.")
                 break
-            job.check()
+            except ImpastoError as error:
+                failures.append(str(error))
+                continue
+            names.append(unused(f"{Path(photo.name).stem}.png", names))
+            archive.writestr(names[-1], painted.encode(".png"))
+            job.show(painted.image)
+            if file.tell() > MOST_BYTES:
+                failures.append(f"The archive is full after {job.step + 1} photos.")
+                break
     if not names:
         raise ControlError(" ".join(failures))
     return Batch(file.getvalue(), len(names), tuple(failures))
-
-
-def _unused(stem: str, names: set[str]) -> str:
-    numbers = (f"{stem}-{n}" for n in range(2, len(names) + 3))
-    return stem if stem not in names else next(name for name in numbers if name not in names)
 
 
 def _keep(job: Job) -> None:

@@ -6,10 +6,12 @@ Painting takes all processors and much memory, so two at once are slower than on
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -20,11 +22,17 @@ from impasto.history import History
 from impasto.methods import Progress
 
 PLACES = 8
-"""How many jobs of a kind may wait."""
+"""How many jobs of a kind there may be."""
 PREVIEW_SIDE = 1000
 _PREVIEW_EVERY_S = 0.7
 _DESERTED_S = 45.0
 """A job that nobody has looked at for so long is stopped."""
+_LONGEST_S = 600.0
+"""A job that has taken so long is stopped if others wait."""
+_PATIENCE_S = 10.0
+"""How long the quick jobs may hold up a long one between two steps."""
+_SNAPSHOT_PIXELS = 12e6
+"""Of the snapshots of a job; beyond that, every second one is let go of."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,6 +58,7 @@ class Job:
         self.result: Any = None
         self.error: str | None = None
         self.stopped = self.started = self.finished = False
+        self.began = math.inf
         self._news = threading.Event()
         self._shown = 0.0
         self._seen = time.monotonic()
@@ -73,7 +82,7 @@ class Job:
             give_way: called after each step.
         """
         self._give_way = give_way
-        self.started = True
+        self.started, self.began = True, time.monotonic()
         try:
             if not self.unwanted:
                 self.result = self.work(self)
@@ -85,6 +94,7 @@ class Job:
             _log.exception("a job failed")
             self.error = "Something went wrong here; the server's log says what."
         self.finished = True
+        del self.work  # which holds on to networks
         self._news.set()
 
     def on_step(self, progress: Progress) -> None:
@@ -93,13 +103,20 @@ class Job:
         if progress.losses:
             self.history(progress)
         if self.snapshot_every and progress.step % self.snapshot_every == 0:
-            self.snapshots[progress.step] = _image(progress)
+            self._take_snapshot(_image(progress))
         now = time.monotonic()
         if now - self._shown > _PREVIEW_EVERY_S:
             self._shown = now
             self.show(_image(progress))
         self._news.set()
         self.check()
+
+    def _take_snapshot(self, image: Image.Image) -> None:
+        self.snapshots[self.step] = image
+        if len(self.snapshots) * image.width * image.height > _SNAPSHOT_PIXELS:
+            self.snapshot_every *= 2
+            for step in [step for step in self.snapshots if step % self.snapshot_every]:
+                del self.snapshots[step]
 
     def show(self, image: Image.Image) -> None:
         """Makes this what is seen of the work."""
@@ -127,7 +144,7 @@ class Studio:
     """Does the jobs of all visitors.
 
     Args:
-        places: how many quick jobs may wait, and how many long ones.
+        places: how many quick jobs there may be at a time, and how many long ones.
     """
 
     def __init__(self, places: int = PLACES) -> None:
@@ -146,10 +163,10 @@ class Studio:
         """
         with self._changed:
             lane = self._lanes[job.quick]
-            for left in [other for other in lane if other.stopped and not other.started]:
+            for left in [other for other in lane if other.unwanted and not other.started]:
                 lane.remove(left)
                 left.run(lambda: None)  # ends at once
-            if len(lane) > self.places:
+            if len(lane) >= self.places:
                 raise BusyError("Many pictures are being painted right now: try again in a minute.")
             lane.append(job)
             self._changed.notify_all()
@@ -168,17 +185,24 @@ class Studio:
                 job = lane[0]
                 job.started = True
             with self._brush:
-                job.run((lambda: None) if quick else self._give_way)
+                job.run((lambda: None) if quick else partial(self._give_way, job))
             with self._changed:
                 lane.popleft()
                 self._changed.notify_all()
 
-    def _give_way(self) -> None:
-        """Lets the quick jobs paint, if there are any."""
+    def _give_way(self, job: Job) -> None:
+        """Lets the quick jobs paint, if there are any, and others after a long time.
+
+        Raises:
+            Stop: it is the others' turn.
+        """
+        if time.monotonic() - job.began > _LONGEST_S and len(self._lanes[False]) > 1:
+            job.stop()
+            raise Stop
         if self._lanes[True]:
             self._brush.release()
             with self._changed:
-                self._changed.wait_for(lambda: not self._lanes[True])
+                self._changed.wait_for(lambda: not self._lanes[True], _PATIENCE_S)
             self._brush.acquire()
 
 

@@ -39,11 +39,13 @@ st.set_page_config(
 st.logo(icon, size="large")
 st.html(STYLE)
 parts.studio()
-st.navigation(
+page = st.navigation(
     [
         st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
         st.Page(batch.page, title="Many photos", icon=":material/photo_library:", url_path="batch"),
         st.Page(texture.page, title="Texture", icon=":material/texture:", url_path="texture"),
     ],
     position="top",
-).run()
+)
+page.run()
+parts.watch_elsewhere(page.url_path or "paint")

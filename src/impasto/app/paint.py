@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 
 from impasto import images
 from impasto.app import parts
 from impasto.app.jobs import Job
-from impasto.app.wish import Chosen, Painted, Upload, Wish, as_url, paint, read_masks
+from impasto.app.wish import (
+    UNPACKING,
+    Chosen,
+    Painted,
+    Upload,
+    Wish,
+    as_url,
+    paint,
+    read_masks,
+)
 from impasto.errors import ImpastoError
 from impasto.style import Controls
 
@@ -19,10 +30,10 @@ FIRST_STYLE = "starry-night"
 _PAGE, _PICTURES = "paint", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
-_QUICK_PIXELS = 2e6
-"""Networks paint pictures up to this size in a second or so."""
-_KEPT, _KEPT_PIXELS = 12, 60e6
-"""How many pictures a session keeps, and how many pixels in all."""
+_QUICK_PIXELS = 3e6
+"""Networks paint so many pixels, times styles, in a second or so."""
+_KEPT, _KEPT_BYTES = 12, 200e6
+"""How many pictures a session keeps, and how much memory they may take."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +52,7 @@ class Photo:
         Raises:
             ImageError, TooLargeError: one sentence.
         """
-        with parts.READING:
+        with UNPACKING:
             image = images.to_pil(upload.read())
             return cls(upload, image.size, as_url(image))
 
@@ -50,24 +61,17 @@ class Photo:
 class Kept:
     """A picture of this session, with what to do it again."""
 
-    id: str
-    job: Job
+    painted: Painted
     photo: Photo
     drawn: dict[str, str]
+    """With the brush."""
     url: str
     thumbnail: str
 
-    @property
-    def painted(self) -> Painted:
-        """The picture."""
-        painted: Painted = self.job.result
-        return painted
-
-    @property
-    def pixels(self) -> int:
-        """Of all its pictures."""
-        pictures = (self.painted.image, *self.job.snapshots.values())
-        return sum(image.width * image.height for image in pictures)
+    @classmethod
+    def of(cls, painted: Painted, photo: Photo, drawn: dict[str, str]) -> Kept:
+        """With its pictures for the page."""
+        return cls(painted, photo, drawn, as_url(painted.image), as_url(painted.image, 192))
 
 
 def page() -> None:
@@ -83,10 +87,13 @@ def page() -> None:
         asked = _ask(photo, easel)
     if asked:
         _begin_if_quick(asked.wish, photo)
-    kept = _shown()
+    job = _shown()
+    kept: Kept | None = job.result if job else None
     with below:
         _actions(photo, asked, kept)
-        _history(kept)
+        if job:
+            parts.left_behind(job)
+        _history(asked, kept)
     with stage:
         parts.failure(_PAGE)
         _show(photo, asked, kept)
@@ -168,18 +175,19 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     if styles and masked:
         with easel:
             drawn = parts.paint_masks(photo.url, photo.size, styles)
-    masks = read_masks(drawn, [style.name for style in styles])
+    masks = read_masks(drawn, [parts.id_of(style.source) for style in styles])
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
     st.subheader("Controls", anchor=False)
     longer = max(photo.size)
-    options = parts.knobs(Controls, "paint", only=("strength", "preserve_color"))
+    options = parts.knobs(Controls, _PAGE, only=("strength", "preserve_color"))
     with st.expander("Size, strokes, seed", icon=":material/tune:"):
-        later = ("size", "style_size", "seed")
-        defaults = {"size": min(longer, _SIDE)}
-        options |= parts.knobs(Controls, f"paint.{longer}", only=later, defaults=defaults)
+        first = {"size": min(longer, _SIDE)}
+        options |= parts.knobs(Controls, _size_key(photo), only=("size",), defaults=first)
+        later = ("style_size", "seed")
+        options |= parts.knobs(Controls, _PAGE, only=later, limits=parts.STYLE_SIDES)
     if options.get("size") == longer:
         del options["size"]
-    method, optimiser = parts.pick_method("paint", trained=any(style.trained for style in styles))
+    method, optimiser = parts.pick_method(_PAGE, trained=any(style.trained for style in styles))
     if not styles:
         return None
     finer = None if optimiser is None else {**options, **method, **optimiser}
@@ -191,13 +199,19 @@ def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> 
     return Wish(photo.upload, styles, options, options.pop("snapshot_every", 0))
 
 
+def _size_key(photo: Photo) -> str:
+    """Of the widget of the size, which begins anew with each size of photos."""
+    return f"{_PAGE}-{max(photo.size)}"
+
+
 def _begin_if_quick(wish: Wish, photo: Photo) -> None:
     """Paints a new wish, unless that takes long, or a long job runs."""
-    session, job = st.session_state, parts.running(_PAGE)
+    session = st.session_state
+    job: Job | None = session.get("job")
+    waits = session.pop("restored", False) or (job and not job.quick)
     if wish == session.get("wanted"):
         return
     session.wanted = wish
-    waits = session.pop("restored", False) or (job and not job.quick)
     if _quick(wish, photo) and not waits:
         _begin(wish, photo)
 
@@ -210,7 +224,6 @@ def _actions(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
     if kept:
         parts.share(kept.painted)
-        parts.left_behind(kept.job)
 
 
 def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
@@ -221,14 +234,15 @@ def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
         parts.compare(kept.photo.url if kept else photo.url, url, size, "compare")
         if not asked:
             st.caption("Choose a style: the picture appears here.")
-    parts.watch(_PAGE, lambda job: _keep(job, photo))
+    parts.watch(_PAGE, _keep)
 
 
 def _quick(wish: Wish, photo: Photo) -> bool:
     slow = wish.options.get("method") == "gatys" or "refine" in wish.options
     longer = max(photo.size)
     scale = wish.options.get("size", longer) / longer
-    return not slow and photo.size[0] * photo.size[1] * scale**2 <= _QUICK_PIXELS
+    pixels = photo.size[0] * photo.size[1] * scale**2 + wish.options.get("style_size", 0) ** 2
+    return not slow and pixels * len(wish.styles) <= _QUICK_PIXELS
 
 
 def _begin(wish: Wish, photo: Photo) -> None:
@@ -238,15 +252,13 @@ def _begin(wish: Wish, photo: Photo) -> None:
     except ImpastoError as error:
         parts.fail(_PAGE, error)
         return
+    drawn = dict(st.session_state.get("drawn", {})) if wish.masks else {}
+
+    def work(job: Job) -> Kept:
+        return Kept.of(paint(wish, painter, job.on_step), photo, drawn)
+
     quick = _quick(wish, photo)
-    parts.begin(
-        Job(
-            lambda job: paint(wish, painter, job.on_step),
-            quick=quick,
-            snapshot_every=wish.snapshot_every,
-        ),
-        _PAGE,
-    )
+    parts.begin(Job(work, quick=quick, snapshot_every=wish.snapshot_every), _PAGE)
 
 
 def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
@@ -274,39 +286,50 @@ def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
         )
 
 
-def _keep(job: Job, photo: Photo) -> None:
+def _keep(job: Job) -> None:
     """Puts a picture into the session's history."""
-    history: list[Kept] = st.session_state.setdefault("history", [])
+    history: dict[str, Job] = st.session_state.setdefault("history", {})
     count = st.session_state.get("count", 0) + 1
-    painted: Painted = job.result
-    drawn = dict(st.session_state.get("drawn", {})) if painted.wish.masks else {}
-    urls = as_url(painted.image), as_url(painted.image, 192)
-    history.append(Kept(f"picture-{count}", job, photo, drawn, *urls))
-    while len(history) > 1 and (
-        len(history) > _KEPT or sum(kept.pixels for kept in history) > _KEPT_PIXELS
-    ):
-        history.pop(0)
-    st.session_state.update({"count": count, _PICTURES: [history[-1].id]})
+    name = f"picture-{count}"
+    history[name] = job
+    while len(history) > 1 and (len(history) > _KEPT or _memory(history.values()) > _KEPT_BYTES):
+        del history[next(iter(history))]
+    st.session_state.update({"count": count, _PICTURES: [name]})
 
 
-def _shown() -> Kept | None:
-    """The picture that is looked at."""
-    history, shown = st.session_state.get("history", []), st.session_state.get(_PICTURES)
-    return next((kept for kept in history if [kept.id] == shown), None)
+def _memory(history: Iterable[Job]) -> int:
+    """Bytes that pictures take, and the photos that they are of."""
+    pictures, photos = list[Image.Image](), dict[int, bytes]()
+    for job in history:
+        kept: Kept = job.result
+        pictures += [kept.painted.image, *job.snapshots.values()]
+        photos[id(kept.photo)] = kept.photo.upload.data
+    return sum(3 * image.width * image.height for image in pictures) + sum(
+        map(len, photos.values())
+    )
 
 
-def _history(kept: Kept | None) -> None:
+def _shown() -> Job | None:
+    """The job whose picture is looked at."""
+    history: dict[str, Job] = st.session_state.get("history", {})
+    return next(
+        (history[name] for name in st.session_state.get(_PICTURES, []) if name in history), None
+    )
+
+
+def _history(asked: Asked | None, kept: Kept | None) -> None:
     """Pictures of this session, one of which is looked at."""
-    history: list[Kept] = st.session_state.get("history", [])
+    history: dict[str, Job] = st.session_state.get("history", {})
     if len(history) < 2:
         return
     st.subheader("Your pictures", anchor=False)
     items = [
-        {"id": one.id, "title": _told(one.painted.wish), "picture": one.thumbnail}
-        for one in reversed(history)
+        {"id": name, "title": _told(job.result.painted.wish), "picture": job.result.thumbnail}
+        for name, job in reversed(history.items())
     ]
     parts.choose(items, _PICTURES, "Pictures of this session", strip=True)
-    if kept and kept.painted.wish != st.session_state.get("wanted"):
+    here = asked and kept and kept.painted.wish in (asked.wish, asked.refined)
+    if kept and not here:
         st.button("Use these settings again", on_click=_restore, args=(kept,))
 
 
@@ -322,5 +345,5 @@ def _restore(kept: Kept) -> None:
     st.session_state.update(photo=kept.photo, masked=bool(kept.drawn), restored=True)
     parts.restore_styles("styles", wish.styles)
     snapshots = wish.snapshot_every or None
-    options = {"size": max(kept.photo.size), "snapshot_every": snapshots, **wish.options}
-    parts.restore_knobs("paint", options)
+    parts.restore_knobs(_PAGE, {**wish.options, "snapshot_every": snapshots})
+    parts.restore_knobs(_size_key(kept.photo), {"size": max(kept.photo.size), **wish.options})

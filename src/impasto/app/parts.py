@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import re
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import Field, fields
 from functools import cache, partial
@@ -18,7 +18,7 @@ from PIL import Image
 from impasto import gallery, images
 from impasto.app import UPLOAD_MB, max_pixels
 from impasto.app.jobs import PREVIEW_SIDE, Job, Studio
-from impasto.app.wish import Chosen, Painted, Upload, as_url, command, python
+from impasto.app.wish import UNPACKING, Chosen, Painted, Upload, as_url, command, python
 from impasto.errors import ImpastoError
 from impasto.methods import METHODS, method_class
 from impasto.methods.gatys import GatysConfig
@@ -28,8 +28,6 @@ from impasto.stylizer import Stylizer
 _THUMBNAIL = 192
 _TICK_S = 0.5
 _DATA = resources.files("impasto") / "data"
-READING = threading.Lock()
-"""Unpacking a large picture takes memory: one at a time, for all visitors."""
 _WEIGHTS = {"adain": ("adain.small", "adain.base")}
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "average"),
@@ -37,6 +35,8 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
     "defaults": {"iterations": 50},
     "limits": {"iterations": 1000},
 }
+STYLE_SIDES = {"style_size": 2048}
+"""Styles are measured as a whole."""
 _LARGEST_NUMBER = 2**53 - 1
 """That JavaScript holds exactly."""
 FORMATS = sorted({extension.lstrip(".") for extension in images.FORMATS})
@@ -86,7 +86,7 @@ def stylizer(method: str, **settings: Any) -> Stylizer:
 @st.cache_data(show_spinner=False, max_entries=64)
 def _small(upload: Upload) -> Image.Image:
     """A picture that a visitor brought, small."""
-    with READING:
+    with UNPACKING:
         image = images.to_pil(upload.read())
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
     return image
@@ -130,13 +130,18 @@ def choose(
         strip: in one row that scrolls.
     """
     ids = {item["id"] for item in items}
-    chosen = [name for name in st.session_state.get(key, []) if name in ids]
+
+    def known() -> list[str]:
+        names = [name for name in st.session_state.get(key, []) if name in ids]
+        return names if several else names[-1:]
 
     def click() -> None:
-        clicked = st.session_state[f"{key}.clicks"]["clicked"]
-        left = [name for name in chosen if name != clicked]
-        both = left if clicked in chosen else [*chosen, clicked]
+        clicked, before = st.session_state[f"{key}.clicks"]["clicked"], known()
+        left = [name for name in before if name != clicked]
+        both = left if clicked in before else [*before, clicked]
         st.session_state[key] = both if several else [clicked]
+
+    chosen = known()
 
     data = {"items": items, "chosen": chosen, "label": label, "strip": strip}
     _choose(key=f"{key}.clicks", data=data, on_clicked_change=click)
@@ -157,13 +162,15 @@ def paint_masks(photo: str, size: tuple[int, int], styles: Sequence[Chosen]) -> 
         "photo": photo,
         "width": size[0],
         "height": size[1],
-        "styles": [{"id": style.name, "title": style.name} for style in styles],
+        "styles": [{"id": id_of(style.source), "title": style.name} for style in styles],
         "masks": drawn,
         "revision": session.setdefault("revision", 0),
     }
 
     def keep() -> None:
-        session.drawn = dict(session["easel"]["masks"] or {})
+        given, names = session["easel"]["masks"], {id_of(style.source) for style in styles}
+        if isinstance(given, dict):
+            session.drawn = {k: v for k, v in given.items() if k in names and isinstance(v, str)}
 
     _masks(key="easel", data=data, on_masks_change=keep)
     return drawn
@@ -185,6 +192,8 @@ def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Uplo
 # Styles
 
 PAINTINGS, TRAINED = "Paintings", "Trained styles"
+MOST_STYLES, MOST_OWN = 6, 12
+"""At a time, and in a session: each takes memory."""
 
 
 def pick_styles(key: str, *, trained: bool = True) -> list[Chosen]:
@@ -215,44 +224,64 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
         )
     networks = set(gallery.trained())
     items = [item for item in known_styles() if (item["id"] in networks) == (kind == TRAINED)]
-    own = _own_styles(f"{key}.{kind}") if kind == PAINTINGS else {}
-    items[:0] = [
-        {"id": name, "title": upload.name, "picture": as_url(_small(upload), _THUMBNAIL)}
-        for name, upload in own.items()
-    ]
+    own: dict[str, Upload] = {}
+    if kind == PAINTINGS:
+        own = _own_paintings(f"{key}.{kind}")
+        items[:0] = [
+            {"id": name, "title": upload.name, "picture": as_url(_small(upload), _THUMBNAIL)}
+            for name, upload in own.items()
+        ]
     mixed = st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
     chosen = choose(items, f"{key}.{kind}", "Styles", several=mixed)
-    if not mixed:
-        chosen = chosen[-1:]
-    alone = len(chosen) == 1
+    if len(chosen) > MOST_STYLES:
+        st.warning(f"Only the first {MOST_STYLES} are mixed.", icon=":material/info:")
+    sources = {name: own.get(name, name) for name in chosen[:MOST_STYLES]}
+    if len(sources) == 1:
+        return [Chosen(source) for source in sources.values()]
     return [
-        Chosen(own.get(name, name), 1.0 if alone else _weight(f"{key}.weight.{name}", name))
-        for name in chosen
+        Chosen(source, _weight(f"{key}.weight.{name}", Chosen(source).name))
+        for name, source in sources.items()
     ]
 
 
-def _own_styles(key: str) -> dict[str, Upload]:
-    """Paintings that a visitor brought, by id; a new one is chosen by itself."""
-    own = {}
+def _own_paintings(key: str) -> dict[str, Upload]:
+    """All paintings that a visitor brought, by id; a new one is chosen by itself."""
+    own: dict[str, Upload] = st.session_state.setdefault("own", {})
     for upload in upload_pictures("A painting of your own", f"{key}.files", several=True):
+        name = id_of(upload)
+        if name in own:
+            continue
+        if len(own) >= MOST_OWN:
+            st.error(f"At most {MOST_OWN} paintings of your own.", icon=":material/error:")
+            break
         try:
             _small(upload)
-            own[f"own {upload.name}"] = upload
         except ImpastoError as error:
             st.error(sentence(error), icon=":material/error:")
-    known = st.session_state.get(f"{key}.own", set())
-    new = [name for name in own if name not in known]
-    if new:
-        st.session_state[key] = [*st.session_state.get(key, []), *new]
-    st.session_state[f"{key}.own"] = set(own)
+        else:
+            own[name] = upload
+            st.session_state[key] = [*st.session_state.get(key, []), name]
     return own
+
+
+def id_of(source: str | Upload) -> str:
+    """What a style is known by among those to choose from."""
+    if isinstance(source, str):
+        return source
+    return f"own {hashlib.sha256(source.name.encode() + source.data).hexdigest()}"
 
 
 def _weight(key: str, name: str) -> float:
     st.session_state.setdefault(key, 1.0)
     told = "Share among the styles: only the ratio to the others matters."
     return st.slider(
-        f"Weight of {name}", 0.0, 2.0, step=0.1, key=key, help=told, persist_state="session"
+        sentence(f"Weight of {name}"),
+        0.0,
+        2.0,
+        step=0.1,
+        key=key,
+        help=told,
+        persist_state="session",
     )
 
 
@@ -303,7 +332,7 @@ def _knob(
 ) -> Any:
     """The widget that fits the setting's type and bounds."""
     label = knob.name.replace("_", " ").capitalize()
-    st.session_state.setdefault("knobs", {})[key] = default
+    st.session_state.setdefault("knobs", {})[key] = knob.default
     st.session_state.setdefault(key, default)
     common: dict[str, Any] = {"key": key, "help": knob.metadata["help"], "persist_state": "session"}
     if choices:
@@ -316,6 +345,8 @@ def _knob(
         return st.slider(label, kind(least), kind(most), step=kind((most - least) / 20), **common)
     return st.number_input(
         label,
+        value=None,
+        required=knob.default is not None,
         min_value=None if least is None else kind(least),
         max_value=None if most is None else kind(min(most, _LARGEST_NUMBER)),
         step=kind(1) if kind is int else 0.05,
@@ -337,6 +368,7 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
     """
     names = ["auto", *(name for name in METHODS if method_class(name).trained == trained)]
     told = "  \n".join(f"**{name}**: {METHODS[name]}." for name in names[1:])
+    st.session_state.setdefault("knobs", {})[f"{key}.method"] = "auto"
     st.session_state.setdefault(f"{key}.method", "auto")
     if st.session_state[f"{key}.method"] not in names:
         st.session_state[f"{key}.method"] = "auto"
@@ -373,7 +405,7 @@ def texture_knobs(key: str) -> dict[str, Any]:
     """What matters to a texture; see `pick_method`."""
     given = {**_OPTIMISER_KNOBS, "choices": {}}
     given["without"] = (*given["without"], "content_weight", "style_weight", "start")
-    options = knobs(Controls, key, only=("style_size", "seed"))
+    options = knobs(Controls, key, only=("style_size", "seed"), limits=STYLE_SIDES)
     return options | knobs(GatysConfig, f"{key}.gatys", **given)
 
 
@@ -383,6 +415,7 @@ def _snapshots(key: str) -> dict[str, int]:
     every = st.number_input(
         "Snapshot every",
         1,
+        value=None,
         key=key,
         help="Keep the picture of every so many steps.",
         placeholder="never",
@@ -392,11 +425,11 @@ def _snapshots(key: str) -> dict[str, int]:
 
 
 def restore_styles(key: str, styles: Sequence[Chosen]) -> None:
-    """Chooses these styles again, as far as they are still there."""
+    """Chooses these styles again."""
     kind = TRAINED if any(style.trained for style in styles) else PAINTINGS
-    ids = [
-        style.source if isinstance(style.source, str) else f"own {style.name}" for style in styles
-    ]
+    ids = [id_of(style.source) for style in styles]
+    own = {id_of(s.source): s.source for s in styles if isinstance(s.source, Upload)}
+    st.session_state.setdefault("own", {}).update(own)
     st.session_state.update({f"{key}.kind": kind, f"{key}.{kind}": ids})
     st.session_state[f"{key}.mix"] = len(ids) > 1
     for name, style in zip(ids, styles, strict=True):
@@ -404,13 +437,11 @@ def restore_styles(key: str, styles: Sequence[Chosen]) -> None:
 
 
 def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
-    """Sets all widgets of `knobs` and `pick_method` to what gives these options."""
-    known = {"iterations": options["refine"]} if "refine" in options else {}
-    given = {**options, **known}
+    """Sets the widgets of `knobs` and `pick_method` with that key to what gives these options."""
+    given = {**options, "iterations": options["refine"]} if "refine" in options else options
     for place, default in st.session_state.get("knobs", {}).items():
         if place.startswith(f"{key}."):
             st.session_state[place] = given.get(place.rpartition(".")[2], default)
-    st.session_state[f"{key}.method"] = options.get("method", "auto")
 
 
 # Jobs
@@ -418,7 +449,8 @@ def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
 
 def sentence(error: object) -> str:
     """What went wrong, for people without a command line, in Markdown."""
-    return re.sub(r"([\\`*_{}\[\]<>$#:~|])", r"\\\1", str(error).replace("--", ""))
+    text = re.sub(r"(?<!\S)--(?=[a-z])", "", str(error))
+    return re.sub(r"([\\`*_{}\[\]<>$#:~|])", r"\\\1", text)
 
 
 def begin(job: Job, page: str) -> None:
@@ -443,6 +475,18 @@ def running(page: str) -> Job | None:
     """The session's job, if it is that page's."""
     mine = st.session_state.get("job_page") == page
     return st.session_state.get("job") if mine else None
+
+
+def watch_elsewhere(page: str) -> None:
+    """Tells of the job of another page, and keeps it from being taken for deserted."""
+    job: Job | None = st.session_state.get("job")
+    if job is None or running(page):
+        return
+    line = st.empty()
+    while not job.finished:
+        line.info(f"On another page: {_progress(job)}.", icon=":material/brush:")
+        job.wait(_TICK_S)
+    line.info("On another page a picture is ready.", icon=":material/brush:")
 
 
 def watch(page: str, finish: Callable[[Job], None]) -> None:
@@ -523,17 +567,22 @@ def share(painted: Painted) -> None:
             st.caption("In Python")
             st.code(python(wish), "python", wrap_lines=True)
     for note in painted.notes:
-        st.caption(note)
+        st.caption(sentence(note))
 
 
 def left_behind(job: Job) -> None:
     """What the optimiser left besides the picture."""
+    if job.stopped and job.step < job.steps:
+        st.caption(f"Stopped after step {job.step} of {job.steps}.")
     if job.history.rows:
-        with st.expander("Losses", icon=":material/show_chart:"):
-            plot_losses(job.history.rows)
+        losses = st.expander("Losses", icon=":material/show_chart:", on_change="rerun")
+        if losses.open:
+            with losses:
+                plot_losses(job.history.rows)
     if job.snapshots:
-        with st.expander("Snapshots", icon=":material/animation:"):
-            columns = st.columns(3)
+        snapshots = st.expander("Snapshots", icon=":material/animation:", on_change="rerun")
+        if snapshots.open:
+            columns = snapshots.columns(3)
             for n, (step, image) in enumerate(job.snapshots.items()):
                 columns[n % 3].image(image, f"Step {step}")
 

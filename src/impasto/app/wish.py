@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import shlex
+import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,11 @@ from impasto.methods import OnStep
 from impasto.style import Style
 from impasto.stylizer import Look, Stylizer, fit_texture, render_size, split_options
 
+UNPACKING = threading.RLock()
+"""Outside of jobs, pictures are unpacked and packed one at a time, for that takes memory."""
 _LONGEST_TITLE = 80
+_MASK_SIDE = 512
+"""Of the masks that the brush makes."""
 SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 
@@ -93,7 +99,8 @@ class Wish:
     def zip_masks(self) -> bytes:
         """The masks at the photo's size, for the command line."""
         assert self.photo is not None
-        height, width = self.photo.read().size
+        with UNPACKING:
+            height, width = self.photo.read().size
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
             for name, mask in self.masks.items():
@@ -104,22 +111,21 @@ class Wish:
     @property
     def title(self) -> str:
         """Of the picture's file, without extension."""
-        names = [] if self.photo is None else [self.photo.name]
+        names = ["texture"] if self.photo is None else [self.photo.name]
         names += [style.name for style in self.styles]
-        return "-".join(Path(name).stem for name in names)[:_LONGEST_TITLE]
+        return "-".join(Path(name).stem for name in names)[:_LONGEST_TITLE].lstrip("-")
 
     @property
     def recipe_styles(self) -> list[dict[str, Any]]:
-        """The styles as recipes tell of them."""
+        """The styles as recipes tell of them. Two files of one name are told apart."""
         masks = iter(self.masks)
-        return [
-            {
-                "source": style.name,
-                "weight": style.weight,
-                "mask": None if style.mask is None else next(masks),
-            }
-            for style in self.styles
-        ]
+        names = [] if self.photo is None else [self.photo.name]
+        told = []
+        for style in self.styles:
+            names.append(unused(style.name, names))
+            mask = None if style.mask is None else next(masks)
+            told.append({"source": names[-1], "weight": style.weight, "mask": mask})
+        return told
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,8 @@ class Painted:
 
     def encode(self, extension: str) -> bytes:
         """The file, with its recipe inside."""
-        return images.encode(Path(f"picture{extension}"), images.read(self.image), self.recipe)
+        with UNPACKING:
+            return images.encode(Path(f"picture{extension}"), images.read(self.image), self.recipe)
 
 
 def paint(wish: Wish, stylizer: Stylizer, on_step: OnStep) -> Painted:
@@ -145,7 +152,9 @@ def paint(wish: Wish, stylizer: Stylizer, on_step: OnStep) -> Painted:
     assert wish.photo is not None
     photo = wish.photo.read()
     controls, _ = split_options(dict(wish.options))
-    _check_size(*render_size(photo, controls.get("size")))
+    size = render_size(photo, controls.get("size"))
+    _check_size(*size)
+    photo = photo.resized(*size)  # masks are at the photo's size, and many megapixels take memory
     styles = [style.style(photo.size) for style in wish.styles]
     look = stylizer.fit(photo, styles, **controls)
     return _painted(wish, look, photo, on_step)
@@ -177,6 +186,13 @@ def _check_size(height: int, width: int) -> None:
         )
 
 
+def unused(name: str, taken: Collection[str]) -> str:
+    """The name of a file, with a number if it is taken."""
+    path = Path(name)
+    numbered = (f"{path.stem}-{n}{path.suffix}" for n in itertools.count(2))
+    return next(one for one in itertools.chain([name], numbered) if one not in taken)
+
+
 def as_url(image: Image.Image, side: int = SHOWN_SIDE) -> str:
     """A picture for the page, at most so large, as a data URL."""
     shown = image.convert("RGBA" if "A" in image.getbands() else "RGB")
@@ -191,15 +207,11 @@ def read_masks(drawn: Mapping[str, str], names: Sequence[str]) -> list[Image.Ima
     """Masks from what was painted with the brush.
 
     Args:
-        drawn: PNGs as data URLs, whose alpha is where the style goes, by the style's name.
-        names: of the styles. One that was painted nowhere takes what the others leave; if there is
-            only one style, or if nothing was painted, it goes everywhere.
+        drawn: PNGs as data URLs, whose alpha is where the style goes, by the style's id.
+        names: ids of the styles. One that was painted nowhere takes what the others leave; if
+            nothing was painted, all go everywhere.
     """
-    found = {
-        name: Image.open(io.BytesIO(base64.b64decode(drawn[name].split(",", 1)[1]))).getchannel("A")
-        for name in names
-        if name in drawn
-    }
+    found = {name: mask for name in names if (mask := _alpha(drawn.get(name, "")))}
     if not found:
         return [None] * len(names)
     taken = Image.new("L", next(iter(found.values())).size)
@@ -208,16 +220,27 @@ def read_masks(drawn: Mapping[str, str], names: Sequence[str]) -> list[Image.Ima
     return [found.get(name, ImageChops.invert(taken)) for name in names]
 
 
+def _alpha(url: str) -> Image.Image | None:
+    """What the brush painted; None if nothing, or what no brush of ours paints."""
+    try:
+        file = io.BytesIO(base64.b64decode(url.partition(",")[2]))
+        image = Image.open(file, formats=["PNG"])
+        return image.getchannel("A") if max(image.size) <= _MASK_SIDE else None
+    except (OSError, SyntaxError, ValueError):
+        return None
+
+
 def command(wish: Wish) -> str:
     """What makes the same picture on the command line."""
     words = ["impasto", "texture" if wish.photo is None else "stylize"]
     if wish.photo is not None:
-        words.append(wish.photo.name)
+        words.append(_path(wish.photo.name))
     plain = len(wish.styles) == 1 and wish.styles[0].mask is None
     for style in wish.recipe_styles:
         mask = f":{style['mask']}" if style["mask"] else ""
         weight = "" if plain else f":{style['weight']:g}"
-        words += [style["source"]] if plain else ["--style", f"{style['source']}{weight}{mask}"]
+        source = _path(style["source"])
+        words += [source] if plain else ["--style", f"{source}{weight}{mask}"]
     options = dict(wish.options)
     if "width" in options:
         words += ["--size", f"{options.pop('width')}x{options.pop('height')}"]
@@ -230,6 +253,10 @@ def command(wish: Wish) -> str:
     if wish.snapshot_every:
         words += ["--snapshot-every", str(wish.snapshot_every)]
     return shlex.join([*words, "-o", f"{wish.title}.png"])
+
+
+def _path(name: str) -> str:
+    return f"./{name}" if name.startswith("-") else name  # no flag
 
 
 def python(wish: Wish) -> str:

@@ -66,17 +66,20 @@ export default function ({ data, parentElement, setStateValue }) {
       reader.readAsDataURL(blob);
     });
   };
+  let sent = 0;
   const send = async () => {
+    const mine = ++sent;
     const masks = {};
     for (const [id, pen] of layers) if (!empty(pen)) masks[id] = await asUrl(pen);
-    setStateValue("masks", masks);
+    if (mine === sent) setStateValue("masks", masks); // else there is newer news
   };
 
   view.onpointerdown = (event) => {
+    if (!event.isPrimary || event.button) return;
     view.setPointerCapture(event.pointerId);
     last = null;
     draw(at(event));
-    view.onpointermove = (move) => draw(at(move));
+    view.onpointermove = (move) => move.isPrimary && draw(at(move));
   };
   view.onpointerup = view.onpointercancel = () => {
     if (view.onpointermove) send();
@@ -95,12 +98,11 @@ export default function ({ data, parentElement, setStateValue }) {
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = title;
-      button.setAttribute("role", "radio");
-      button.setAttribute("aria-checked", id === brush);
+      button.setAttribute("aria-pressed", id === brush);
       if (id !== RUBBER) button.style.setProperty("--ink", INKS[n % INKS.length]);
       button.onclick = () => {
         brush = id;
-        for (const other of brushes.children) other.setAttribute("aria-checked", other === button);
+        for (const other of brushes.children) other.setAttribute("aria-pressed", other === button);
       };
       return button;
     }),
