@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 import impasto
 from impasto import app, cli, images
-from impasto.app import batch, jobs, paint, parts, wish
+from impasto.app import batch, jobs, paint, pictures, visit, wish
 from impasto.app.jobs import BusyError, Job, Studio
 from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
 from impasto.errors import ImageError, Stop, TooLargeError
@@ -380,7 +380,7 @@ def visitor():
 
 
 def choose(test, *names):
-    kind = parts.TRAINED if names[0] in impasto.gallery.trained() else parts.PAINTINGS
+    kind = pictures.TRAINED if names[0] in impasto.gallery.trained() else pictures.PAINTINGS
     test.session_state["styles.kind"] = kind
     test.session_state["styles.mix"] = len(names) > 1
     test.session_state[f"styles.{kind}"] = list(names)
@@ -504,7 +504,7 @@ def test_a_session_keeps_so_many_pictures(visitor, monkeypatch):
 
 
 def test_a_full_studio_says_so(visitor, monkeypatch):
-    monkeypatch.setattr(parts.studio(), "places", 0)
+    monkeypatch.setattr(visit.studio(), "places", 0)
     visitor.slider(key="paint.strength").set_value(0.3)
     ran(visitor)
     assert [error.value for error in visitor.error] == [
@@ -517,7 +517,7 @@ def test_a_full_studio_says_so(visitor, monkeypatch):
 
 
 def test_names_are_no_markdown():
-    assert parts.sentence("a_*b[c]--d.png: use --size") == r"a\_\*b\[c\]--d.png\: use size"
+    assert visit.sentence("a_*b[c]--d.png: use --size") == r"a\_\*b\[c\]--d.png\: use size"
 
 
 # The server

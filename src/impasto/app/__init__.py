@@ -1,13 +1,15 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
-main.py       the page's frame: title, theme, menu, navigation
-paint.py      photo, styles, controls, picture: the page that everybody sees first
-texture.py    textures
-batch.py      several photos in one style
-parts.py      pieces of pages: controls made from settings, pictures to click on, a job watched
-wish.py       what a visitor asks for, how it is painted, and how to ask for it without the app
-jobs.py       who paints when
-static/       the pieces that Streamlit lacks, in JavaScript
+- ``main.py``: the page's frame: title, menu, navigation
+- ``paint.py``: photo, styles, controls, picture: the page that everybody sees first
+- ``texture.py``: textures
+- ``batch.py``: several photos in one style
+- ``controls.py``: controls, made from settings
+- ``pictures.py``: pictures to bring, to click on, to compare, to paint masks on; styles
+- ``visit.py``: a visitor's job, watched, and what there is to do with the picture
+- ``wish.py``: what a visitor asks for, how it is painted, how to ask for it without the app
+- ``jobs.py``: who paints when
+- ``static/``: the pieces that Streamlit lacks, in JavaScript
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from impasto.app import parts
+from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import Chosen, Upload, Wish, paint, unused
 from impasto.errors import ControlError, ImpastoError, Stop
@@ -35,16 +35,17 @@ def page() -> None:
     """The page."""
     left, right = st.columns([8, 5], gap="large")
     with right:
-        styles = tuple(parts.pick_styles(_PAGE))
+        styles = tuple(pictures.pick_styles(_PAGE))
         st.subheader("Controls", anchor=False)
-        options = parts.knobs(Controls, _PAGE, limits=parts.STYLE_SIDES)
+        without = ("style_size",) if any(style.trained for style in styles) else ()
+        options = controls.knobs(Controls, _PAGE, without=without, limits=controls.STYLE_SIDES)
     with left:
         st.title("Paint many photos in one style", anchor=False)
-        photos = parts.upload_pictures("Drop photos here", "batch_files", several=True)
+        photos = pictures.upload_pictures("Drop photos here", "batch_files", several=True)
         if len(photos) > MOST_PHOTOS:
             st.error(f"These are {len(photos)} photos: give {MOST_PHOTOS} at a time.")
-        parts.failure(_PAGE)
-        parts.watch(_PAGE, _keep)
+        visit.failure(_PAGE)
+        visit.watch(_PAGE, _keep)
         st.button(
             f"Paint {len(photos)} photos" if photos else "Paint",
             type="primary",
@@ -61,17 +62,17 @@ def _show(batch: Batch | None) -> None:
     if batch is None:
         return
     for failure in batch.failures:
-        st.error(parts.sentence(failure), icon=":material/error:")
-    parts.download(f"Download {batch.painted} pictures", lambda: batch.archive, "painted.zip")
+        st.error(visit.sentence(failure), icon=":material/error:")
+    visit.download(f"Download {batch.painted} pictures", lambda: batch.archive, "painted.zip")
 
 
 def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
-    painter = parts.stylizer("auto")
+    painter = visit.stylizer("auto")
 
     def work(job: Job) -> Batch:
         return paint_all(photos, styles, options, painter, job)
 
-    parts.begin(Job(work, quick=False), _PAGE)
+    visit.begin(Job(work, quick=False), _PAGE)
 
 
 def paint_all(

@@ -5,12 +5,11 @@ from importlib import resources
 import streamlit as st
 
 from impasto import __version__
-from impasto.app import batch, paint, parts, texture
+from impasto.app import batch, paint, texture, visit
 
 ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
 
-Your pictures stay in the memory of the machine that serves this page, and are gone when you close
-it."""
+Your pictures stay on the machine that serves this page, and are gone when you close it."""
 
 # Its Stop would end the page's run and not the painting, which has a Stop of its own.
 STYLE = """<style>
@@ -38,7 +37,7 @@ st.set_page_config(
 )
 st.logo(icon, size="large")
 st.html(STYLE)
-parts.studio()
+visit.studio()
 page = st.navigation(
     [
         st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
@@ -48,4 +47,4 @@ page = st.navigation(
     position="top",
 )
 page.run()
-parts.watch_elsewhere(page.url_path or "paint")
+visit.watch_elsewhere(page.url_path or "paint")

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from impasto import images
-from impasto.app import parts
+from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import (
     UNPACKING,
@@ -92,10 +92,10 @@ def page() -> None:
     with below:
         _actions(photo, asked, kept)
         if job:
-            parts.left_behind(job)
+            visit.left_behind(job)
         _history(asked, kept)
     with stage:
-        parts.failure(_PAGE)
+        visit.failure(_PAGE)
         _show(photo, asked, kept)
 
 
@@ -103,25 +103,25 @@ def _welcome() -> None:
     _, middle, _ = st.columns([1, 3, 1])
     with middle:
         st.title("Paint your photo in the style of any artwork")
-        given = parts.upload_pictures("Drop a photo here", "photo_file")
+        given = pictures.upload_pictures("Drop a photo here", "photo_file")
         if st.toggle("Take one with the camera", key="camera"):
             taken = st.camera_input("Take a photo", label_visibility="collapsed")
             given = [Upload(taken.name, taken.getvalue())] if taken else given
-        examples = parts.example_photos()
+        examples = pictures.example_photos()
         if given:
             _set_photo(given[0])
-        parts.failure(_PAGE)
+        visit.failure(_PAGE)
         st.write("Nothing at hand? Begin with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
             {"id": name, "title": title, "picture": _thumbnail(upload)}
             for title, (name, upload) in zip(titles, examples.items(), strict=True)
         ]
-        chosen = parts.choose(shown, "example", "Example photos", strip=True)
+        chosen = pictures.choose(shown, "example", "Example photos", strip=True)
         if chosen:
             st.session_state.example = []
             if not st.session_state.get("history"):
-                parts.restore_styles("styles", [Chosen(FIRST_STYLE)])
+                pictures.restore_styles("styles", [Chosen(FIRST_STYLE)])
             _set_photo(examples[chosen[0]])
 
 
@@ -134,17 +134,17 @@ def _set_photo(upload: Upload) -> None:
     try:
         st.session_state.photo = Photo.of(upload)
     except ImpastoError as error:
-        parts.fail(_PAGE, error)
+        visit.fail(_PAGE, error)
         return
-    parts.set_masks({})
-    parts.fail(_PAGE, None)
+    pictures.set_masks({})
+    visit.fail(_PAGE, None)
     st.session_state.update({"wanted": None, _PICTURES: []})
     st.rerun()
 
 
 def _another_photo() -> None:
-    parts.end()
-    parts.fail(_PAGE, None)
+    visit.end()
+    visit.fail(_PAGE, None)
     st.session_state.update({"photo": None, _PICTURES: []})
 
 
@@ -163,7 +163,7 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     Args:
         easel: where masks are painted.
     """
-    styles = parts.pick_styles("styles")
+    styles = pictures.pick_styles("styles")
     drawn: dict[str, str] = {}
     masked = st.toggle(
         "Paint only where I say",
@@ -174,20 +174,20 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     )
     if styles and masked:
         with easel:
-            drawn = parts.paint_masks(photo.url, photo.size, styles)
-    masks = read_masks(drawn, [parts.id_of(style.source) for style in styles])
+            drawn = pictures.paint_masks(photo.url, photo.size, styles)
+    masks = read_masks(drawn, [pictures.id_of(style.source) for style in styles])
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
     st.subheader("Controls", anchor=False)
-    longer = max(photo.size)
-    options = parts.knobs(Controls, _PAGE, only=("strength", "preserve_color"))
+    longer, trained = max(photo.size), any(style.trained for style in styles)
+    options = controls.knobs(Controls, _PAGE, only=("strength", "preserve_color"))
     with st.expander("Size, strokes, seed", icon=":material/tune:"):
         first = {"size": min(longer, _SIDE)}
-        options |= parts.knobs(Controls, _size_key(photo), only=("size",), defaults=first)
-        later = ("style_size", "seed")
-        options |= parts.knobs(Controls, _PAGE, only=later, limits=parts.STYLE_SIDES)
+        options |= controls.knobs(Controls, _size_key(photo), only=("size",), defaults=first)
+        later = ("seed",) if trained else ("style_size", "seed")
+        options |= controls.knobs(Controls, _PAGE, only=later, limits=controls.STYLE_SIDES)
     if options.get("size") == longer:
         del options["size"]
-    method, optimiser = parts.pick_method(_PAGE, trained=any(style.trained for style in styles))
+    method, optimiser = controls.pick_method(_PAGE, trained=trained)
     if not styles:
         return None
     finer = None if optimiser is None else {**options, **method, **optimiser}
@@ -223,18 +223,18 @@ def _actions(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
             _buttons(asked, photo, kept)
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
     if kept:
-        parts.share(kept.painted)
+        visit.share(kept.painted)
 
 
 def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
     """The picture, and the next one as it comes into being."""
-    job = parts.running(_PAGE)
+    job = visit.running(_PAGE)
     if job is None or job.quick:  # a long one shows itself
         url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)
-        parts.compare(kept.photo.url if kept else photo.url, url, size, "compare")
+        pictures.compare(kept.photo.url if kept else photo.url, url, size, "compare")
         if not asked:
             st.caption("Choose a style: the picture appears here.")
-    parts.watch(_PAGE, _keep)
+    visit.watch(_PAGE, _keep)
 
 
 def _quick(wish: Wish, photo: Photo) -> bool:
@@ -248,9 +248,9 @@ def _quick(wish: Wish, photo: Photo) -> bool:
 def _begin(wish: Wish, photo: Photo) -> None:
     settings = {k: v for k, v in wish.options.items() if k not in Controls.__annotations__}
     try:
-        painter = parts.stylizer(settings.pop("method", "auto"), **settings)
+        painter = visit.stylizer(settings.pop("method", "auto"), **settings)
     except ImpastoError as error:
-        parts.fail(_PAGE, error)
+        visit.fail(_PAGE, error)
         return
     drawn = dict(st.session_state.get("drawn", {})) if wish.masks else {}
 
@@ -258,11 +258,11 @@ def _begin(wish: Wish, photo: Photo) -> None:
         return Kept.of(paint(wish, painter, job.on_step), photo, drawn)
 
     quick = _quick(wish, photo)
-    parts.begin(Job(work, quick=quick, snapshot_every=wish.snapshot_every), _PAGE)
+    visit.begin(Job(work, quick=quick, snapshot_every=wish.snapshot_every), _PAGE)
 
 
 def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
-    busy = parts.running(_PAGE) is not None
+    busy = visit.running(_PAGE) is not None
     here = kept is not None and kept.painted.wish in (asked.wish, asked.refined)
     if not busy and not here:
         st.button(
@@ -327,7 +327,7 @@ def _history(asked: Asked | None, kept: Kept | None) -> None:
         {"id": name, "title": _told(job.result.painted.wish), "picture": job.result.thumbnail}
         for name, job in reversed(history.items())
     ]
-    parts.choose(items, _PICTURES, "Pictures of this session", strip=True)
+    pictures.choose(items, _PICTURES, "Pictures of this session", strip=True)
     here = asked and kept and kept.painted.wish in (asked.wish, asked.refined)
     if kept and not here:
         st.button("Use these settings again", on_click=_restore, args=(kept,))
@@ -341,9 +341,9 @@ def _told(wish: Wish) -> str:
 
 def _restore(kept: Kept) -> None:
     wish = kept.painted.wish
-    parts.set_masks(kept.drawn)
+    pictures.set_masks(kept.drawn)
     st.session_state.update(photo=kept.photo, masked=bool(kept.drawn), restored=True)
-    parts.restore_styles("styles", wish.styles)
+    pictures.restore_styles("styles", wish.styles)
     snapshots = wish.snapshot_every or None
-    parts.restore_knobs(_PAGE, {**wish.options, "snapshot_every": snapshots})
-    parts.restore_knobs(_size_key(kept.photo), {"size": max(kept.photo.size), **wish.options})
+    controls.restore_knobs(_PAGE, {**wish.options, "snapshot_every": snapshots})
+    controls.restore_knobs(_size_key(kept.photo), {"size": max(kept.photo.size), **wish.options})

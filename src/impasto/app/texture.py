@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from impasto.app import parts
+from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import Painted, Wish, as_url, paint_texture
 from impasto.style import MIN_SIDE
@@ -23,8 +23,8 @@ def page() -> None:
     with left:
         st.title("Make a texture from a painting", anchor=False)
         st.write("Brushwork and colours of the painting, and none of its things.")
-        parts.failure(_PAGE)
-        parts.watch(_PAGE, _keep)
+        visit.failure(_PAGE)
+        visit.watch(_PAGE, _keep)
         st.button(
             "Paint",
             type="primary",
@@ -37,12 +37,12 @@ def page() -> None:
         if job:
             painted: Painted = job.result
             st.image(as_url(painted.image))
-            parts.share(painted)
-            parts.left_behind(job)
+            visit.share(painted)
+            visit.left_behind(job)
 
 
 def _ask() -> Wish | None:
-    styles = tuple(parts.pick_styles("texture", trained=False))
+    styles = tuple(pictures.pick_styles("texture", trained=False))
     st.subheader("Controls", anchor=False)
     options: dict[str, Any] = {}
     for side in ("width", "height"):
@@ -50,12 +50,12 @@ def _ask() -> Wish | None:
         options[side] = st.number_input(
             side.capitalize(), MIN_SIDE, key=f"texture.{side}", persist_state="session"
         )
-    options |= parts.texture_knobs("texture")
+    options |= controls.texture_knobs("texture")
     return Wish(None, styles, options) if styles else None
 
 
 def _begin(wish: Wish) -> None:
-    parts.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), _PAGE)
+    visit.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), _PAGE)
 
 
 def _keep(job: Job) -> None:

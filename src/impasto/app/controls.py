@@ -1,0 +1,169 @@
+"""Controls, made from the settings that the library has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import Field, fields
+from typing import Any
+
+import streamlit as st
+
+from impasto.methods import METHODS, method_class
+from impasto.methods.gatys import GatysConfig
+from impasto.style import Controls
+
+_WEIGHTS = {"adain": ("adain.small", "adain.base")}
+_OPTIMISER_KNOBS: dict[str, Any] = {
+    "without": ("encoder", "pooling", "precision", "seconds", "average"),
+    "choices": {"start": ("content", "noise", "style")},
+    "defaults": {"iterations": 50},
+    "limits": {"iterations": 1000},
+}
+STYLE_SIDES = {"style_size": 2048}
+"""Styles are measured as a whole."""
+_LARGEST_NUMBER = 2**53 - 1
+"""That JavaScript holds exactly."""
+
+
+def knobs(
+    kind: type[Any],
+    key: str,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    choices: Mapping[str, Sequence[str]] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    limits: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Widgets for the settings of a dataclass; returns those that are not the dataclass's defaults.
+
+    A setting that is any text gets a widget only if ``choices`` names what it may be: it could name
+    a file, and the files here are none of a visitor's business.
+
+    Args:
+        kind: a dataclass of `impasto.style.setting` fields.
+        key: before the names of the widgets.
+        only: settings that get one; all of them by default.
+        without: settings that get none.
+        choices: for settings that are texts.
+        defaults: to begin with, where they differ from the dataclass's.
+        limits: of numbers that the dataclass does not limit, so that nobody keeps the others
+            waiting for ever.
+    """
+    values = {}
+    for knob in fields(kind):
+        known = (choices or {}).get(knob.name) or knob.metadata["choices"]
+        unlimited = str(knob.type).startswith("str") and not known
+        if knob.name in without or unlimited or (only is not None and knob.name not in only):
+            continue
+        default = (defaults or {}).get(knob.name, knob.default)
+        limit = (limits or {}).get(knob.name, knob.metadata["most"])
+        value = _knob(knob, f"{key}.{knob.name}", default, known, limit)
+        if value != knob.default:
+            values[knob.name] = value
+    return values
+
+
+def _knob(
+    knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None, most: float | None
+) -> Any:
+    """The widget that fits the setting's type and bounds."""
+    label = knob.name.replace("_", " ").capitalize()
+    st.session_state.setdefault("knobs", {})[key] = knob.default
+    st.session_state.setdefault(key, default)
+    common: dict[str, Any] = {"key": key, "help": knob.metadata["help"], "persist_state": "session"}
+    if choices:
+        return st.segmented_control(label, choices, required=True, **common)
+    if knob.type == "bool":
+        return st.toggle(label, **common)
+    least = knob.metadata["least"]
+    kind = int if str(knob.type).startswith("int") else float
+    if most is not None and most <= 100:
+        return st.slider(label, kind(least), kind(most), step=kind((most - least) / 20), **common)
+    return st.number_input(
+        label,
+        value=None,
+        required=knob.default is not None,
+        min_value=None if least is None else kind(least),
+        max_value=None if most is None else kind(min(most, _LARGEST_NUMBER)),
+        step=kind(1) if kind is int else 0.05,
+        placeholder="by itself",
+        **common,
+    )
+
+
+def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Method, its own settings, and the optimiser's.
+
+    Args:
+        key: before the names of the widgets.
+        trained: whether a trained style is chosen, which only one method paints.
+
+    Returns:
+        Options of `impasto.stylize`; and what to add to them for the optimiser to go on from the
+        picture, or None if it cannot.
+    """
+    names = ["auto", *(name for name in METHODS if method_class(name).trained == trained)]
+    told = "  \n".join(f"**{name}**: {METHODS[name]}." for name in names[1:])
+    st.session_state.setdefault("knobs", {})[f"{key}.method"] = "auto"
+    st.session_state.setdefault(f"{key}.method", "auto")
+    if st.session_state[f"{key}.method"] not in names:
+        st.session_state[f"{key}.method"] = "auto"
+    options: dict[str, Any] = {}
+    with st.expander("Method", icon=":material/brush:"):
+        method = st.segmented_control(
+            "Method",
+            names,
+            required=True,
+            key=f"{key}.method",
+            help=f"**auto**: the first that fits.  \n{told}",
+            persist_state="session",
+        )
+        if method not in (None, "auto", "gatys"):
+            own = knobs(
+                method_class(method).Config,
+                f"{key}.{method}",
+                without=("precision",),
+                choices={"weights": _WEIGHTS.get(method, ())},
+            )
+            options = {"method": method, **own}
+    if trained:
+        return options, None
+    with st.expander("Optimiser", icon=":material/auto_awesome:"):
+        optimiser = knobs(GatysConfig, f"{key}.gatys", **_OPTIMISER_KNOBS)
+        optimiser |= _snapshots(f"{key}.snapshot_every")
+    if method == "gatys":
+        return {"method": "gatys", **optimiser}, None
+    optimiser.pop("start", None)
+    return options, {"refine": optimiser.pop("iterations", GatysConfig.iterations), **optimiser}
+
+
+def texture_knobs(key: str) -> dict[str, Any]:
+    """What matters to a texture; see `pick_method`."""
+    given = {**_OPTIMISER_KNOBS, "choices": {}}
+    given["without"] = (*given["without"], "content_weight", "style_weight", "start")
+    options = knobs(Controls, key, only=("style_size", "seed"), limits=STYLE_SIDES)
+    return options | knobs(GatysConfig, f"{key}.gatys", **given)
+
+
+def _snapshots(key: str) -> dict[str, int]:
+    st.session_state.setdefault("knobs", {})[key] = None
+    st.session_state.setdefault(key, None)
+    every = st.number_input(
+        "Snapshot every",
+        1,
+        value=None,
+        key=key,
+        help="Keep the picture of every so many steps.",
+        placeholder="never",
+        persist_state="session",
+    )
+    return {"snapshot_every": every} if every else {}
+
+
+def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
+    """Sets the widgets of `knobs` and `pick_method` with that key to what gives these options."""
+    given = {**options, "iterations": options["refine"]} if "refine" in options else options
+    for place, default in st.session_state.get("knobs", {}).items():
+        if place.startswith(f"{key}."):
+            st.session_state[place] = given.get(place.rpartition(".")[2], default)
