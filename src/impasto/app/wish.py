@@ -26,6 +26,8 @@ from impasto.stylizer import Look, Stylizer, fit_texture, render_size, split_opt
 UNPACKING = threading.RLock()
 """Outside of jobs, pictures are unpacked and packed one at a time, for that takes memory."""
 _LONGEST_TITLE = 80
+_STYLE_PIXELS = 16e6
+"""Of paintings: more would not be seen, and six of them take memory."""
 _MASK_SIDE = 512
 """Of the masks that the brush makes."""
 SHOWN_SIDE = 1600
@@ -74,7 +76,14 @@ class Chosen:
         Args:
             size: height and width of the photo, which the mask is scaled to.
         """
-        source = self.source if isinstance(self.source, str) else self.source.read()
+        source: str | Picture
+        if isinstance(self.source, str):
+            source = self.source
+        else:
+            source = self.source.read()
+            height, width = source.size
+            shrink = min((_STYLE_PIXELS / (height * width)) ** 0.5, 1)
+            source = source.resized(round(height * shrink), round(width * shrink))
         mask = None if self.mask is None or size is None else self.mask.resize(size[::-1])
         return Style(source, self.weight, mask)
 
