@@ -399,7 +399,6 @@ def test_an_emptied_field_goes_back_to_what_it_was(visit):
     wait_for_another(page, before)
     assert images.read_recipe(download(page, "PNG")[1])["style_size"] is None
     set_number(page, "Seed", "")
-    expect(page.get_by_role("spinbutton", name="Seed")).to_have_attribute("aria-invalid", "true")
     before = painted(page)
     press(page.get_by_role("slider", name="Strength"), "ArrowLeft")
     wait_for_another(page, before)

@@ -59,7 +59,7 @@ def knobs(
         default = (defaults or {}).get(knob.name, knob.default)
         limit = (limits or {}).get(knob.name, knob.metadata["most"])
         value = _knob(knob, f"{key}.{knob.name}", default, known, limit)
-        if value != knob.default:
+        if value is not None and value != knob.default:
             values[knob.name] = value
     return values
 
@@ -83,11 +83,10 @@ def _knob(
     return st.number_input(
         label,
         value=None,
-        required=knob.default is not None,
         min_value=None if least is None else kind(least),
         max_value=None if most is None else kind(min(most, _LARGEST_NUMBER)),
         step=kind(1) if kind is int else 0.05,
-        placeholder="by itself",
+        placeholder="by itself" if knob.default is None else str(knob.default),
         **common,
     )
 

@@ -232,7 +232,7 @@ def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
     if job is None or job.quick:  # a long one shows itself
         url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)
         pictures.compare(kept.photo.url if kept else photo.url, url, size, "compare")
-        if not asked:
+        if not asked and not kept:
             st.caption("Choose a style: the picture appears here.")
     visit.watch(_PAGE, _keep)
 

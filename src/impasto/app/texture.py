@@ -42,15 +42,22 @@ def page() -> None:
 
 
 def _ask() -> Wish | None:
-    styles = tuple(pictures.pick_styles("texture", trained=False))
+    styles = tuple(pictures.pick_styles(_PAGE, trained=False))
     st.subheader("Controls", anchor=False)
     options: dict[str, Any] = {}
     for side in ("width", "height"):
         st.session_state.setdefault(f"texture.{side}", _SIDE)
         options[side] = st.number_input(
-            side.capitalize(), MIN_SIDE, key=f"texture.{side}", persist_state="session"
+            side.capitalize(),
+            MIN_SIDE,
+            value=None,
+            key=f"texture.{side}",
+            placeholder="the painting's",
+            persist_state="session",
         )
-    options |= controls.texture_knobs("texture")
+    if None in options.values():
+        options = {}
+    options |= controls.texture_knobs(_PAGE)
     return Wish(None, styles, options) if styles else None
 
 
