@@ -69,6 +69,7 @@ def serve(host: str, port: int, max_megapixels: float) -> None:
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
+        "client.showErrorLinks": False,
         **{f"theme.{name}": value for name, value in _THEME.items()},
     }
     with suppress(KeyboardInterrupt):

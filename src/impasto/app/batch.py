@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from PIL import Image
 
 from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
@@ -18,7 +19,7 @@ from impasto.style import Controls
 from impasto.stylizer import Stylizer
 
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
-_PAGE = "batch"
+_PAGE, _THUMBNAIL = "batch", 160
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Batch:
     """What became of several photos."""
 
     archive: bytes
-    painted: int
+    thumbnails: dict[str, Image.Image]
+    """Of those that were painted, by name."""
     failures: tuple[str, ...]
     """A sentence for each photo that could not be painted."""
 
@@ -53,8 +55,9 @@ def page() -> None:
             disabled=not styles or not 0 < len(photos) <= MOST_PHOTOS,
             on_click=_begin,
             args=(photos, styles, options),
-            help=None if styles else "Choose a style first.",
         )
+        if not styles:
+            st.caption("Choose a style first.")
         _show(st.session_state.get("batch"))
 
 
@@ -63,7 +66,10 @@ def _show(batch: Batch | None) -> None:
         return
     for failure in batch.failures:
         st.error(visit.sentence(failure), icon=":material/error:")
-    visit.download(f"Download {batch.painted} pictures", lambda: batch.archive, "painted.zip")
+    visit.download(
+        f"Download {len(batch.thumbnails)} pictures", lambda: batch.archive, "painted.zip"
+    )
+    st.image(list(batch.thumbnails.values()), list(batch.thumbnails))
 
 
 def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
@@ -83,7 +89,7 @@ def paint_all(
     job: Job,
 ) -> Batch:
     """Paints each photo; one that fails does not keep the others from being painted."""
-    file, failures, names = io.BytesIO(), list[str](), list[str]()
+    file, failures, small = io.BytesIO(), list[str](), dict[str, Image.Image]()
     job.steps = len(photos)
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
         for job.step, photo in enumerate(photos):
@@ -97,15 +103,17 @@ def paint_all(
             except ImpastoError as error:
                 failures.append(str(error))
                 continue
-            names.append(unused(f"{Path(photo.name).stem}.png", names))
-            archive.writestr(names[-1], painted.encode(".png"))
+            name = unused(f"{Path(photo.name).stem}.png", small)
+            archive.writestr(name, painted.encode(".png"))
             job.show(painted.image)
+            small[name] = painted.image.copy()
+            small[name].thumbnail((_THUMBNAIL, _THUMBNAIL))
             if file.tell() > MOST_BYTES:
                 failures.append(f"The archive is full after {job.step + 1} photos.")
                 break
-    if not names:
+    if not small:
         raise ControlError(" ".join(failures))
-    return Batch(file.getvalue(), len(names), tuple(failures))
+    return Batch(file.getvalue(), small, tuple(failures))
 
 
 def _keep(job: Job) -> None:

@@ -17,7 +17,13 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "average"),
     "choices": {"start": ("content", "noise", "style")},
     "defaults": {"iterations": 50},
-    "limits": {"iterations": 1000},
+    "limits": {
+        "iterations": 1000,
+        "learning_rate": 10,
+        "content_weight": 1000,
+        "style_weight": 1000,
+        "tv_weight": 1000,
+    },
 }
 STYLE_SIDES = {"style_size": 2048}
 """Styles are measured as a whole."""
@@ -71,14 +77,18 @@ def _knob(
     label = knob.name.replace("_", " ").capitalize()
     st.session_state.setdefault("knobs", {})[key] = knob.default
     st.session_state.setdefault(key, default)
-    common: dict[str, Any] = {"key": key, "help": knob.metadata["help"], "persist_state": "session"}
+    least, kind = knob.metadata["least"], int if str(knob.type).startswith("int") else float
+    told = knob.metadata["help"]
+    if least is not None:
+        told += f" From {least:g}" + (
+            f" to {most:g}." if most and most < _LARGEST_NUMBER else " on."
+        )
+    common: dict[str, Any] = {"key": key, "help": told, "persist_state": "session"}
     if choices:
         return st.segmented_control(label, choices, required=True, **common)
     if knob.type == "bool":
         return st.toggle(label, **common)
-    least = knob.metadata["least"]
-    kind = int if str(knob.type).startswith("int") else float
-    if most is not None and most <= 100:
+    if least is not None and most is not None and most <= 100:
         return st.slider(label, kind(least), kind(most), step=kind((most - least) / 20), **common)
     return st.number_input(
         label,

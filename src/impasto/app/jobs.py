@@ -25,7 +25,7 @@ PLACES = 8
 """How many jobs of a kind there may be."""
 PREVIEW_SIDE = 1000
 _PREVIEW_EVERY_S = 0.7
-_DESERTED_S = 45.0
+_DESERTED_S = 20.0
 """A job that nobody has looked at for so long is stopped."""
 _LONGEST_S = 600.0
 """A job that has taken so long is stopped if others wait."""

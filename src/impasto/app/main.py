@@ -38,13 +38,13 @@ st.set_page_config(
 st.logo(icon, size="large")
 st.html(STYLE)
 visit.studio()
-page = st.navigation(
-    [
-        st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
-        st.Page(batch.page, title="Many photos", icon=":material/photo_library:", url_path="batch"),
-        st.Page(texture.page, title="Texture", icon=":material/texture:", url_path="texture"),
-    ],
-    position="top",
-)
+news = st.empty()
+pages = [
+    st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
+    st.Page(batch.page, title="Many photos", icon=":material/photo_library:", url_path="batch"),
+    st.Page(texture.page, title="Texture", icon=":material/texture:", url_path="texture"),
+]
+page = st.navigation(pages, position="top")
 page.run()
-visit.watch_elsewhere(page.url_path or "paint")
+titles = {page.url_path or "paint": page.title for page in pages}
+visit.watch_elsewhere(page.url_path or "paint", news, titles)

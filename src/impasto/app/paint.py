@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from impasto import images
-from impasto.app import controls, pictures, visit
+from impasto.app import controls, max_pixels, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import (
     UNPACKING,
@@ -111,6 +111,10 @@ def _welcome() -> None:
         if given:
             _set_photo(given[0])
         visit.failure(_PAGE)
+        history: dict[str, Job] = st.session_state.get("history", {})
+        if history:
+            last = next(reversed(history.values())).result
+            st.button("Back to your pictures", on_click=_restore, args=(last,))
         st.write("Nothing at hand? Begin with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
@@ -169,20 +173,25 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
         "Paint only where I say",
         key="masked",
         disabled=not styles,
-        help="Paint on the photo where each style goes; one that you paint nowhere takes the rest.",
+        help="Draw on the photo where each style goes.",
         persist_state="session",
     )
     if styles and masked:
         with easel:
+            st.caption("Draw on the photo. A style that you draw nowhere takes the rest.")
             drawn = pictures.paint_masks(photo.url, photo.size, styles)
     masks = read_masks(drawn, [pictures.id_of(style.source) for style in styles])
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
     st.subheader("Controls", anchor=False)
     longer, trained = max(photo.size), any(style.trained for style in styles)
     options = controls.knobs(Controls, _PAGE, only=("strength", "preserve_color"))
-    with st.expander("Size, strokes, seed", icon=":material/tune:"):
+    with st.expander("More", icon=":material/tune:"):
         first = {"size": min(longer, _SIDE)}
-        options |= controls.knobs(Controls, _size_key(photo), only=("size",), defaults=first)
+        # The longest that is no more than all the pixels that are painted here.
+        most = {"size": int((max_pixels() * longer / min(photo.size)) ** 0.5)}
+        options |= controls.knobs(
+            Controls, _size_key(photo), only=("size",), defaults=first, limits=most
+        )
         later = ("seed",) if trained else ("style_size", "seed")
         options |= controls.knobs(Controls, _PAGE, only=later, limits=controls.STYLE_SIDES)
     if options.get("size") == longer:
@@ -222,8 +231,17 @@ def _actions(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
         if asked:
             _buttons(asked, photo, kept)
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
+        if kept:
+            visit.share(kept.painted)
     if kept:
-        visit.share(kept.painted)
+        for note in kept.painted.notes:
+            st.caption(visit.sentence(note))
+    if asked and kept and not _here(asked, kept) and visit.running(_PAGE) is None:
+        st.caption("This picture was painted with other settings than those that you see.")
+    if asked and any(style.trained for style in asked.wish.styles):
+        st.caption(
+            "To refine, choose a painting: a trained style has no picture to come closer to."
+        )
 
 
 def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
@@ -263,8 +281,7 @@ def _begin(wish: Wish, photo: Photo) -> None:
 
 def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
     busy = visit.running(_PAGE) is not None
-    here = kept is not None and kept.painted.wish in (asked.wish, asked.refined)
-    if not busy and not here:
+    if not busy and not (kept and _here(asked, kept)):
         st.button(
             "Paint",
             type="primary",
@@ -280,10 +297,13 @@ def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
             disabled=busy or asked.refined is None,
             on_click=_begin,
             args=(asked.refined, photo),
-            help="Paint it finer, step by step, with the optimiser: takes minutes."
-            if asked.refined
-            else "A trained style has no picture to come closer to: choose a painting.",
+            help="Paint it closer to the painting, step by step, with the optimiser: minutes.",
         )
+
+
+def _here(asked: Asked, kept: Kept) -> bool:
+    """Whether this picture is what is asked for."""
+    return kept.painted.wish in (asked.wish, asked.refined)
 
 
 def _keep(job: Job) -> None:
@@ -328,21 +348,26 @@ def _history(asked: Asked | None, kept: Kept | None) -> None:
         for name, job in reversed(history.items())
     ]
     pictures.choose(items, _PICTURES, "Pictures of this session", strip=True)
-    here = asked and kept and kept.painted.wish in (asked.wish, asked.refined)
-    if kept and not here:
+    if kept and not (asked and _here(asked, kept)):
         st.button("Use these settings again", on_click=_restore, args=(kept,))
 
 
 def _told(wish: Wish) -> str:
     """A wish in a few words."""
-    options = [f"{name} {value}" for name, value in wish.options.items() if name != "size"]
-    return ", ".join([*(style.name for style in wish.styles), *options])
+    alone = len(wish.styles) == 1
+    told = [style.title if alone else f"{style.title} {style.weight:g}" for style in wish.styles]
+    masked = ["masks"] if wish.masks else []
+    options = [f"{name.replace('_', ' ')} {value}" for name, value in wish.options.items()]
+    return ", ".join([*told, *masked, *options])
 
 
 def _restore(kept: Kept) -> None:
     wish = kept.painted.wish
+    history: dict[str, Job] = st.session_state.history
+    shown = [name for name, job in history.items() if job.result is kept]
     pictures.set_masks(kept.drawn)
-    st.session_state.update(photo=kept.photo, masked=bool(kept.drawn), restored=True)
+    st.session_state.update({"photo": kept.photo, "masked": bool(kept.drawn), "restored": True})
+    st.session_state[_PICTURES] = shown
     pictures.restore_styles("styles", wish.styles)
     snapshots = wish.snapshot_every or None
     controls.restore_knobs(_PAGE, {**wish.options, "snapshot_every": snapshots})

@@ -119,7 +119,7 @@ def paint_masks(photo: str, size: tuple[int, int], styles: Sequence[Chosen]) -> 
         "photo": photo,
         "width": size[0],
         "height": size[1],
-        "styles": [{"id": id_of(style.source), "title": style.name} for style in styles],
+        "styles": [{"id": id_of(style.source), "title": style.title} for style in styles],
         "masks": drawn,
         "revision": session.setdefault("revision", 0),
     }
@@ -189,7 +189,7 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
     if len(sources) == 1:
         return [Chosen(source) for source in sources.values()]
     return [
-        Chosen(source, _weight(f"{key}.weight.{name}", Chosen(source).name))
+        Chosen(source, _weight(f"{key}.weight.{name}", Chosen(source).title))
         for name, source in sources.items()
     ]
 

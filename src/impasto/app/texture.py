@@ -33,11 +33,14 @@ def page() -> None:
             on_click=_begin,
             args=(wish,),
         )
+        if wish is None:
+            st.caption("Choose a painting first.")
         job: Job | None = st.session_state.get("texture")
         if job:
             painted: Painted = job.result
             st.image(as_url(painted.image))
-            visit.share(painted)
+            with st.container(horizontal=True):
+                visit.share(painted)
             visit.left_behind(job)
 
 

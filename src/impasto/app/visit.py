@@ -45,6 +45,8 @@ def stylizer(method: str, **settings: Any) -> Stylizer:
 def sentence(error: object) -> str:
     """What went wrong, for people without a command line, in Markdown."""
     text = re.sub(r"(?<!\S)--(?=[a-z])", "", str(error))
+    if re.match("[a-z]+ ", text):  # and no file's name
+        text = text[0].upper() + text[1:]
     return re.sub(r"([\\`*_{}\[\]<>$#:~|])", r"\\\1", text)
 
 
@@ -72,16 +74,22 @@ def running(page: str) -> Job | None:
     return st.session_state.get("job") if mine else None
 
 
-def watch_elsewhere(page: str) -> None:
-    """Tells of the job of another page, and keeps it from being taken for deserted."""
+def watch_elsewhere(page: str, line: Any, titles: Mapping[str, str]) -> None:
+    """Tells of the job of another page, and keeps it from being taken for deserted.
+
+    Args:
+        page: that is looked at.
+        line: an empty place to tell it.
+        titles: of the pages.
+    """
     job: Job | None = st.session_state.get("job")
     if job is None or running(page):
         return
-    line = st.empty()
+    where = titles[st.session_state.job_page]
     while not job.finished:
-        line.info(f"On another page: {_progress(job)}.", icon=":material/brush:")
+        line.info(f"On the page {where}: {_progress(job)}.", icon=":material/brush:")
         job.wait(_TICK_S)
-    line.info("On another page a picture is ready.", icon=":material/brush:")
+    line.info(f"On the page {where}: ready.", icon=":material/brush:")
 
 
 def watch(page: str, finish: Callable[[Job], None]) -> None:
@@ -94,9 +102,13 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
     job = running(page)
     if job is None:
         return
-    line, picture = st.empty(), st.empty()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        line = st.empty()
+        if not job.quick:
+            st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
+    picture = st.empty()
     if not job.quick:
-        st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
+        st.caption("What you change now is for the next picture.")
     shown = None
     if job.quick:  # done before there is anything to tell
         job.wait(_TICK_S)
@@ -148,18 +160,15 @@ def download(label: str, data: Callable[[], bytes] | bytes, name: str) -> None:
 def share(painted: Painted) -> None:
     """Downloads, and how to make the same picture without the app."""
     wish = painted.wish
-    with st.container(horizontal=True):
-        download("PNG", partial(painted.encode, ".png"), f"{wish.title}.png")
-        download("JPEG", partial(painted.encode, ".jpg"), f"{wish.title}.jpg")
-        if wish.masks:
-            download("Masks", wish.zip_masks, "masks.zip")
-        with st.popover("As code", icon=":material/code:"):
-            st.caption("On the command line")
-            st.code(command(wish), "bash", wrap_lines=True)
-            st.caption("In Python")
-            st.code(python(wish), "python", wrap_lines=True)
-    for note in painted.notes:
-        st.caption(sentence(note))
+    download("PNG", partial(painted.encode, ".png"), f"{wish.title}.png")
+    download("JPEG", partial(painted.encode, ".jpg"), f"{wish.title}.jpg")
+    if wish.masks:
+        download("Masks", wish.zip_masks, "masks.zip")
+    with st.popover("As code", icon=":material/code:"):
+        st.caption("On the command line")
+        st.code(command(wish), "bash", wrap_lines=True)
+        st.caption("In Python")
+        st.code(python(wish), "python", wrap_lines=True)
 
 
 def left_behind(job: Job) -> None:

@@ -66,6 +66,12 @@ class Chosen:
         return self.source if isinstance(self.source, str) else self.source.name
 
     @property
+    def title(self) -> str:
+        """As people call it."""
+        known = gallery.paintings().get(self.name) if isinstance(self.source, str) else None
+        return known.title if known else self.name
+
+    @property
     def trained(self) -> bool:
         """Whether it is a network, and there is no picture."""
         return self.source in gallery.trained()

@@ -10,5 +10,5 @@ export default function ({ data, parentElement }) {
   slider.oninput = () => frame.style.setProperty("--at", `${slider.value}%`);
   slider.oninput();
   // A photo that nothing was painted of yet is compared to itself.
-  slider.hidden = parentElement.querySelector(".line").hidden = data.before === data.after;
+  frame.classList.toggle("bare", data.before === data.after);
 }

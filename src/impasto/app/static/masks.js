@@ -15,6 +15,7 @@ export default function ({ data, parentElement, setStateValue }) {
   // Called again after each stroke: what is on the canvases is newer than what Python knows.
   if (easel.dataset.key === key) return;
   easel.dataset.key = key;
+  easel.scrollIntoView({ behavior: "smooth", block: "nearest" });
 
   const scale = SIDE / Math.max(data.width, data.height);
   view.width = Math.round(data.width * scale);
