@@ -413,18 +413,18 @@ def test_a_painting_goes_on_while_other_pages_are_looked_at(visit):
     button(page, "Lion Hunt").click()
     before = wait_for_another(page, before)
     page.get_by_text("Optimiser", exact=True).click()
-    set_number(page, "Iterations", 12)
+    set_number(page, "Iterations", 30)
     button(page, "Refine").click()
     page.get_by_text("Step").wait_for()
     press(page.get_by_role("slider", name="Strength"), "Home")  # later
     page.get_by_role("link", name="Texture").click()
     page.get_by_text("On the page Paint: Step").wait_for()
     keep(page, "elsewhere")
-    page.get_by_text("On the page Paint: ready").wait_for()
+    page.get_by_text("On the page Paint: ready").wait_for(timeout=5 * PAINTING_MS)
     page.get_by_role("link", name="Paint", exact=True).click()
     wait_for_another(page, before)
     recipe = images.read_recipe(download(page, "PNG")[1])
-    assert (recipe["refine"], recipe["strength"]) == (12, 1.0)
+    assert (recipe["refine"], recipe["strength"]) == (30, 1.0)
 
 
 def test_earlier_pictures_and_their_settings_come_back(visit):

@@ -11,7 +11,9 @@ ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any art
 
 Your pictures stay on the machine that serves this page, and are gone when you close it."""
 
-# Its Stop would end the page's run and not the painting, which has a Stop of its own.
+TITLES = {"paint": "Paint", "batch": "Many photos", "texture": "Texture"}
+
+# Streamlit's own Stop would end the page's run and not the painting, which has a Stop of its own.
 STYLE = """<style>
 [data-testid="stStatusWidget"] { display: none; }
 .preview { border-radius: 0.6rem; display: block; margin: 0 auto; }
@@ -40,11 +42,13 @@ st.html(STYLE)
 visit.studio()
 news = st.empty()
 pages = [
-    st.Page(paint.page, title="Paint", icon=":material/brush:", url_path="paint", default=True),
-    st.Page(batch.page, title="Many photos", icon=":material/photo_library:", url_path="batch"),
-    st.Page(texture.page, title="Texture", icon=":material/texture:", url_path="texture"),
+    st.Page(show, title=TITLES[path], icon=f":material/{icon}:", url_path=path, default=first)
+    for path, show, icon, first in (
+        ("paint", paint.page, "brush", True),
+        ("batch", batch.page, "photo_library", False),
+        ("texture", texture.page, "texture", False),
+    )
 ]
 page = st.navigation(pages, position="top")
 page.run()
-titles = {page.url_path or "paint": page.title for page in pages}
-visit.watch_elsewhere(page.url_path or "paint", news, titles)
+visit.watch_elsewhere(page.url_path or "paint", news, TITLES)
