@@ -461,6 +461,14 @@ def test_the_optimiser_waits_for_its_button(visitor):
     assert next(reversed(visitor.session_state["history"].values())).history.rows
 
 
+def test_what_was_typed_right_before_the_click_counts(visitor):
+    visitor.session_state["paint.gatys.iterations"] = 3
+    ran(visitor)
+    labels(visitor)["Iterations"].set_value(2)
+    press(visitor, "Refine")
+    assert history(visitor)[-1].painted.recipe["refine"] == 2
+
+
 def test_refining_and_back(visitor):
     visitor.session_state["paint.gatys.iterations"] = 2
     ran(visitor)

@@ -46,16 +46,13 @@ def page() -> None:
         photos = pictures.upload_pictures("Drop photos here", "batch_files", several=True)
         if len(photos) > MOST_PHOTOS:
             st.error(f"These are {len(photos)} photos: give {MOST_PHOTOS} at a time.")
+        ready = bool(styles) and 0 < len(photos) <= MOST_PHOTOS
+        if visit.clicked(_PAGE) and ready:
+            _begin(photos, styles, options)
         visit.failure(_PAGE)
         visit.watch(_PAGE, _keep)
-        st.button(
-            f"Paint {len(photos)} photos" if photos else "Paint",
-            type="primary",
-            icon=":material/brush:",
-            disabled=not styles or not 0 < len(photos) <= MOST_PHOTOS,
-            on_click=_begin,
-            args=(photos, styles, options),
-        )
+        label = f"Paint {len(photos)} photos" if photos else "Paint"
+        visit.button(_PAGE, label, "brush", disabled=not ready)
         if not styles:
             st.caption("Choose a style first.")
         _show(st.session_state.get("batch"))

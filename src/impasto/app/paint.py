@@ -27,7 +27,7 @@ from impasto.style import Controls
 
 FIRST_STYLE = "starry-night"
 """What examples are painted in, unless a style is chosen."""
-_PAGE, _PICTURES = "paint", "pictures"
+_PAGE, _REFINE, _PICTURES = "paint", "refine", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
@@ -86,11 +86,11 @@ def page() -> None:
     with right:
         asked = _ask(photo, easel)
     if asked:
-        _begin_if_quick(asked.wish, photo)
+        _begin_if_wanted(asked, photo)
     job = _shown()
     kept: Kept | None = job.result if job else None
     with below:
-        _actions(photo, asked, kept)
+        _actions(asked, kept)
         if job:
             visit.left_behind(job)
         _history(asked, kept)
@@ -213,23 +213,25 @@ def _size_key(photo: Photo) -> str:
     return f"{_PAGE}-{max(photo.size)}"
 
 
-def _begin_if_quick(wish: Wish, photo: Photo) -> None:
-    """Paints a new wish, unless that takes long, or a long job runs."""
+def _begin_if_wanted(asked: Asked, photo: Photo) -> None:
+    """Paints what was clicked for; or a new wish, unless that takes long, or a long job runs."""
     session = st.session_state
     job: Job | None = session.get("job")
     waits = session.pop("restored", False) or (job and not job.quick)
-    if wish == session.get("wanted"):
-        return
-    session.wanted = wish
-    if _quick(wish, photo) and not waits:
-        _begin(wish, photo)
+    new = asked.wish != session.get("wanted")
+    session.wanted = asked.wish
+    if visit.clicked(_REFINE):
+        if asked.refined:
+            _begin(asked.refined, photo)
+    elif visit.clicked(_PAGE) or (new and not waits and _quick(asked.wish, photo)):
+        _begin(asked.wish, photo)
 
 
-def _actions(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
+def _actions(asked: Asked | None, kept: Kept | None) -> None:
     """What there is to do."""
     with st.container(horizontal=True):
         if asked:
-            _buttons(asked, photo, kept)
+            _buttons(asked, kept)
         st.button("Another photo", icon=":material/add_a_photo:", on_click=_another_photo)
         if kept:
             visit.share(kept.painted)
@@ -279,24 +281,16 @@ def _begin(wish: Wish, photo: Photo) -> None:
     visit.begin(Job(work, quick=quick, snapshot_every=wish.snapshot_every), _PAGE)
 
 
-def _buttons(asked: Asked, photo: Photo, kept: Kept | None) -> None:
+def _buttons(asked: Asked, kept: Kept | None) -> None:
     busy = visit.running(_PAGE) is not None
     if not busy and not (kept and _here(asked, kept)):
-        st.button(
-            "Paint",
-            type="primary",
-            icon=":material/brush:",
-            on_click=_begin,
-            args=(asked.wish, photo),
-        )
+        visit.button(_PAGE, "Paint", "brush")
     if asked.wish.options.get("method") != "gatys":
-        st.button(
+        visit.button(
+            _REFINE,
             "Refine",
-            type="primary",
-            icon=":material/auto_awesome:",
+            "auto_awesome",
             disabled=busy or asked.refined is None,
-            on_click=_begin,
-            args=(asked.refined, photo),
             help="Paint it closer to the painting, step by step, with the optimiser: minutes.",
         )
 

@@ -20,19 +20,14 @@ def page() -> None:
     left, right = st.columns([8, 5], gap="large")
     with right:
         wish = _ask()
+    if visit.clicked(_PAGE) and wish:
+        _begin(wish)
     with left:
         st.title("Make a texture from a painting", anchor=False)
         st.write("Brushwork and colours of the painting, and none of its things.")
         visit.failure(_PAGE)
         visit.watch(_PAGE, _keep)
-        st.button(
-            "Paint",
-            type="primary",
-            icon=":material/brush:",
-            disabled=wish is None,
-            on_click=_begin,
-            args=(wish,),
-        )
+        visit.button(_PAGE, "Paint", "brush", disabled=wish is None)
         if wish is None:
             st.caption("Choose a painting first.")
         job: Job | None = st.session_state.get("texture")

@@ -152,6 +152,30 @@ def failure(page: str) -> None:
         st.error(told, icon=":material/error:")
 
 
+def button(name: str, label: str, icon: str, **options: Any) -> None:
+    """A button; whether it was clicked is for `clicked` to tell.
+
+    What is handed to a button's callback is as old as the button: a number that was typed right
+    before the click would be missing. So the callback takes down the click and nothing else.
+
+    Args:
+        name: for `clicked`.
+        label: on the button.
+        icon: the same.
+        options: of `streamlit.button`.
+    """
+
+    def click() -> None:
+        st.session_state[f"{name}.clicked"] = True
+
+    st.button(label, type="primary", icon=f":material/{icon}:", on_click=click, **options)
+
+
+def clicked(name: str) -> bool:
+    """Whether the `button` of that name was clicked since this was asked last."""
+    return bool(st.session_state.pop(f"{name}.clicked", False))
+
+
 def download(label: str, data: Callable[[], bytes] | bytes, name: str) -> None:
     """A button for a file, made when it is clicked."""
     st.download_button(label, data, name, icon=":material/download:", on_click="ignore")
