@@ -60,7 +60,7 @@ def progress(step, steps, photo):
 
 
 def test_one_job_at_a_time_the_quick_ones_first(photo):
-    studio, order, at_work = Studio(), [], threading.Lock()
+    studio, order, threads, at_work = Studio(), [], set(), threading.Lock()
     begun = threading.Event()
 
     def paints(name, steps):
@@ -68,6 +68,7 @@ def test_one_job_at_a_time_the_quick_ones_first(photo):
             for step in range(steps):
                 assert at_work.acquire(blocking=False)
                 order.append(name)
+                threads.add(threading.get_ident())
                 begun.set()
                 time.sleep(0.01)
                 at_work.release()
@@ -86,6 +87,7 @@ def test_one_job_at_a_time_the_quick_ones_first(photo):
     assert not slow.finished
     assert done(slow).result == "slow"
     assert [name for name in order if name != "slow"] == ["quick 0", "quick 1", "quick 2"]
+    assert len(threads) == 1  # a second one would make both slower: see the module
 
 
 def test_places_are_limited_and_those_who_leave_make_room():

@@ -70,10 +70,8 @@ def _show(batch: Batch | None) -> None:
 
 
 def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
-    painter = visit.stylizer("auto")
-
     def work(job: Job) -> Batch:
-        return paint_all(photos, styles, options, painter, job)
+        return paint_all(photos, styles, options, visit.stylizer("auto"), job)
 
     visit.begin(Job(work, quick=False), _PAGE)
 

@@ -1,6 +1,9 @@
 """Who paints when: one picture at a time for all visitors, the quick ones first.
 
 Painting takes all processors and much memory, so two at once are slower than one after the other.
+And one thread paints them all: OpenMP's threads wait for their next piece of work by turning round
+and round, which is quick, but go to sleep in between as soon as there are more of them than
+processors, that is, as soon as a second thread has painted anything.
 """
 
 from __future__ import annotations
@@ -94,7 +97,6 @@ class Job:
             _log.exception("a job failed")
             self.error = "Something went wrong here; the server's log says what."
         self.finished = True
-        del self.work  # which holds on to networks
         self._news.set()
 
     def on_step(self, progress: Progress) -> None:
@@ -151,9 +153,7 @@ class Studio:
         self.places = places
         self._lanes: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._changed = threading.Condition()
-        self._brush = threading.Lock()
-        for quick in self._lanes:
-            threading.Thread(target=self._serve, args=(quick,), daemon=True).start()
+        threading.Thread(target=self._serve, daemon=True).start()
 
     def take(self, job: Job) -> None:
         """Puts a job at the end of its lane.
@@ -177,21 +177,24 @@ class Studio:
             lane = self._lanes[job.quick]
             return lane.index(job) if job in lane else 0
 
-    def _serve(self, quick: bool) -> None:
-        lane = self._lanes[quick]
+    def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: lane)
-                job = lane[0]
-                job.started = True
-            with self._brush:
-                job.run((lambda: None) if quick else partial(self._give_way, job))
-            with self._changed:
-                lane.popleft()
-                self._changed.notify_all()
+                self._changed.wait_for(lambda: any(self._lanes.values()))
+            self._do_first(quick=bool(self._lanes[True]))
+
+    def _do_first(self, *, quick: bool) -> None:
+        """Does the first job of a lane."""
+        lane = self._lanes[quick]
+        with self._changed:
+            job = lane[0]
+            job.started = True
+        job.run((lambda: None) if quick else partial(self._give_way, job))
+        with self._changed:
+            lane.popleft()
 
     def _give_way(self, job: Job) -> None:
-        """Lets the quick jobs paint, if there are any, and others after a long time.
+        """Does the quick jobs first, if there are any; and makes room after a long time.
 
         Raises:
             Stop: it is the others' turn.
@@ -199,11 +202,9 @@ class Studio:
         if time.monotonic() - job.began > _LONGEST_S and len(self._lanes[False]) > 1:
             job.stop()
             raise Stop
-        if self._lanes[True]:
-            self._brush.release()
-            with self._changed:
-                self._changed.wait_for(lambda: not self._lanes[True], _PATIENCE_S)
-            self._brush.acquire()
+        end = time.monotonic() + _PATIENCE_S
+        while self._lanes[True] and time.monotonic() < end:
+            self._do_first(quick=True)
 
 
 def _image(progress: Progress) -> Image.Image:

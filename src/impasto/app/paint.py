@@ -267,14 +267,11 @@ def _quick(wish: Wish, photo: Photo) -> bool:
 
 def _begin(wish: Wish, photo: Photo) -> None:
     settings = {k: v for k, v in wish.options.items() if k not in Controls.__annotations__}
-    try:
-        painter = visit.stylizer(settings.pop("method", "auto"), **settings)
-    except ImpastoError as error:
-        visit.fail(_PAGE, error)
-        return
+    method = settings.pop("method", "auto")
     drawn = dict(st.session_state.get("drawn", {})) if wish.masks else {}
 
     def work(job: Job) -> Kept:
+        painter = visit.stylizer(method, **settings)
         return Kept.of(paint(wish, painter, job.on_step), photo, drawn)
 
     quick = _quick(wish, photo)
