@@ -244,12 +244,12 @@ WISHES = {
 }
 
 
-def by_the_app(asked):
+def by_the_app(asked, on_step=lambda _: None):
     if asked.photo is None:
-        return wish.paint_texture(asked, lambda _: None)
+        return wish.paint_texture(asked, on_step)
     settings = {k: v for k, v in asked.options.items() if k not in Controls.__annotations__}
     painter = impasto.Stylizer(settings.pop("method", "auto"), **settings)
-    return wish.paint(asked, painter, lambda _: None)
+    return wish.paint(asked, painter, on_step)
 
 
 def lay_out(asked, folder):
@@ -283,6 +283,15 @@ def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypa
     exec(python(asked), {})
     with Image.open(written) as theirs:
         assert np.abs(mine - np.asarray(theirs, int)).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["own", "several"])
+def test_pictures_painted_between_two_steps_disturb_nothing(name):
+    between = []
+    long, quick = by_the_app(WISHES["optimised"]), by_the_app(WISHES[name])
+    again = by_the_app(WISHES["optimised"], lambda _: between.append(by_the_app(WISHES[name])))
+    assert again.image == long.image
+    assert [painted.image == quick.image for painted in between] == [True] * EASY["iterations"]
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg"])
