@@ -490,6 +490,6 @@ def test_many_photos(visit, photo_file, tmp_path):
     _, path = download(page, "Download 2 pictures")
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["beach.png", "coffee.png"]
-        with Image.open(archive.open("beach.png")) as theirs:
+        with archive.open("beach.png") as entry, Image.open(entry) as theirs:
             mine = impasto.stylize(photo_file, "udnie")
             np.testing.assert_allclose(*arrays(theirs, mine), atol=1)
