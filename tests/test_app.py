@@ -56,6 +56,21 @@ def progress(step, steps, photo):
     return Progress(step, steps, {"total": 1 / step, "style": 1 / step}, lambda: photo)
 
 
+def steps(count, photo):
+    """Work of so many steps, or until it is stopped; its result is how many."""
+
+    def work(job):
+        for step in range(1, count + 1):
+            try:
+                job.on_step(progress(step, count, photo))
+            except Stop:
+                break
+            time.sleep(0.005)
+        return job.step
+
+    return work
+
+
 # Jobs
 
 
@@ -127,17 +142,7 @@ def test_what_goes_wrong_becomes_a_sentence(caplog):
 
 
 def test_a_job_ends_when_told_to_or_when_nobody_looks(photo, monkeypatch):
-    studio = Studio()
-
-    def work(job):
-        for step in range(10_000):
-            try:
-                job.on_step(progress(step + 1, 10_000, photo))
-            except Stop:
-                return step + 1
-            time.sleep(0.005)
-        return None
-
+    studio, work = Studio(), steps(10_000, photo)
     stopped, deserted = Job(work, quick=False), Job(work, quick=False)
     studio.take(stopped)
     stopped.wait(WAIT_S)
@@ -178,17 +183,7 @@ def test_snapshots_are_thinned_out(photo, monkeypatch):
 
 def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, monkeypatch):
     monkeypatch.setattr(jobs, "_LONGEST_S", 0.1)
-    studio = Studio()
-
-    def work(job):
-        for step in range(100):
-            try:
-                job.on_step(progress(step + 1, 100, photo))
-            except Stop:
-                break
-            time.sleep(0.005)
-        return job.step
-
+    studio, work = Studio(), steps(100, photo)
     alone = Job(work, quick=False)
     studio.take(alone)
     assert done(alone).result == 100

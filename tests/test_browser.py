@@ -133,6 +133,15 @@ def wait_for_another(page, before):
     return painted(page)
 
 
+def chelsea_as_a_painting(page):
+    """Begins with the cat in a style that is a painting; the URL of that."""
+    button(page, "Chelsea").click()
+    before = painted(page)
+    page.get_by_role("radio", name="Paintings").click()
+    button(page, "Lion Hunt").click()
+    return wait_for_another(page, before)
+
+
 def download(page, name):
     with page.expect_download() as waited:
         button(page, name, exact=True).click()
@@ -387,11 +396,7 @@ def test_own_paintings_and_several_styles(visit, tmp_path):
 
 def test_an_emptied_field_goes_back_to_what_it_was(visit):
     page = visit()
-    button(page, "Chelsea").click()
-    before = painted(page)
-    page.get_by_role("radio", name="Paintings").click()
-    button(page, "Lion Hunt").click()
-    before = wait_for_another(page, before)
+    before = chelsea_as_a_painting(page)
     page.get_by_text("More", exact=True).click()
     set_number(page, "Style size", 100)
     before = wait_for_another(page, before)
@@ -407,11 +412,7 @@ def test_an_emptied_field_goes_back_to_what_it_was(visit):
 
 def test_a_painting_goes_on_while_other_pages_are_looked_at(visit):
     page = visit()
-    button(page, "Chelsea").click()
-    before = painted(page)
-    page.get_by_role("radio", name="Paintings").click()
-    button(page, "Lion Hunt").click()
-    before = wait_for_another(page, before)
+    before = chelsea_as_a_painting(page)
     page.get_by_text("Optimiser", exact=True).click()
     set_number(page, "Iterations", 30)
     button(page, "Refine").click()

@@ -60,8 +60,9 @@ class Job:
         self.preview: Image.Image | None = None
         self.result: Any = None
         self.error: str | None = None
-        self.stopped = self.started = self.finished = False
+        self.stopped = self.finished = False
         self.began = math.inf
+        """When somebody took it up, in the seconds of `time.monotonic`."""
         self._news = threading.Event()
         self._shown = 0.0
         self._seen = time.monotonic()
@@ -85,7 +86,6 @@ class Job:
             give_way: called after each step.
         """
         self._give_way = give_way
-        self.started, self.began = True, time.monotonic()
         try:
             if not self.unwanted:
                 self.result = self.work(self)
@@ -135,6 +135,11 @@ class Job:
         if self.unwanted and self.step < max(self.steps, 1):
             raise Stop
         self._give_way()
+
+    @property
+    def started(self) -> bool:
+        """Whether somebody took it up."""
+        return self.began < math.inf
 
     @property
     def unwanted(self) -> bool:
@@ -188,7 +193,7 @@ class Studio:
         lane = self._lanes[quick]
         with self._changed:
             job = lane[0]
-            job.started = True
+            job.began = time.monotonic()
         job.run((lambda: None) if quick else partial(self._give_way, job))
         with self._changed:
             lane.popleft()

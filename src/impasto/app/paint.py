@@ -118,7 +118,7 @@ def _welcome() -> None:
         st.write("Nothing at hand? Begin with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
-            {"id": name, "title": title, "picture": _thumbnail(upload)}
+            {"id": name, "title": title, "picture": pictures.thumbnail(upload, 288)}
             for title, (name, upload) in zip(titles, examples.items(), strict=True)
         ]
         chosen = pictures.choose(shown, "example", "Example photos", strip=True)
@@ -127,11 +127,6 @@ def _welcome() -> None:
             if not st.session_state.get("history"):
                 pictures.restore_styles("styles", [Chosen(FIRST_STYLE)])
             _set_photo(examples[chosen[0]])
-
-
-@st.cache_data(show_spinner=False)
-def _thumbnail(upload: Upload) -> str:
-    return as_url(images.to_pil(upload.read()), 288)
 
 
 def _set_photo(upload: Upload) -> None:

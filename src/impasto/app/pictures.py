@@ -42,12 +42,14 @@ _masks = _component("masks", _html("masks.html"))
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
-def _small(upload: Upload) -> Image.Image:
-    """A picture that a visitor brought, small."""
+def thumbnail(upload: Upload, side: int = _THUMBNAIL) -> str:
+    """The URL of a picture, small.
+
+    Raises:
+        ImageError, TooLargeError: one sentence.
+    """
     with UNPACKING:
-        image = images.to_pil(upload.read())
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return image
+        return as_url(images.to_pil(upload.read()), side)
 
 
 @cache
@@ -178,7 +180,7 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
     if kind == PAINTINGS:
         own = _own_paintings(f"{key}.{kind}")
         items[:0] = [
-            {"id": name, "title": upload.name, "picture": as_url(_small(upload), _THUMBNAIL)}
+            {"id": name, "title": upload.name, "picture": thumbnail(upload)}
             for name, upload in own.items()
         ]
     mixed = st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
@@ -205,7 +207,7 @@ def _own_paintings(key: str) -> dict[str, Upload]:
             st.error(f"At most {MOST_OWN} paintings of your own.", icon=":material/error:")
             break
         try:
-            _small(upload)
+            thumbnail(upload)
         except ImpastoError as error:
             st.error(sentence(error), icon=":material/error:")
         else:
