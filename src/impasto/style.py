@@ -108,6 +108,20 @@ class Controls:
     strength: float = setting(
         1.0, "How much style: 0 is the photo itself, 1 the full style.", least=0, most=1
     )
+    stroke_size: float = setting(
+        1.0,
+        "Size of the largest brush strokes, relative to the picture, for networks: 2 is twice the "
+        "usual, 0.5 half; 0 paints in a single pass, with strokes of a few pixels.",
+        least=0,
+        most=4,
+    )
+    detail: float = setting(
+        0.6,
+        "How much of the photo's detail there is between the strokes, for networks: 0 is the "
+        "boldest painting, 1 the most faithful.",
+        least=0,
+        most=1,
+    )
     preserve_color: ColorMode = setting(
         "off",
         "Keep the photo's colours: paint its lightness only (luminance), or recolour the style "

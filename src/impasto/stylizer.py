@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from impasto import color, gallery, images
+from impasto.coarse_to_fine import CoarseToFine, levels
 from impasto.errors import ControlError, TooLargeError
 from impasto.images import ImageLike, Picture
 from impasto.methods import (
@@ -40,7 +41,7 @@ from impasto.style import (
     unmasked,
     weight_maps,
 )
-from impasto.tiling import by_strips, render
+from impasto.tiling import by_strips
 
 Styles: TypeAlias = "Style | ImageLike | Sequence[Style | ImageLike]"
 
@@ -90,7 +91,9 @@ class Stylizer:
         optimiser: dict[str, Any] = {}
         if refine is not None:
             optimiser = {k: v for k, v in settings.items() if k in settings_of("gatys")}
-            config = replace_known(GatysConfig, {**optimiser, **parse_refine(refine)})
+            # Large forms are painted already.
+            given = {"coarse_to_fine": False, **optimiser, **parse_refine(refine)}
+            config = replace_known(GatysConfig, given)
             self.refiner = Gatys(config).to(self.device).eval()
         if isinstance(method, str):
             name, own = choose_method(
@@ -135,6 +138,8 @@ class Stylizer:
                 f"{images.name_of(asked[0].source)}: method {self.name} paints trained styles, not "
                 "pictures; name one of `impasto styles`, or use another method"
             )
+        elif self.method.tiling is None:
+            _check_networks_only(knobs)
         photo = images.read(content)
         height, width = render_size(photo, knobs.size)
         sources = [] if trained else [images.read(style.source) for style in asked]
@@ -157,13 +162,29 @@ class Stylizer:
             for source, size in zip(sources, sizes, strict=True):
                 style = source.resized(*size).pixels.to(self.device)
                 seen.append(color.prepare_style(style, inputs.pixels, mode))
-            given = (inputs.prepared, seen, inputs.maps)
-            transfer = self.method.fit(*given, seed=knobs.seed, tile=tile)
             refinement = None
             if self.refiner is not None:
-                refinement = self.refiner.fit(*given, seed=knobs.seed)
+                refinement = self.refiner.fit(inputs.prepared, seen, inputs.maps, seed=knobs.seed)
+            transfer = self._transfer(inputs, seen, knobs)
         notes = (*photo.notes, *_notes(sources))
-        return Look(self, knobs, transfer, refinement, tile, weights, inputs, notes, names)
+        return Look(self, knobs, transfer, refinement, weights, inputs, notes, names)
+
+    def _transfer(self, inputs: _Inputs, styles: Sequence[Any], controls: Controls) -> Transfer:
+        """The method's, or, if it can be applied at any size, what applies it coarse to fine."""
+        content, weights, method = inputs.prepared, inputs.maps, self.method
+        encoded = [method.encode_style(style) for style in styles]
+        if method.tiling is None:
+            return method.fit(content, encoded, weights, seed=controls.seed)
+        return CoarseToFine(
+            method,
+            encoded,
+            [] if method.trained else styles,
+            levels(content.shape[-2], content.shape[-1], controls.stroke_size, controls.detail),
+            lambda height, width: self._tile(height, width, controls.tile),
+            controls.seed,
+            content,
+            weights,
+        )
 
     def _for_trained(self, style: Style) -> Stylizer:
         """What paints trained styles in place of this one."""
@@ -238,7 +259,7 @@ class Stylizer:
         painter = self.refiner or self.method
         at_once = height * width
         if tile is not None and self.refiner is None and self.method.tiling is not None:
-            tiled = max((tile + 2 * self.method.tiling.halo) ** 2, self.method.whole_area)
+            tiled = max((tile + 2 * self.method.tiling.halo) ** 2, images.MEASURED_AREA)
             at_once = min(at_once, tiled)
         needed = painter.bytes_per_pixel() * at_once + _BYTES_OF_PICTURES * height * width
         if needed > free:
@@ -296,7 +317,6 @@ class Look:
     controls: Controls
     transfer: Transfer
     refinement: GatysTransfer | None
-    tile: int | None
     weights: Tensor
     """(1 + K, H, W) at the photo's own size; see `impasto.style.weight_maps`."""
     fitted: _Inputs
@@ -340,28 +360,13 @@ class Look:
         return images.like(replace(given.small, pixels=result), content)
 
     def _painted(self, content: Tensor, weights: Tensor, on_step: OnStep | None) -> Tensor:
-        """Tile by tile if need be, and refined if asked."""
-        tiling = self.stylizer.method.tiling
-        if tiling is None:
-            return self.transfer(content, weights, on_step)
-        height, width = content.shape[-2:]
-        boxes = list(tiling.boxes(height, width, self.tile))
-
-        def paint(weights: Tensor) -> Tensor:
-            if len(boxes) == 1:
-                return self.transfer(content, weights)
-            return render(self.transfer.parts(content, weights, boxes), content, boxes, on_tile)
-
-        def on_tile(done: int, image: Tensor) -> None:
-            if on_step is not None and self.refinement is None:
-                on_step(Progress(done, len(boxes), {}, lambda: image))
-
+        """Painted, and refined if asked."""
         if self.refinement is None:
-            return paint(weights)
+            return self.transfer(content, weights, on_step)
         # Masks' soft edges are mixed in by the refinement, and only there.
         keep = 1 - self.controls.strength
         whole = weights if unmasked(weights) else undiluted(weights, keep)
-        return self.refinement(content, weights, on_step, start=paint(whole))
+        return self.refinement(content, weights, on_step, start=self.transfer(content, whole))
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
@@ -464,8 +469,9 @@ def fit_texture(
         blank = Picture(noise)
     if controls.get("style_size") is None:
         controls["style_size"] = max(first.size)
-    for name in ("size", "strength", "preserve_color"):  # of a recipe for photos
+    for name in ("size", "strength", "preserve_color", "detail"):  # of a recipe for photos
         controls.pop(name, None)
+    controls["stroke_size"] = 0.0 if method != "gatys" else 1.0
     return Stylizer(method, device=device, **settings).fit(blank, asked, **controls), blank
 
 
@@ -541,6 +547,14 @@ def style_size(style: Picture, area: int, longer_side: int | None) -> tuple[int,
     height, width = style.size
     scale = longer_side / max(height, width) if longer_side else math.sqrt(area / (height * width))
     return max(round(height * scale), MIN_SIDE), max(round(width * scale), MIN_SIDE)
+
+
+def _check_networks_only(controls: Controls) -> None:
+    """Raises `ControlError` for what the optimiser has other settings for."""
+    for name, instead in (("stroke_size", "style_size"), ("detail", "content_weight")):
+        value, default = getattr(controls, name), getattr(Controls, name)
+        if value != default:
+            raise ControlError(f"{name} is for networks: the optimiser has {instead} instead")
 
 
 def _all_trained(styles: Sequence[Style]) -> bool:

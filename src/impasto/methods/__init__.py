@@ -131,9 +131,6 @@ class Method(nn.Module, ABC):
     trained: ClassVar[bool] = False
     """Whether its styles are trained ones, and not pictures."""
 
-    whole_area: ClassVar[int] = 0
-    """Area, in pixels, up to which photos are measured as a whole, whatever the tiles."""
-
     style_area: int | None = None
     """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
 
@@ -145,25 +142,27 @@ class Method(nn.Module, ABC):
             WeightsError: weights are missing or damaged.
         """
 
+    def encode_style(self, style: Any) -> Any:
+        """What the method has to know of a style, whatever the photo.
+
+        Args:
+            style: a picture (1, 3, h, w), sRGB in [0, 1], at the scale of its brush strokes; or
+                a `TrainedStyle`, if the method is for these.
+        """
+        return style
+
     @abstractmethod
     def fit(
-        self,
-        content: Tensor,
-        styles: Sequence[Any],
-        weights: Tensor,
-        *,
-        seed: int = 0,
-        tile: int | None = None,
+        self, content: Tensor, styles: Sequence[Any], weights: Tensor, *, seed: int = 0
     ) -> Transfer:
         """Measures everything global.
 
         Args:
-            content: (1, 3, H, W), sRGB in [0, 1].
-            styles: K pictures (1, 3, h, w), each at the scale of its brush strokes; or K times
-                `TrainedStyle`, if the method is for these.
+            content: (1, 3, H, W), sRGB in [0, 1]. What a method with `tiling` measures serves
+                pictures of any other size.
+            styles: K of them, of `encode_style`.
             weights: (1 + K, H, W) from `impasto.style.weight_maps`: where each style goes.
             seed: of whatever is random in the painting.
-            tile: side of the tiles to measure one by one; None for the whole at once.
         """
 
     @abstractmethod

@@ -22,11 +22,9 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import pairwise
-from operator import add
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -62,6 +60,8 @@ _ENCODER_SCALE = {"compact": 1.0, "vgg16": 1 / 256, "vgg19": 1 / 256}
 """VGG's features run into hundreds. Steps of a learning rate that suits the rest would be leaps."""
 _BYTES_PER_PIXEL = {"compact": 700, "vgg16": 1_500, "vgg19": 1_500}
 _STRIDE = 8
+_STYLE_TILE = 1024
+"""Side, in pixels, of the tiles that a large style is measured in."""
 STYLE_AREA = 512 * 512
 """Styles are measured no larger than this without ``style_size``: about the scale of training."""
 
@@ -71,7 +71,7 @@ class AdainConfig:
     """Settings of the method ``adain``."""
 
     weights: str = setting(
-        "adain.small",
+        "adain.base",
         "The trained network: adain.small or adain.base, styletr.base, or a file that `train` "
         "wrote.",
     )
@@ -177,22 +177,13 @@ class Network(nn.Module):
         upsampling = sum(2**level for level in range(2, len(self.config.blocks) + 1))
         return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 3, _STRIDE)
 
-    @property
-    def stages(self) -> list[list[str]]:
-        """The places of matching, in order. Features at those of one stage do not depend on how
-        the others of it are matched.
-        """
-        deep_first = reversed(list(enumerate(self.config.blocks)))
-        blocks = [[f"block{level}.{n}"] for level, count in deep_first for n in range(count)]
-        return [self.taps, *blocks]
-
     def run(self, image: Tensor, transfer: Callable[[str, Tensor], Tensor]) -> Tensor:
         """Encodes and decodes.
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
             transfer: called with place and features (N, C, h, w), in float32 whatever the rest is
-                calculated in, at each place of matching, by `stages`; what it returns goes on.
+                calculated in, at each place of matching; what it returns goes on.
 
         Returns:
             (N, 3, H, W), not clipped.
@@ -328,76 +319,45 @@ class Adain(AnyStyle):
         return _BYTES_PER_PIXEL[self.network.config.encoder]
 
     @torch.no_grad()
-    def fit(
-        self,
-        content: Tensor,
-        styles: Sequence[Tensor],
-        weights: Tensor,
-        *,
-        seed: int = 0,  # noqa: ARG002 - nothing is random
-        tile: int | None = None,
-    ) -> Transfer:
-        """Measures the styles, and the photo inside of each style's region."""
-        places = [place for stage in self.network.stages for place in stage]
+    def encode_style(self, style: Tensor) -> dict[str, Statistics]:
+        """Statistics of the style at each place, of all of its tiles together."""
+        sums: dict[str, Any] = {}
         unchanged = PathTransfer(self.network, [], self.precision)
-        theirs = [
-            self._measured(unchanged, places, style, _everywhere(style), tile) for style in styles
-        ]
-        looks: list[dict[str, Map]] = [{} for _ in styles]
-        transfer = PathTransfer(self.network, looks, self.precision)
-
-        def match(place: str, own: Sequence[Statistics]) -> None:
-            matcher = matcher_at(place, self.config.matching)
-            for look, mine, (style,) in zip(looks, own, (t[place] for t in theirs), strict=True):
-                look[place] = matcher(mine, style)
-
-        if tile is None:  # what is measured can be matched at once
-            (box,) = self.tiling.boxes(content.shape[-2], content.shape[-1], None)
-
-            def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:
-                match(place, self._statistics(place, box, features, where, stride))
-
-            painted = transfer.paint(content, weights, visit)
-            return replace(transfer, painted=(content, weights, painted))
-        # What a place of matching sees depends on the places before it: one round for each stage.
-        for stage in self.network.stages:
-            for place, own in self._measured(transfer, stage, content, weights, tile).items():
-                match(place, own)
-        return transfer
-
-    def _measured(
-        self,
-        transfer: PathTransfer,
-        places: Sequence[str],
-        image: Tensor,
-        weights: Tensor,
-        tile: int | None,
-    ) -> dict[str, list[Statistics]]:
-        """Statistics of a picture at some places, of each region of the weights.
-
-        Args:
-            transfer: what is done at the places before these.
-            places: in the order of the network.
-            image: (1, 3, H, W).
-            weights: (1 + K, H, W), or (1, H, W) for the picture as a whole.
-            tile: measure tiles of this size, and add up.
-        """
-        sums: dict[str, list[Any]] = {}
-        for box in self.tiling.boxes(image.shape[-2], image.shape[-1], tile):
+        where = _everywhere(style)
+        for box in self.tiling.boxes(style.shape[-2], style.shape[-1], _STYLE_TILE):
 
             def visit(
                 place: str, features: Tensor, where: Tensor, stride: int, box: Box = box
             ) -> None:
-                if place in places:
-                    parts = self._statistics(place, box, features, where, stride)
-                    before = sums.get(place)
-                    sums[place] = parts if before is None else list(map(add, before, parts))
-                if place == places[-1]:
-                    raise _Measured
+                (part,) = self._statistics(place, box, features, where, stride)
+                sums[place] = sums[place] + part if place in sums else part
 
-            with suppress(_Measured):
-                transfer.paint(box.outer(image), box.outer(weights), visit)
+            unchanged.paint(box.outer(style), box.outer(where), visit)
         return sums
+
+    @torch.no_grad()
+    def fit(
+        self,
+        content: Tensor,
+        styles: Sequence[Mapping[str, Statistics]],
+        weights: Tensor,
+        *,
+        seed: int = 0,  # noqa: ARG002 - nothing is random
+    ) -> Transfer:
+        """Measures the photo inside of each style's region."""
+        looks: list[dict[str, Map]] = [{} for _ in styles]
+        transfer = PathTransfer(self.network, looks, self.precision)
+        (box,) = self.tiling.boxes(content.shape[-2], content.shape[-1], None)
+
+        def match(place: str, features: Tensor, where: Tensor, stride: int) -> None:
+            matcher = matcher_at(place, self.config.matching)
+            measured = self._statistics(place, box, features, where, stride)
+            for look, own, style in zip(looks, measured, styles, strict=True):
+                look[place] = matcher(own, style[place])
+
+        return replace(
+            transfer, painted=(content, weights, transfer.paint(content, weights, match))
+        )
 
     def _statistics(
         self, place: str, box: Box, features: Tensor, where: Tensor, stride: int
@@ -427,10 +387,6 @@ def moments_inside(box: Box, features: Tensor, regions: Tensor, stride: int) -> 
     return [Moments.of(features, region) for region in box.inner(regions, stride)]
 
 
-class _Measured(Exception):  # noqa: N818 - not an error
-    """Ends a run that was for measuring."""
-
-
 @dataclass(frozen=True)
 class PathTransfer(OnePass):
     """Paints with a network, features being mapped at each place of matching."""
@@ -453,7 +409,7 @@ class PathTransfer(OnePass):
             where = pooled(stride)
             if visit is not None:
                 visit(place, features, where, stride)
-            return blend(features, where, [look.get(place, _unmatched) for look in self.looks])
+            return blend(features, where, [look[place] for look in self.looks])
 
         lower = self.precision == torch.bfloat16
         with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):
@@ -462,11 +418,6 @@ class PathTransfer(OnePass):
         if everywhere[0].any():
             painted = everywhere[0] * image + (1 - everywhere[0]) * painted
         return painted[..., :height, :width].clamp(0, 1)
-
-
-def _unmatched(features: Tensor) -> Tensor:
-    """At places that are not measured yet."""
-    return features
 
 
 def _smoothed(image: Tensor) -> Tensor:

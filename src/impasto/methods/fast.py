@@ -5,8 +5,8 @@ style is the name of a trained look (`impasto.gallery`), not a picture. Beyond t
 
 - instance normalisation (Ulyanov et al. 2016), whose gains and biases are those of a look: the
   convolutions of one network serve all of its looks (Dumoulin et al. 2017);
-- the statistics it normalises by are measured once, by `Fast.fit`, on the photo scaled to at most a
-  megapixel. What remains is local: tiles, and frames, agree with the whole.
+- the statistics it normalises by are measured once, by `Fast.fit`. What remains is local: tiles,
+  and frames, agree with the whole.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from impasto.color import Recolouring
 from impasto.encoders import Precision, dtype_of, precision_setting
 from impasto.errors import ControlError
 from impasto.gallery import locate
-from impasto.images import MEASURED_AREA, at_most
 from impasto.methods import Method, OnStep, TrainedStyle, Transfer, blend
 from impasto.methods.layers import Conv
 from impasto.style import check_settings, setting, unmasked
@@ -302,7 +301,6 @@ class Fast(Method):
     """The method; see the module."""
 
     Config = FastConfig
-    whole_area = MEASURED_AREA
     trained = True
 
     def __init__(self, config: FastConfig | None = None) -> None:
@@ -355,22 +353,19 @@ class Fast(Method):
         weights: Tensor,
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
-        tile: int | None = None,  # noqa: ARG002 - measured on a photo that is small enough
     ) -> Transfer:
         """Measures the photo, in each look."""
-        small = at_most(content, MEASURED_AREA)
         places = [self._find(style.source) for style in styles]
         groups = self._groups([name for name, _ in places], weights)
         fitted = [
             _Painter(
                 self._mixed([places[number] for number in group], weights[1:, 0, 0][group]),
                 self.precision,
-            ).measured(small, styles[group[0]].recolouring)
+            ).measured(content, styles[group[0]].recolouring)
             for group in groups
         ]
         painters = [painter for painter, _ in fitted]
-        painted = (content, [image for _, image in fitted]) if small is content else None
-        return _FastTransfer(painters, groups, painted)
+        return _FastTransfer(painters, groups, (content, [image for _, image in fitted]))
 
     def _groups(self, homes: Sequence[str], weights: Tensor) -> list[list[int]]:
         """The styles that are painted as one: those of one family that go to the same places."""

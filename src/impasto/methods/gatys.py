@@ -170,7 +170,6 @@ class Gatys(Method):
         weights: Tensor,  # noqa: ARG002 - regions are measured while painting
         *,
         seed: int = 0,
-        tile: int | None = None,  # noqa: ARG002 - cannot be tiled
     ) -> GatysTransfer:
         """Measures the styles' moments at every scale that ``content`` will go through."""
         scales = self._scales(*content.shape[-2:])

@@ -29,11 +29,11 @@ from torch.nn import functional as F  # noqa: N812 - the customary name
 from impasto import matching, weights
 from impasto.encoders import Precision, precision_setting
 from impasto.encoders.vit import LoRA, ViT, load_vit
-from impasto.images import MEASURED_AREA, at_most, resize
+from impasto.images import resize
 from impasto.methods import Transfer, adain
 from impasto.methods.layers import adaptive_pool, full_precision
 from impasto.moments import Moments
-from impasto.style import check_settings, scale_weights, setting
+from impasto.style import check_settings, setting
 from impasto.tiling import Box, Tiling
 
 Role = Literal["content", "style"]
@@ -319,7 +319,6 @@ class Styletr(adain.AnyStyle):
     """The method; see the module and `adain.AnyStyle`."""
 
     Config = StyletrConfig
-    whole_area = MEASURED_AREA
     network: Network
 
     @staticmethod
@@ -337,25 +336,24 @@ class Styletr(adain.AnyStyle):
         return _BYTES_PER_PIXEL
 
     @torch.no_grad()
+    def encode_style(self, style: Tensor) -> Given:
+        """See `Method.encode_style`."""
+        low = self.precision == torch.bfloat16
+        with torch.autocast(style.device.type, torch.bfloat16, enabled=low):
+            return self.network.study(self.network.path.tiling.padded(style))[0]
+
+    @torch.no_grad()
     def fit(
         self,
         content: Tensor,
-        styles: Sequence[Tensor],
+        styles: Sequence[Given],
         weights: Tensor,
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
-        tile: int | None = None,  # noqa: ARG002 - measured on a photo that is small enough
     ) -> Transfer:
-        """Studies the styles, and measures the photo inside of each style's region."""
-        padded, low = self.network.path.tiling.padded, self.precision == torch.bfloat16
-        with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
-            given = [self.network.study(padded(style))[0] for style in styles]
-        small = at_most(content, MEASURED_AREA)
-        height, width = small.shape[-2:]
-        where = scale_weights(weights, height, width, weights.device)
-        transfer = _StyletrTransfer(self.network, given, self.precision, self.config.sharpness)
-        painted = transfer.measure(small, where)
-        return replace(transfer, painted=(content, weights, painted) if small is content else None)
+        """Measures the photo inside of each style's region."""
+        transfer = _StyletrTransfer(self.network, styles, self.precision, self.config.sharpness)
+        return replace(transfer, painted=(content, weights, transfer.measure(content, weights)))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,314 @@
+"""Coarse to fine: a network paints the photo small, and its own painting again, larger.
+
+The strokes of a network are some pixels wide, whatever it paints. Painted on a small photo they are
+large; enlarged, given back what the photo has of detail beyond them and painted again they stay
+large and become sharp (the drafting and revision of Lin et al., CVPR 2021, without networks made
+for it). It takes nothing but a network's `Method.fit`, and so serves all of them.
+
+The sizes of the levels follow from the size of the *picture*: from the coarsest one, the same for
+photos of any resolution, in steps of a square root of two to twice that, which is where forms and
+strokes settle; then in steps of two or less, which only make them finer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the customary name
+
+from impasto.errors import Stop
+from impasto.images import MEASURED_AREA, at_most, resize
+from impasto.matching import Affine, coral
+from impasto.methods import Method, OnStep, Progress, Transfer, blend
+from impasto.moments import Moments
+from impasto.style import MIN_SIDE, scale_weights, unmasked
+from impasto.tiling import Box, by_strips, render
+
+_COARSEST_SIDE = 256
+"""Of the first level: square root of its area. Smaller pictures begin at half of their size."""
+_SHORTEST_SIDE = 2 * MIN_SIDE
+"""Of the first level, unless the photo's own is shorter."""
+_DRAFT_STEP, _DRAFTS_END, _FINER_STEP = 2**0.5, 2.0, 2.0
+"""Levels grow by the first factor up to so many times the coarsest, by the last one from there."""
+_FINER_DETAIL = 0.5
+"""Times the share of the photo in what is painted again: there the strokes only become sharper."""
+_NOISE = 0.7
+"""Deviation of the noise, in those of the style's own texture."""
+_PLAIN_NOISE = 0.05
+"""The same in pixel values, where there is no picture of the style."""
+_TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
+"""Pixels: what a Gaussian of this deviation takes away from a style is its texture, and pixels
+farther apart than the other have no part in the same stroke."""
+_PALETTE = 0.5
+"""How far what was painted is brought to the style's palette."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A size at which the picture is painted."""
+
+    height: int
+    width: int
+    detail: float
+    """Share of the photo in what is painted, 0..1; the rest is the level before, enlarged."""
+
+
+def levels(height: int, width: int, stroke_size: float, detail: float) -> list[Level]:
+    """The sizes that a picture is painted at, ascending; the last one is its own.
+
+    Args:
+        height, width: of the picture.
+        stroke_size: see `impasto.Controls`; 0 for a single level.
+        detail: see there.
+    """
+    if stroke_size == 0:
+        return [Level(height, width, 1.0)]
+    side = math.sqrt(height * width)
+    coarsest = min(_COARSEST_SIDE, side / 2) / stroke_size
+    coarsest = max(coarsest, side * _SHORTEST_SIDE / min(height, width))
+    growth = max(side / coarsest, 1.0)
+    drafted = min(growth, _DRAFTS_END)
+    drafts = _between(1.0, drafted, _DRAFT_STEP)
+    finer = _between(drafted, growth, _FINER_STEP)
+    scales = [(1.0, 1.0), *((scale, detail) for scale in drafts)]
+    scales += [(scale, detail * _FINER_DETAIL) for scale in finer]
+    sides = partial(_scaled, height, width)
+    return [Level(*sides(scale / growth), share) for scale, share in scales]
+
+
+def _between(first: float, last: float, step: float) -> list[float]:
+    """Values after ``first``, up to ``last``, each at most ``step`` times the one before."""
+    count = math.ceil(math.log(last / first, step) - 1e-6)
+    return [first * (last / first) ** (n / count) for n in range(1, count + 1)]
+
+
+def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
+    return round(height * scale), round(width * scale)
+
+
+@dataclass
+class CoarseToFine(Transfer):
+    """What paints a photo at one level after the other with a method that paints in one pass.
+
+    Each level is fitted the first time that the photo is painted, since what it is given depends on
+    what the levels before painted; that can be watched and stopped. Another photo, the next frame,
+    is then painted with the same statistics at every level.
+    """
+
+    method: Method
+    encoded: Sequence[Any]
+    """The styles, of `Method.encode_style`."""
+    pictures: Sequence[Tensor]
+    """Of the styles, (1, 3, h, w); none if they are trained ones."""
+    levels: Sequence[Level]
+    tile: Callable[[int, int], int | None]
+    """Side of the tiles at a height and width; None to paint the whole at once."""
+    seed: int
+    """Of the noise."""
+    content: Tensor
+    """The photo that it is fitted to, (1, 3, H, W)."""
+    weights: Tensor
+    """(1 + K, H, W); see `impasto.style.weight_maps`."""
+    fitted: list[Transfer] = field(default_factory=list, init=False)
+    """Of each level."""
+    palettes: Sequence[Affine] | None = field(default=None, init=False)
+    """Of each style; maps of colours."""
+
+    @torch.no_grad()
+    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
+        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
+        if not self._is_fitted and not (content is self.content and weights is self.weights):
+            self(self.content, self.weights)
+        steps = _Steps(on_step, [self._boxes(level) for level in self.levels], content)
+        painted = before = None
+        for number, level in enumerate(self.levels):
+            photo = resize(content, level.height, level.width)
+            where = scale_weights(weights, level.height, level.width, weights.device)
+            if painted is None or before is None:
+                given = self._drafted(photo, where)
+            else:
+                given = _revised(photo, painted, before, level.detail, where)
+            painted = self._painted(number, given, where, steps)
+            if steps.stopped:
+                return resize(painted, *content.shape[-2:])
+            before = photo
+        assert painted is not None
+        return self._with_palette(painted, weights)
+
+    @property
+    def _is_fitted(self) -> bool:
+        return self.palettes is not None
+
+    def _boxes(self, level: Level) -> list[Box]:
+        tiling = self.method.tiling
+        assert tiling is not None
+        size = (level.height, level.width)
+        return list(tiling.boxes(*size, self.tile(*size)))
+
+    def _painted(self, number: int, given: Tensor, where: Tensor, steps: _Steps) -> Tensor:
+        """What a level makes of what it is given, (1, 3, H, W)."""
+        if number == len(self.fitted):
+            small = at_most(given, MEASURED_AREA)
+            there = where  # the very same: what is painted while fitting is not painted again
+            if small is not given:
+                there = scale_weights(where, small.shape[-2], small.shape[-1], where.device)
+            self.fitted.append(self.method.fit(small, self.encoded, there, seed=self.seed))
+        if not steps.go_on(given):
+            return given
+        transfer, boxes = self.fitted[number], steps.boxes[number]
+        if len(boxes) > 1:
+            return render(
+                transfer.parts(given, where, boxes),
+                given,
+                boxes,
+                lambda _, image: steps.tell(image),
+            )
+        painted = transfer(given, where)
+        steps.go_on(painted)
+        return painted
+
+    def _drafted(self, photo: Tensor, where: Tensor) -> Tensor:
+        """What the first level is given: the photo, with something to hold on to for strokes on
+        smooth surfaces (the noise of Ulyanov et al. 2016), as strong, as coarse and in such
+        directions as the texture of the style.
+        """
+        if len(self.levels) == 1:
+            return photo
+        height, width = photo.shape[-2:]
+        generator = torch.Generator().manual_seed(self.seed)
+        if self.pictures:
+            white = torch.randn(1, 1, height, width, generator=generator)
+            each = [textured(white, picture.cpu()).to(photo) for picture in self.pictures]
+            noise = torch.stack([w * one for w, one in zip(where[1:], each, strict=True)]).sum(0)
+        else:
+            white = torch.randn(1, 1, height + 2, width + 2, generator=generator)
+            noise = (1 - where[0]) * 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1).to(photo)
+        return (photo + noise).clamp(0, 1)
+
+    def _with_palette(self, painted: Tensor, weights: Tensor) -> Tensor:
+        """Closer to the palettes of the styles: painted several times over, colours grow too
+        strong.
+        """
+        if self.palettes is None:
+            self.palettes = []
+            if len(self.levels) > 1 and self.pictures:
+                small = at_most(painted, MEASURED_AREA)
+                where = scale_weights(weights, small.shape[-2], small.shape[-1], weights.device)
+                self.palettes = list(_fit_palettes(small, self.pictures, where))
+        if not self.palettes:
+            return painted
+        maps = self.palettes
+
+        def recoloured(part: Tensor, where: Tensor) -> Tensor:
+            return torch.lerp(part, blend(part, where, maps), _PALETTE).clamp(0, 1)
+
+        if unmasked(weights):
+            where = weights[:, :1, :1]
+            return by_strips(lambda part: recoloured(part, where), painted)
+        return by_strips(recoloured, painted, weights)
+
+
+@dataclass
+class _Steps:
+    """Counts and tells the steps of all levels: what each is given, and its tiles."""
+
+    on_step: OnStep | None
+    boxes: Sequence[Sequence[Box]]
+    content: Tensor
+    done: int = 0
+    stopped: bool = False
+
+    def tell(self, image: Tensor) -> None:
+        """Tells of a step, after which there is this picture; may raise `Stop`."""
+        self.done += 1
+        if self.on_step is None:
+            return
+        steps = sum(1 + len(boxes) for boxes in self.boxes)
+        size = self.content.shape[-2:]
+        try:
+            self.on_step(Progress(self.done, steps, {}, lambda: resize(image, *size)))
+        except Stop:
+            self.stopped = True
+            raise
+
+    def go_on(self, image: Tensor) -> bool:
+        """Tells of a step; returns whether to go on."""
+        with suppress(Stop):
+            self.tell(image)
+        return not self.stopped
+
+
+def _revised(
+    photo: Tensor, painted: Tensor, before: Tensor, detail: float, where: Tensor
+) -> Tensor:
+    """What a level is given: the level before enlarged, with detail and share of the photo.
+
+    Args:
+        photo: at this level, (1, 3, H, W).
+        painted, before: painting and photo at the level before, (1, 3, h, w).
+        detail: share of the photo.
+        where: (1 + K, H, W); where it keeps the photo, it gets the photo.
+    """
+    size = photo.shape[-2:]
+    lightness = photo.mean(1, keepdim=True) - resize(before.mean(1, keepdim=True), *size)
+    enlarged = torch.lerp(resize(painted, *size) + lightness * detail, photo, detail)
+    return torch.lerp(enlarged.clamp(0, 1), photo, where[0])
+
+
+def textured(white: Tensor, style: Tensor) -> Tensor:
+    """White noise made to look like the texture of a style: with its correlations between pixels,
+    and in proportion to its deviation (Galerne, Gousseau & Morel 2011, random phase noise).
+
+    Args:
+        white: (1, 1, H, W).
+        style: (1, 3, h, w), sRGB in [0, 1].
+
+    Returns:
+        (1, 1, H, W), to be added to pictures.
+    """
+    light = style.mean(1, keepdim=True)
+    texture = light - _blurred(light, _TEXTURE_SCALE)
+    height, width = texture.shape[-2:]
+    windowed = texture * _window(height)[:, None] * _window(width)
+    correlation = torch.fft.ifft2(torch.fft.fft2(windowed).abs().square()).real
+    reach = min(_TEXTURE_REACH, (min(height, width) - 1) // 2, (min(white.shape[-2:]) - 1) // 2)
+    fade = _window(2 * reach + 1)
+    near = correlation.roll((reach, reach), (-2, -1))[..., : 2 * reach + 1, : 2 * reach + 1]
+    kernel = torch.zeros_like(white)
+    kernel[..., : 2 * reach + 1, : 2 * reach + 1] = near * fade[:, None] * fade
+    spectrum = torch.fft.fft2(kernel.roll((-reach, -reach), (-2, -1))).real.clamp_min(0)
+    noise: Tensor = torch.fft.ifft2(torch.fft.fft2(white) * spectrum.sqrt()).real
+    return noise / noise.std().clamp_min(1e-12) * texture.std() * _NOISE
+
+
+def _window(length: int) -> Tensor:
+    """A Hann window whose ends are not zero."""
+    return torch.hann_window(length + 2, periodic=False)[1:-1]
+
+
+def _blurred(image: Tensor, deviation: float) -> Tensor:
+    """(1, 1, H, W) convolved with a Gaussian, the border repeated."""
+    reach = math.ceil(3 * deviation)
+    offsets = torch.arange(-reach, reach + 1)
+    kernel = torch.exp(-offsets.square() / (2 * deviation**2))
+    kernel = (kernel / kernel.sum()).to(image)
+    for sides, shape in (
+        ((reach, reach, 0, 0), (1, 1, 1, -1)),
+        ((0, 0, reach, reach), (1, 1, -1, 1)),
+    ):
+        image = F.conv2d(F.pad(image, sides, mode="replicate"), kernel.view(shape))
+    return image
+
+
+def _fit_palettes(painted: Tensor, styles: Sequence[Tensor], weights: Tensor) -> Iterator[Affine]:
+    """For each style, what brings the colours painted inside of its region to its own."""
+    for style, weight in zip(styles, weights[1:], strict=True):
+        own = Moments.of(painted[0], None if unmasked(weights) else weight)
+        yield coral(own, Moments.of(style[0]))
