@@ -39,7 +39,7 @@ _DRAFT_STEP, _DRAFTS_END, _FINER_STEP = 2**0.5, 2.0, 2.0
 """Levels grow by the first factor up to so many times the coarsest, by the last one from there."""
 _FINER_DETAIL = 0.5
 """Times the share of the photo in what is painted again: there the strokes only become sharper."""
-_NOISE = 0.7
+_NOISE = 0.5
 """Deviation of the noise, in those of the style's own texture."""
 _PLAIN_NOISE = 0.05
 """The same in pixel values, where there is no picture of the style."""
@@ -47,7 +47,7 @@ _TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
 """Pixels: what a Gaussian of this deviation takes away from a style is its texture, and pixels
 farther apart than the other have no part in the same stroke."""
 _PALETTE = 0.5
-"""How far what was painted is brought to the style's palette."""
+"""How far the photo, and what was painted, are brought to the style's palette."""
 
 
 @dataclass(frozen=True)
@@ -118,18 +118,20 @@ class CoarseToFine(Transfer):
     """(1 + K, H, W); see `impasto.style.weight_maps`."""
     fitted: list[Transfer] = field(default_factory=list, init=False)
     """Of each level."""
-    palettes: Sequence[Affine] | None = field(default=None, init=False)
-    """Of each style; maps of colours."""
+    palettes: list[Sequence[Affine]] = field(default_factory=list, init=False)
+    """Maps of colours for each style: of the photo, and of what was painted."""
 
     @torch.no_grad()
     def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
-        if not self._is_fitted and not (content is self.content and weights is self.weights):
+        fitted = len(self.palettes) == 2
+        if not fitted and not (content is self.content and weights is self.weights):
             self(self.content, self.weights)
         steps = _Steps(on_step, [self._boxes(level) for level in self.levels], content)
+        recoloured = self._recoloured(0, content, weights)
         painted = before = None
         for number, level in enumerate(self.levels):
-            photo = resize(content, level.height, level.width)
+            photo = resize(recoloured, level.height, level.width)
             where = scale_weights(weights, level.height, level.width, weights.device)
             if painted is None or before is None:
                 given = self._drafted(photo, where)
@@ -140,11 +142,7 @@ class CoarseToFine(Transfer):
                 return resize(painted, *content.shape[-2:])
             before = photo
         assert painted is not None
-        return self._with_palette(painted, weights)
-
-    @property
-    def _is_fitted(self) -> bool:
-        return self.palettes is not None
+        return self._recoloured(1, painted, weights)
 
     def _boxes(self, level: Level) -> list[Box]:
         tiling = self.method.tiling
@@ -192,27 +190,26 @@ class CoarseToFine(Transfer):
             noise = (1 - where[0]) * 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1).to(photo)
         return (photo + noise).clamp(0, 1)
 
-    def _with_palette(self, painted: Tensor, weights: Tensor) -> Tensor:
-        """Closer to the palettes of the styles: painted several times over, colours grow too
-        strong.
+    def _recoloured(self, number: int, image: Tensor, weights: Tensor) -> Tensor:
+        """Closer to the palettes of the styles: the photo, so that its colours do not come back
+        with its detail, and the painting, whose colours grow too strong from level to level.
         """
-        if self.palettes is None:
-            self.palettes = []
-            if len(self.levels) > 1 and self.pictures:
-                small = at_most(painted, MEASURED_AREA)
-                where = scale_weights(weights, small.shape[-2], small.shape[-1], weights.device)
-                self.palettes = list(_fit_palettes(small, self.pictures, where))
-        if not self.palettes:
-            return painted
-        maps = self.palettes
+        if len(self.levels) == 1 or not self.pictures:
+            self.palettes = [[], []]
+            return image
+        if number == len(self.palettes):
+            small = at_most(image, MEASURED_AREA)
+            where = scale_weights(weights, small.shape[-2], small.shape[-1], weights.device)
+            self.palettes.append(list(_fit_palettes(small, self.pictures, where)))
+        maps = self.palettes[number]
 
         def recoloured(part: Tensor, where: Tensor) -> Tensor:
             return torch.lerp(part, blend(part, where, maps), _PALETTE).clamp(0, 1)
 
         if unmasked(weights):
             where = weights[:, :1, :1]
-            return by_strips(lambda part: recoloured(part, where), painted)
-        return by_strips(recoloured, painted, weights)
+            return by_strips(lambda part: recoloured(part, where), image)
+        return by_strips(recoloured, image, weights)
 
 
 @dataclass
