@@ -147,7 +147,7 @@ def test_a_pixel_is_seen_no_further_than_the_halo(tmp_path, upsampling):
 
 def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatch):
     photo = as_tensor(photo_array(150, 203))
-    monkeypatch.setattr(fast, "MEASURED_AREA", 64 * 64)
+    monkeypatch.setattr("impasto.coarse_to_fine.MEASURED_AREA", 64 * 64)
     seen = []
     run = Network.run
 
@@ -157,11 +157,9 @@ def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatc
 
     monkeypatch.setattr(Network, "run", watched)
     stylizer = Stylizer(**EXACT)
-    look = stylizer.fit(photo, f"{looks}#warm")
-    assert seen == [(56, 76)]
-    whole = look(photo)
-    assert seen[1:] == [(152, 204)]
-    tiled = stylizer.fit(photo, f"{looks}#warm", tile=64)(photo)
+    whole = stylizer.stylize(photo, f"{looks}#warm", stroke_size=0)
+    assert seen == [(56, 76), (152, 204)]
+    tiled = stylizer.stylize(photo, f"{looks}#warm", stroke_size=0, tile=64)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
 
 
@@ -169,7 +167,7 @@ def test_a_photo_is_painted_once(looks, photo, monkeypatch):
     calls = []
     run = Network.run
     monkeypatch.setattr(Network, "run", lambda *given: calls.append(None) or run(*given))
-    Stylizer(**EXACT).stylize(photo, f"{looks}#warm")
+    Stylizer(**EXACT).stylize(photo, f"{looks}#warm", stroke_size=0)
     assert len(calls) == 1
 
 
@@ -182,7 +180,7 @@ def test_styles_of_one_network_are_mixed_by_their_parameters(looks, photo, paint
     """In the tiny network that is the mean of means and of deviations."""
     half = {"mixed": painting}
     styles = [Style(f"{looks}#warm", 1.0), Style(f"{looks}#cold", 3.0)]
-    mixed = Stylizer(**EXACT).stylize(photo, styles)
+    mixed = Stylizer(**EXACT).stylize(photo, styles, stroke_size=0)
     network = tiny_fast(half)
     with torch.no_grad():
         two = tiny_fast({"warm": painting, "cold": 1 - painting})
@@ -196,12 +194,13 @@ def test_styles_of_one_network_are_mixed_by_their_parameters(looks, photo, paint
 def test_pictures_are_mixed_where_asked_and_wherever_masks_are(looks, photo):
     styles = [Style(f"{looks}#warm", 1.0), Style(f"{looks}#cold", 3.0)]
     stylizer = Stylizer(**EXACT, blending="outputs")
-    single = [stylizer.stylize(photo, style.source) for style in styles]
+    single = [stylizer.stylize(photo, style.source, stroke_size=0) for style in styles]
     expected = 0.25 * single[0] + 0.75 * single[1]
-    torch.testing.assert_close(stylizer.stylize(photo, styles), expected)
+    torch.testing.assert_close(stylizer.stylize(photo, styles, stroke_size=0), expected)
     mask = np.full((48, 64), 255, np.uint8)
     masked = [Style(style.source, style.weight, mask) for style in styles]
-    torch.testing.assert_close(Stylizer(**EXACT).stylize(photo, masked), expected)
+    painted = Stylizer(**EXACT).stylize(photo, masked, stroke_size=0)
+    torch.testing.assert_close(painted, expected)
 
 
 def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
@@ -210,8 +209,8 @@ def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
         for n, picture in enumerate((painting, 1 - painting))
     ]
     stylizer = Stylizer(**EXACT)
-    both = stylizer.stylize(photo, [Style(files[0]), Style(files[1])])
-    single = [stylizer.stylize(photo, file) for file in files]
+    both = stylizer.stylize(photo, [Style(files[0]), Style(files[1])], stroke_size=0)
+    single = [stylizer.stylize(photo, file, stroke_size=0) for file in files]
     torch.testing.assert_close(both, (single[0] + single[1]) / 2)
     look = stylizer.fit(photo, files)
     assert set(look.recipe()["sha256"]) == {"0.safetensors", "1.safetensors"}
@@ -240,10 +239,10 @@ def test_relatives_are_mixed_by_all_of_their_parameters(tmp_path, photo, paintin
     with torch.no_grad():
         expected = mixed(photo, torch.tensor([0])).clamp(0, 1)
     stylizer = Stylizer(**EXACT)
-    related = stylizer.stylize(photo, [str(files[0]), str(files[2])])
+    related = stylizer.stylize(photo, [str(files[0]), str(files[2])], stroke_size=0)
     torch.testing.assert_close(related, expected, atol=1e-5, rtol=0)
-    strangers = stylizer.stylize(photo, [str(files[1]), str(files[3])])
-    single = [stylizer.stylize(photo, str(files[n])) for n in (1, 3)]
+    strangers = stylizer.stylize(photo, [str(files[1]), str(files[3])], stroke_size=0)
+    single = [stylizer.stylize(photo, str(files[n]), stroke_size=0) for n in (1, 3)]
     torch.testing.assert_close(strangers, (single[0] + single[1]) / 2)
     assert psnr(strangers, related) < 50
 

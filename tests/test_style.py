@@ -113,7 +113,7 @@ def test_bounds_are_inside_and_named():
 
 
 def test_unknown_settings_are_refused_with_the_known_ones():
-    with pytest.raises(ControlError, match=r"'strenght': known are strength, preserve_color"):
+    with pytest.raises(ControlError, match=r"'strenght': known are strength, stroke_size, detail"):
         replace_known(Controls, {"strenght": 1})
 
 

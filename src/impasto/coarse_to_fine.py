@@ -41,7 +41,7 @@ _FINER_DETAIL = 0.5
 """Times the share of the photo in what is painted again: there the strokes only become sharper."""
 _NOISE = 0.5
 """Deviation of the noise, in those of the style's own texture."""
-_PLAIN_NOISE = 0.05
+_PLAIN_NOISE = 0.03
 """The same in pixel values, where there is no picture of the style."""
 _TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
 """Pixels: what a Gaussian of this deviation takes away from a style is its texture, and pixels

@@ -1,0 +1,120 @@
+"""Levels, noise like a style's texture, and what is given from level to level."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impasto import coarse_to_fine
+from impasto.coarse_to_fine import _revised, levels, textured
+from impasto.stylizer import Stylizer
+
+from .conftest import as_tensor, painting_array, photo_array, tiny_adain
+
+
+def sides(found):
+    return [(level.height * level.width) ** 0.5 for level in found]
+
+
+def test_levels_follow_the_picture():
+    """The same forms settle at the same sizes, whatever the resolution."""
+    small, large = levels(512, 512, 1, 0.6), levels(6000, 6000, 1, 0.6)
+    assert [level.height for level in small] == [256, 362, 512]
+    assert large[:3] == small
+    assert [level.detail for level in large] == [1.0, 0.6, 0.6, 0.3, 0.3, 0.3, 0.3]
+
+
+def test_a_small_picture_begins_at_half_of_its_size():
+    assert [level.height for level in levels(256, 256, 1, 0.6)] == [128, 181, 256]
+
+
+def test_larger_strokes_begin_smaller():
+    first = [sides(levels(1500, 2000, size, 0.6))[0] for size in (4, 2, 1, 0.5)]
+    np.testing.assert_allclose(first, [64, 128, 256, 512], rtol=0.01)
+
+
+@given(st.integers(16, 7000), st.integers(16, 7000), st.floats(0, 4, allow_subnormal=False))
+def test_levels_of_any_picture(height, width, stroke_size):
+    found = levels(height, width, stroke_size, 0.6)
+    assert (found[-1].height, found[-1].width) == (height, width)
+    assert all(min(level.height, level.width) >= 16 for level in found)
+    growth = [b / a for a, b in zip(sides(found), sides(found)[1:], strict=False)]
+    assert all(0.97 < factor < 2.1 for factor in growth)
+    assert len(found) == 1 or stroke_size > 0
+
+
+def test_a_single_level_is_the_method_itself(photo, painting):
+    method = tiny_adain()
+    weights = torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 48, 64)
+    fitted = method.fit(photo, [method.encode_style(painting)], weights)
+    painted = Stylizer(method, device="cpu").stylize(photo, painting, stroke_size=0, style_size=56)
+    torch.testing.assert_close(painted, fitted(photo, weights))
+
+
+def test_what_is_given_to_a_level():
+    """m (enlarged painting + d (photo - enlarged photo)) + (1 - m) photo, m = 1 - d."""
+    photo, where = torch.rand(1, 3, 8, 8) * 0.2 + 0.4, torch.zeros(2, 8, 8)
+    where[0, :, 4:] = 1
+    where[1] = 1 - where[0]
+    painted, before = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 4, 4), 0.4)
+    given = _revised(photo, painted, before, 0.25, where).numpy()
+    wanted = 0.75 * (0.5 + 0.25 * (photo.mean(1, keepdim=True) - 0.4)) + 0.25 * photo
+    np.testing.assert_allclose(given[..., :4], wanted.numpy()[..., :4], atol=1e-5)
+    np.testing.assert_array_equal(given[..., 4:], photo.numpy()[..., 4:])
+
+
+def stripes(period, across):
+    """A painting of stripes."""
+    places = torch.arange(96.0)
+    wave = 0.5 + 0.3 * torch.sin(2 * torch.pi * places / period)
+    rows = wave.expand(96, 96)
+    return (rows if across else rows.T).expand(1, 3, 96, 96)
+
+
+@pytest.mark.parametrize("across", [True, False])
+@pytest.mark.parametrize("period", [4, 8])
+def test_noise_takes_scale_and_direction_from_the_style(across, period):
+    noise = textured(torch.randn(1, 1, 128, 128), stripes(period, across))[0, 0].numpy()
+    power = np.abs(np.fft.fft2(noise)) ** 2
+    down, right = (np.abs(np.fft.fftfreq(128)) for _ in range(2))
+    along, other = (right, down) if across else (down, right)
+    axes = (1, 0) if across else (0, 1)
+    frequency = (power.sum(axes[1]) * along).sum() / power.sum()
+    crosswise = (power.sum(axes[0]) * other).sum() / power.sum()
+    assert abs(frequency - 1 / period) < 0.05
+    assert crosswise < 0.5 * frequency
+
+
+def test_noise_is_as_strong_as_the_texture():
+    white = torch.randn(1, 1, 64, 64)
+    assert textured(white, torch.full((1, 3, 40, 40), 0.3)).abs().max() < 1e-6
+    rough = torch.rand(1, 3, 40, 40)
+    ratio = textured(white, rough).std() / textured(white, 0.5 * rough).std()
+    assert float(ratio) == pytest.approx(2, abs=0.01)
+
+
+def test_smooth_surfaces_get_strokes_where_the_style_has_some():
+    photo, network = torch.full((1, 3, 96, 96), 0.5), Stylizer(tiny_adain(), device="cpu")
+    rough, smooth = as_tensor(painting_array()), torch.full((1, 3, 56, 40), 0.4)
+    assert network.stylize(photo, rough).std((2, 3)).max() > 0.02
+    assert network.stylize(photo, smooth).std((2, 3)).max() < 1e-3
+
+
+def test_the_seed_is_that_of_the_noise(painting):
+    photo, network = torch.full((1, 3, 64, 64), 0.5), Stylizer(tiny_adain(), device="cpu")
+    one, other = (network.stylize(photo, painting, seed=seed) for seed in (0, 1))
+    assert (one - other).abs().mean() > 1e-3
+
+
+def test_colours_come_close_to_the_palette_of_the_style(monkeypatch, painting):
+    photo, network = as_tensor(photo_array(96, 96)), Stylizer(tiny_adain(), device="cpu")
+
+    def distance():
+        painted = network.stylize(photo, painting)
+        one, other = (torch.cov(image[0].flatten(1)) for image in (painted, painting))
+        return float((one - other).norm() / other.norm())
+
+    near = distance()
+    monkeypatch.setattr(coarse_to_fine, "_PALETTE", 0.0)
+    assert near < distance()
