@@ -4,13 +4,15 @@
     python benchmarks/feed_forward.py quality --content DIR --style DIR [--pairs 32] [--gatys 8]
     python benchmarks/feed_forward.py equal --content DIR --style DIR [--pairs 32]
     python benchmarks/feed_forward.py size
+    python benchmarks/feed_forward.py scales --content DIR --style DIR [--pairs 4]
     python benchmarks/feed_forward.py refine
     python benchmarks/feed_forward.py gallery --style DIR [--gatys 2]
 
 Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
 256 px; ``equal`` compares structure on these at equal style distance; ``gallery`` the trained
-styles, whose paintings lie in DIR under their names, on the examples at 384 px. Pictures are
-written to out/feed_forward.
+styles, whose paintings lie in DIR under their names, on the examples at 384 px; ``scales`` how
+alike the same photo comes out at three sizes, and wants large ones. Pictures are written to
+out/feed_forward.
 """
 
 import argparse
@@ -40,6 +42,7 @@ HELD_OUT, SEED = 100, 0
 SIDE, SHOWN = 256, 8
 EXAMPLES = ("chelsea.jpg", "astronaut.jpg", "coffee.jpg")
 SEEN = ("content", "style")
+CHOICES = ["speed", "quality", "equal", "size", "scales", "refine", "gallery"]
 MEASURES = ("content", "structure", "style", "frechet", "score")
 # Runs impasto with the arguments that follow, then prints the peak of its memory in KiB.
 MEASURED = [
@@ -218,6 +221,29 @@ def size():
         print(f"{width * height / 1e6:11.0f}{taken:9.1f}{gib:6.2f}")
 
 
+def scales(content, style, pairs, sides=(512, 1600, 4000)):
+    """Distances between paintings of one photo at several sizes, all brought to the smallest."""
+    judge, stylizer = Judge(), Stylizer(device="cpu")
+    chosen = list(zip(find_pictures(content), find_pictures(style), strict=False))[:pairs]
+    for stroke_size in (0, 1):
+        found = {side: [] for side in sides[1:]}
+        for photo, painting in chosen:
+            given, wanted = images.read(photo), images.read(painting)
+            small, *larger = (
+                stylizer.stylize(given, wanted, size=side, stroke_size=stroke_size)
+                for side in sides
+            )
+            for side, picture in zip(sides[1:], larger, strict=True):
+                shrunk = picture.resized(*small.size)
+                found[side].append(judge(shrunk.pixels, small.pixels, wanted.pixels))
+        for side, scores in found.items():
+            values = [np.mean([getattr(s, m) for s in scores]) for m in ("structure", "content")]
+            print(
+                f"stroke size {stroke_size}: {side} against {sides[0]} px: structure "
+                f"{values[0]:.4f}, content {values[1]:.3f} ({len(scores)} pairs)"
+            )
+
+
 def refine():
     """Steps of the optimiser until it is as good as after 100 from the photo."""
     photo = images.read(PHOTO).resized(255, 384).pixels
@@ -273,7 +299,7 @@ def gallery(style, gatys):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["speed", "quality", "equal", "size", "refine", "gallery"])
+    parser.add_argument("what", choices=CHOICES)
     parser.add_argument("--content", type=Path)
     parser.add_argument("--style", type=Path)
     parser.add_argument("--pairs", type=int, default=32)
@@ -283,6 +309,8 @@ def main():
     OUT.mkdir(parents=True, exist_ok=True)
     if given.what == "gallery":
         gallery(given.style, given.gatys)
+    elif given.what == "scales":
+        scales(given.content, given.style, given.pairs)
     elif given.what == "quality":
         quality(held_out(given.content, given.style, given.pairs), given.gatys)
     elif given.what == "equal":

@@ -43,10 +43,16 @@ if TYPE_CHECKING:
     from impasto.train.loop import Task
 
 _RECIPES, _TRAIN_RECIPES = "impasto.recipes", "impasto.train.recipes"
-_CONTENT = ("content_weight", "content_layers")
+_OF_PHOTOS = (
+    *("size", "strength", "stroke_size", "detail", "preserve_color"),
+    *("content_weight", "content_layers"),
+)
+"""Settings that make no sense for a texture."""
 _INTERRUPTED = 130
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
+_PATIENCE_S = 3.0
+"""Networks say nothing of their progress before so many seconds have passed."""
 _FEW_PAIRS = 20
 
 
@@ -203,7 +209,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **opti
     _paint_all(job, targets)
 
 
-@cli.command(cls=_Generated, without=("size", "strength", "preserve_color", *_CONTENT))
+@cli.command(cls=_Generated, without=_OF_PHOTOS)
 @click.argument("pictures", nargs=-1, metavar="[STYLE]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--size", "size_text", metavar="WxH", help="Of the result.  [default: the style's]")
@@ -765,7 +771,7 @@ def _progress(name: str) -> _Bar | nullcontext[OnStep]:
 
 
 def _losses(progress: Progress) -> str:
-    if not progress.losses:  # a tile
+    if not progress.losses:  # of a network
         return ""
     parts = ", ".join(f"{k} {v:.3g}" for k, v in progress.losses.items() if k != "total" and v)
     return f", loss {progress.losses['total']:.3g} ({parts})"
@@ -776,8 +782,10 @@ def _plain_progress(name: str) -> OnStep:
 
     def show(progress: Progress) -> None:
         step, steps = progress.step, progress.steps
+        seconds = time.monotonic() - started
+        if not progress.losses and seconds < _PATIENCE_S:
+            return
         if step * _PLAIN_LINES // steps != (step - 1) * _PLAIN_LINES // steps:
-            seconds = time.monotonic() - started
             _say(f"{name}: step {step} of {steps}{_losses(progress)}, {seconds:.0f} s")
 
     return show

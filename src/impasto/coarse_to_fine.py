@@ -31,7 +31,7 @@ from impasto.moments import Moments
 from impasto.style import MIN_SIDE, scale_weights, unmasked
 from impasto.tiling import Box, by_strips, render
 
-_COARSEST_SIDE = 256
+_COARSEST_SIDE = 192
 """Of the first level: square root of its area. Smaller pictures begin at half of their size."""
 _SHORTEST_SIDE = 2 * MIN_SIDE
 """Of the first level, unless the photo's own is shorter."""

@@ -12,7 +12,9 @@ from impasto.methods import METHODS, method_class
 from impasto.methods.gatys import GatysConfig
 from impasto.style import Controls
 
-_WEIGHTS = {"adain": ("adain.small", "adain.base")}
+_WEIGHTS = {"adain": ("adain.base", "adain.small")}
+FOR_NETWORKS = ("stroke_size", "detail")
+"""Controls that the optimiser refuses."""
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "average"),
     "choices": {"start": ("content", "noise", "style")},

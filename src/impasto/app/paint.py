@@ -179,19 +179,22 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
     st.subheader("Controls", anchor=False)
     longer, trained = max(photo.size), any(style.trained for style in styles)
-    options = controls.knobs(Controls, _PAGE, only=("strength", "preserve_color"))
+    first = ("strength", *controls.FOR_NETWORKS, "preserve_color")
+    options = controls.knobs(Controls, _PAGE, only=first)
     with st.expander("More", icon=":material/tune:"):
-        first = {"size": min(longer, _SIDE)}
+        begins = {"size": min(longer, _SIDE)}
         # The longest that is no more than all the pixels that are painted here.
         most = {"size": int((max_pixels() * longer / min(photo.size)) ** 0.5)}
         options |= controls.knobs(
-            Controls, _size_key(photo), only=("size",), defaults=first, limits=most
+            Controls, _size_key(photo), only=("size",), defaults=begins, limits=most
         )
         later = ("seed",) if trained else ("style_size", "seed")
         options |= controls.knobs(Controls, _PAGE, only=later, limits=controls.STYLE_SIDES)
     if options.get("size") == longer:
         del options["size"]
     method, optimiser = controls.pick_method(_PAGE, trained=trained)
+    if method.get("method") == "gatys":
+        options = {k: v for k, v in options.items() if k not in controls.FOR_NETWORKS}
     if not styles:
         return None
     finer = None if optimiser is None else {**options, **method, **optimiser}
