@@ -9,7 +9,8 @@
     python benchmarks/feed_forward.py gallery --style DIR [--gatys 2]
 
 Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
-256 px; ``equal`` compares structure on these at equal style distance; ``gallery`` the trained
+256 px; ``equal`` compares structure on these at equal style distance, in one pass; rows
+named "1x" are single passes; ``gallery`` the trained
 styles, whose paintings lie in DIR under their names, on the examples at 384 px; ``scales`` how
 alike the same photo comes out at three sizes, and wants large ones. Pictures are written to
 out/feed_forward.
@@ -124,17 +125,19 @@ def read(path, side):
 
 def speed():
     """Seconds of a painting, the style measured along and measured before."""
-    print(f"{'':14}{'side':>6}{'style + photo':>15}{'photo':>9}   seconds")
+    print(f"{'':18}{'side':>6}{'style + photo':>15}{'photo':>9}   seconds")
     google = Google()
     for side in (384, 1024):
         pair = read(PHOTO, side), read(PAINTING, side)
         calls = {"google": (google.stylize, partial(google.paint, code=google.fit(pair[1])))}
         for name in NETWORKS:
             stylizer = Stylizer(name, device="cpu")
+            once = {"stroke_size": 0}
             calls[name] = (stylizer.stylize, stylizer.fit(*pair))
+            calls[f"{name} 1x"] = (partial(stylizer.stylize, **once), stylizer.fit(*pair, **once))
         for name, (both, paint) in calls.items():
             whole, photo = seconds(partial(both, *pair)), seconds(partial(paint, pair[0]))
-            print(f"{name:14}{side:6}{whole:15.3f}{photo:9.3f}")
+            print(f"{name:18}{side:6}{whole:15.3f}{photo:9.3f}")
 
 
 def painters(gatys):
@@ -144,7 +147,8 @@ def painters(gatys):
     for name in NETWORKS:
         stylizer = Stylizer(name, device="cpu")
         rows[name] = stylizer.stylize
-        rows[f"{name} 0.7"] = partial(stylizer.stylize, strength=0.7)
+        rows[f"{name} 1x"] = partial(stylizer.stylize, stroke_size=0)
+        rows[f"{name} 1x 0.7"] = partial(stylizer.stylize, stroke_size=0, strength=0.7)
     if gatys:
         rows["gatys"] = Stylizer("gatys", device="cpu").stylize
     return rows
@@ -163,11 +167,8 @@ def equal(chosen, one="styletr.base", other="adain.base"):
     """
     judge, curves = Judge(), {}
     for name in (one, other):
-        stylizer = Stylizer(name, device="cpu")
-        found = [
-            [judge(stylizer.stylize(*pair, strength=s), *pair) for s in STRENGTHS]
-            for pair in chosen
-        ]
+        paint = partial(Stylizer(name, device="cpu").stylize, stroke_size=0)
+        found = [[judge(paint(*pair, strength=s), *pair) for s in STRENGTHS] for pair in chosen]
         seen = ("style", "structure")
         curves[name] = np.array([[[getattr(f, m) for m in seen] for f in row] for row in found])
         means = curves[name].mean(0)
@@ -193,13 +194,13 @@ def quality(chosen, gatys):
     """Scores of pairs, and the pictures side by side."""
     judge = Judge()
     columns = [list(pair) for pair in chosen[: gatys or SHOWN]]
-    print(f"{'':16}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
+    print(f"{'':20}{'pairs':>6}" + "".join(f"{name:>11}" for name in MEASURES) + "   (medians)")
     for name, paint in painters(gatys).items():
         some = chosen[:gatys] if name == "gatys" else chosen
         painted = [paint(*pair) for pair in some]
         scores = [judge(done, *pair) for done, pair in zip(painted, some, strict=True)]
         values = [median(getattr(found, measure) for found in scores) for measure in MEASURES]
-        print(f"{name:16}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
+        print(f"{name:20}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
         for column, done in zip(columns, painted, strict=False):
             column.append(done)
     grid = torch.cat([torch.cat(column, -1) for column in columns], -2)

@@ -41,7 +41,7 @@ def test_close_to_the_pixels_covariances_are_matched(matching, photo, painting):
     method = tiny_adain(matching)
     seen, theirs = features_at(method, photo, painting)
     looks = fitted(method, photo, [painting], everywhere(photo)).looks
-    for place in ("block1.0", "block0.0"):
+    for place in ("block2.0", "block1.0", "block0.0"):
         mean, cov = moments_of(vectors(looks[0][place](seen[place])))
         wanted_mean, wanted_cov = moments_of(vectors(theirs[place]))
         np.testing.assert_allclose(mean, wanted_mean, atol=1e-3)
@@ -78,7 +78,7 @@ def test_features_are_matched_where_they_should(photo, painting):
     looks = fitted(method, photo, [painting], everywhere(photo)).looks
     places = ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
     assert list(seen) == list(theirs) == places
-    for place in places[:-2]:
+    for place in places[:2]:
         matched, style = vectors(looks[0][place](seen[place])), vectors(theirs[place])
         np.testing.assert_allclose(matched.mean(0), style.mean(0), atol=1e-3)
         alive = vectors(seen[place]).std(0) > 1e-2

@@ -114,8 +114,6 @@ class CoarseToFine(Transfer):
     """Of the noise."""
     content: Tensor
     """The photo that it is fitted to, (1, 3, H, W)."""
-    weights: Tensor
-    """(1 + K, H, W); see `impasto.style.weight_maps`."""
     fitted: list[Transfer] = field(default_factory=list, init=False)
     """Of each level."""
     palettes: list[Sequence[Affine]] = field(default_factory=list, init=False)
@@ -124,10 +122,10 @@ class CoarseToFine(Transfer):
     @torch.no_grad()
     def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
-        fitted = len(self.palettes) == 2
-        if not fitted and not (content is self.content and weights is self.weights):
-            self(self.content, self.weights)
-        steps = _Steps(on_step, [self._boxes(level) for level in self.levels], content)
+        if len(self.palettes) < 2 and content is not self.content:
+            self(self.content, weights)
+        size = (content.shape[-2], content.shape[-1])
+        steps = _Steps(on_step, [self._boxes(level) for level in self.levels], size)
         recoloured = self._recoloured(0, content, weights)
         painted = before = None
         for number, level in enumerate(self.levels):
@@ -139,7 +137,7 @@ class CoarseToFine(Transfer):
                 given = _revised(photo, painted, before, level.detail, where)
             painted = self._painted(number, given, where, steps)
             if steps.stopped:
-                return resize(painted, *content.shape[-2:])
+                return resize(painted, *size)
             before = photo
         assert painted is not None
         return self._recoloured(1, painted, weights)
@@ -218,7 +216,8 @@ class _Steps:
 
     on_step: OnStep | None
     boxes: Sequence[Sequence[Box]]
-    content: Tensor
+    size: tuple[int, int]
+    """Height and width of the picture."""
     done: int = 0
     stopped: bool = False
 
@@ -228,9 +227,8 @@ class _Steps:
         if self.on_step is None:
             return
         steps = sum(1 + len(boxes) for boxes in self.boxes)
-        size = self.content.shape[-2:]
         try:
-            self.on_step(Progress(self.done, steps, {}, lambda: resize(image, *size)))
+            self.on_step(Progress(self.done, steps, {}, lambda: resize(image, *self.size)))
         except Stop:
             self.stopped = True
             raise

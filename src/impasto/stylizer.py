@@ -47,8 +47,8 @@ Styles: TypeAlias = "Style | ImageLike | Sequence[Style | ImageLike]"
 
 _BYTES_PER_STYLE_PIXEL = 1_000
 """Peak memory of measuring a style: features of the first block, without gradients."""
-_BYTES_OF_PICTURES = 60
-"""Of photo and result, for each pixel, with what reading and writing them takes."""
+_BYTES_OF_PICTURES = 90
+"""Of photo, result and what is between them, for each pixel, with reading and writing them."""
 _WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
 _FAILED_ALLOCATIONS = ("allocate memory", "enough memory", "out of memory")
@@ -183,7 +183,6 @@ class Stylizer:
             lambda height, width: self._tile(height, width, controls.tile),
             controls.seed,
             content,
-            weights,
         )
 
     def _for_trained(self, style: Style) -> Stylizer:

@@ -7,8 +7,8 @@ one serves the others too. Beyond the paper:
 - features are matched at two depths and after each block of the decoder, each place by its own
   statistics; the style's are those of the style picture sent through the same network, which
   learns to give it back unchanged. So what is matched last is nearly the picture itself;
-- close to the pixels the match is always one of covariances: palettes are more than the mean and
-  deviation of each channel;
+- in the decoder the match is always one of covariances: palettes and strokes are more than the mean
+  and deviation of each channel;
 - the photo fades into what is painted with the style's weight: ``strength`` 0 is the photo itself;
 - no layer normalises over space: the photo's statistics enter at the matching alone. Fitted once,
   everything is local, so that tiles equal the whole.
@@ -50,10 +50,10 @@ Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 _VGG_TAPS = ("relu3_1", "relu4_1")
 DEEPEST = "relu8"
 """The place of matching that the compact encoder ends with."""
-_CLOSE = ("block0", "block1")
-"""Places close to the pixels, at half and quarter size: their covariances are matched."""
+_BLOCKS = "block"
+"""Begins the names of the places of matching in the decoder, where covariances are matched."""
 _RIDGE = 1e-2
-"""Of these covariances: the last hundredth of their variance is mostly noise."""
+"""Of covariances in the decoder: the last hundredth of their variance is mostly noise."""
 _ENCODER_REACH = {"compact": 32, "vgg16": 40, "vgg19": 40}
 """Pixels that the deepest tap sees to each side, rounded up to its stride."""
 _ENCODER_SCALE = {"compact": 1.0, "vgg16": 1 / 256, "vgg19": 1 / 256}
@@ -78,7 +78,7 @@ class AdainConfig:
     matching: Matching = setting(
         "adain",
         "Which statistics the features take over: mean and deviation (adain), covariances (wct, "
-        "coral), or whole distributions (histogram). Close to the pixels it is always covariances.",
+        "coral), or whole distributions (histogram). In the decoder it is always covariances.",
         get_args(Matching),
     )
     precision: Precision = precision_setting()
@@ -233,14 +233,14 @@ class Network(nn.Module):
         return self.run(content, transfer), given_back
 
 
-def is_close(place: str) -> bool:
-    """Whether a place of matching is close to the pixels, where covariances are matched."""
-    return place.startswith(_CLOSE)
+def in_decoder(place: str) -> bool:
+    """Whether a place of matching is in the decoder, where covariances are matched."""
+    return place.startswith(_BLOCKS)
 
 
 def matcher_at(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
     """How a place is matched."""
-    if is_close(place):
+    if in_decoder(place):
         return partial(matching.coral, ridge=_RIDGE)
     matcher: Callable[[Any, Any], Map] = getattr(matching, matched)
     return matcher
@@ -366,7 +366,7 @@ class Adain(AnyStyle):
         the weights (1 + K, h, w).
         """
         regions = where[1:] if len(where) > 1 else where
-        if self.config.matching != "histogram" or is_close(place):
+        if self.config.matching != "histogram" or in_decoder(place):
             return list(moments_inside(box, features[0], regions, stride))
         features = box.inner(features, stride)[0]
         if regions.shape[-2:] == (1, 1):

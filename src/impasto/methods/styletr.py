@@ -40,6 +40,8 @@ Role = Literal["content", "style"]
 
 _SEEN_AREA = 252 * 252
 """The transformer sees pictures no larger than this, in pixels."""
+_CLOSE = ("block0", "block1")
+"""Places of matching close to the pixels, at half and quarter size: covariances are matched."""
 _CAPE_GRID = 6
 SHARPNESS = 3.0
 """Unless told otherwise; see `StyletrConfig`."""
@@ -247,7 +249,7 @@ class Network(nn.Module):
         whole: dict[str, Moments] = {}
 
         def measure(place: str, features: Tensor) -> Tensor:
-            if adain.is_close(place):
+            if place.startswith(_CLOSE):
                 whole[place] = Moments.of(features)
             with full_precision(features):  # squares less squares lose digits
                 wide = features.float()
