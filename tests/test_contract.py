@@ -187,8 +187,8 @@ def test_less_detail_is_farther_from_the_photo(network, painting):
 def test_stroke_size_changes_the_strokes(network, painting):
     photo = as_tensor(photo_array(128, 160))
     painted = [network.stylize(photo, painting, stroke_size=size) for size in (0, 1, 2)]
-    assert psnr(painted[0], painted[1]) < 45
-    assert psnr(painted[1], painted[2]) < 55
+    assert psnr(painted[0], painted[1]) < 60
+    assert psnr(painted[1], painted[2]) < 60
 
 
 @pytest.mark.parametrize(("name", "value"), [("stroke_size", 2.0), ("detail", 0.3)])

@@ -18,7 +18,7 @@ FOR_NETWORKS = ("stroke_size", "detail")
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "average"),
     "choices": {"start": ("content", "noise", "style")},
-    "defaults": {"iterations": 50},
+    "defaults": {"iterations": 30},
     "limits": {
         "iterations": 1000,
         "learning_rate": 10,
