@@ -181,6 +181,19 @@ def test_snapshots_are_thinned_out(photo, monkeypatch):
     assert sorted(job.snapshots) == [8, 16, 24]
 
 
+def test_when_all_ends_so_does_the_job_in_hand(photo):
+    studio = Studio()
+    job, waiting = (Job(steps(10_000, photo), quick=False) for _ in range(2))
+    studio.take(job)
+    studio.take(waiting)
+    job.wait(WAIT_S)
+    studio.close()
+    assert job.finished
+    assert job.result < 10_000
+    assert not studio._thread.is_alive()
+    assert not waiting.started
+
+
 def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, monkeypatch):
     monkeypatch.setattr(jobs, "_LONGEST_S", 0.1)
     studio, work = Studio(), steps(100, photo)

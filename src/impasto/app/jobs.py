@@ -8,6 +8,8 @@ processors, that is, as soon as a second thread has painted anything.
 
 from __future__ import annotations
 
+import atexit
+import itertools
 import logging
 import math
 import threading
@@ -32,6 +34,8 @@ _DESERTED_S = 20.0
 """A job that nobody has looked at for so long is stopped."""
 _LONGEST_S = 600.0
 """A job that has taken so long is stopped if others wait."""
+_LAST_STEP_S = 20
+"""How long the end waits for the step in hand."""
 _PATIENCE_S = 10.0
 """How long the quick jobs may hold up a long one between two steps."""
 _SNAPSHOT_PIXELS = 12e6
@@ -158,7 +162,20 @@ class Studio:
         self.places = places
         self._lanes: dict[bool, deque[Job]] = {True: deque(), False: deque()}
         self._changed = threading.Condition()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Ends, the job in hand at its next step. Python aborts if it ends while a thread paints.
+        """
+        with self._changed:
+            self._closed = True
+            for job in itertools.chain(*self._lanes.values()):
+                job.stop()
+            self._changed.notify_all()
+        self._thread.join(_LAST_STEP_S)
 
     def take(self, job: Job) -> None:
         """Puts a job at the end of its lane.
@@ -185,7 +202,9 @@ class Studio:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: any(self._lanes.values()))
+                self._changed.wait_for(lambda: self._closed or any(self._lanes.values()))
+                if self._closed:
+                    return
             self._do_first(quick=bool(self._lanes[True]))
 
     def _do_first(self, *, quick: bool) -> None:
