@@ -168,8 +168,7 @@ class Studio:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Ends, the job in hand at its next step. Python aborts if it ends while a thread paints.
-        """
+        """Ends, and the job in hand at its next step: Python aborts if a thread goes on."""
         with self._changed:
             self._closed = True
             for job in itertools.chain(*self._lanes.values()):
