@@ -135,8 +135,8 @@ class Controls:
     )
     style_size: int | None = setting(
         None,
-        "Size of the brush strokes: longer side, in pixels, that the style picture is scaled to; "
-        "without it, as large an area as the result.",
+        "Longer side, in pixels, that the style picture is scaled to before it is measured: the "
+        "optimiser's strokes grow with it. Without it, as large an area as the result.",
         least=MIN_SIDE,
     )
     tile: str | int = setting(

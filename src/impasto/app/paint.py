@@ -31,7 +31,7 @@ _PAGE, _REFINE, _PICTURES = "paint", "refine", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
-"""Networks paint so many pixels, times styles, in a second or so."""
+"""Networks paint so many pixels, times styles, in seconds."""
 _KEPT, _KEPT_BYTES = 12, 200e6
 """How many pictures a session keeps, and how much memory they may take."""
 
