@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from importlib import resources
 from typing import Any
 
@@ -77,7 +77,7 @@ def choose(
     key: str,
     label: str,
     *,
-    several: bool = False,
+    several: Callable[[], bool] = lambda: False,
     strip: bool = False,
 ) -> list[str]:
     """Pictures to click on; returns the ids of those that are chosen.
@@ -86,20 +86,21 @@ def choose(
         items: ``id``, ``title`` and ``picture`` (a URL) of each, perhaps more ``about`` it.
         key: where in the session the choice is kept.
         label: for those who do not see the page.
-        several: whether more than one can be chosen; a second click lets go of one.
+        several: whether more than one can be chosen; a second click lets go of one. It is asked at
+            each click, which may come before the page has been drawn anew.
         strip: in one row that scrolls.
     """
     ids = {item["id"] for item in items}
 
     def known() -> list[str]:
         names = [name for name in st.session_state.get(key, []) if name in ids]
-        return names if several else names[-1:]
+        return names if several() else names[-1:]
 
     def click() -> None:
         clicked, before = st.session_state[f"{key}.clicks"]["clicked"], known()
         left = [name for name in before if name != clicked]
         both = left if clicked in before else [*before, clicked]
-        st.session_state[key] = both if several else [clicked]
+        st.session_state[key] = both if several() else [clicked]
 
     chosen = known()
     data = {"items": items, "chosen": chosen, "label": label, "strip": strip}
@@ -183,7 +184,8 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
             {"id": name, "title": upload.name, "picture": thumbnail(upload)}
             for name, upload in own.items()
         ]
-    mixed = st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
+    st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
+    mixed = partial(st.session_state.get, f"{key}.mix", False)
     chosen = choose(items, f"{key}.{kind}", "Styles", several=mixed)
     if len(chosen) > MOST_STYLES:
         st.warning(f"Only the first {MOST_STYLES} are mixed.", icon=":material/info:")
