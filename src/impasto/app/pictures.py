@@ -185,8 +185,8 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
             for name, upload in own.items()
         ]
     st.toggle("Mix several", key=f"{key}.mix", persist_state="session")
-    mixed = partial(st.session_state.get, f"{key}.mix", False)
-    chosen = choose(items, f"{key}.{kind}", "Styles", several=mixed)
+    several = partial(_is_on, f"{key}.mix")
+    chosen = choose(items, f"{key}.{kind}", "Styles", several=several)
     if len(chosen) > MOST_STYLES:
         st.warning(f"Only the first {MOST_STYLES} are mixed.", icon=":material/info:")
     sources = {name: own.get(name, name) for name in chosen[:MOST_STYLES]}
@@ -196,6 +196,10 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
         Chosen(source, _weight(f"{key}.weight.{name}", Chosen(source).title))
         for name, source in sources.items()
     ]
+
+
+def _is_on(toggle: str) -> bool:
+    return bool(st.session_state.get(toggle))
 
 
 def _own_paintings(key: str) -> dict[str, Upload]:
