@@ -182,7 +182,7 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 MEASURED_AREA = 1024 * 1024
-"""Methods that measure photos as a whole do so on no more pixels than this."""
+"""Photos, and what is painted of them, are measured on no more pixels than this."""
 
 
 def at_most(image: Tensor, area: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 A network that is local, its statistics measured beforehand, paints a tile exactly as it would paint
 the whole picture if the tile brings along what its inner pixels see: a halo as wide as the
-network's reach. Measuring goes the same way, since `impasto.moments.Moments` add up.
+network's reach. Large styles are measured the same way, since `impasto.moments.Moments` add up.
 """
 
 from __future__ import annotations
