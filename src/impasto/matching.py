@@ -29,8 +29,6 @@ _FLAT = 1e-3
 # Sun et al. add 1 to the diagonal. For colours, which are strongly correlated, that would leave
 # half of the difference in place.
 _CORAL_RIDGE = 1e-3
-# As small a ridge beside correlations near 1 needs more than the customary dozen.
-_CORAL_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,8 @@ def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affi
     correlations = torch.stack(
         (_correlation(style.cov, style_std, ridge), _correlation(content.cov, content_std, ridge))
     )
-    roots, inverses = newton_schulz(correlations, _CORAL_STEPS)
+    channels = correlations.shape[-1]  # of variance 1 + ridge: no norm is larger than their sum
+    roots, inverses = newton_schulz(correlations, ridge / (channels * (1 + ridge)))
     matrix = style_std[..., None] * roots[0] @ inverses[1] / content_std[..., None, :]
     return _through_means(matrix, content, style)
 

@@ -8,7 +8,7 @@ no digits where sums of squares would.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 _TINY = 1e-12
 _RIDGE = 1e-4
+_LEAST = 1e-6
+"""Of matrix roots: the smallest eigenvalue to get right."""
 
 
 @dataclass(frozen=True)
@@ -132,19 +134,48 @@ class _MeanAndCov(torch.autograd.Function):
         return centred @ (matrix * share) + shift * share, None
 
 
-def newton_schulz(matrix: Tensor, steps: int = 12) -> tuple[Tensor, Tensor]:
+def newton_schulz(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor]:
     """Square roots of symmetric positive definite matrices (..., C, C), and the roots' inverses.
 
     By the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35): products only, fast anywhere,
-    and smooth where eigenvectors are not. More ``steps`` get smaller eigenvalues right.
+    and smooth where eigenvectors are not. The coefficients of each step are those that bring all
+    eigenvalues closest to 1, instead of the 3/2 and 1/2 that are best near the end (Grishina,
+    Smirnov & Rakhuba 2025): 8 steps instead of 20 for eigenvalues that differ 20 000-fold.
+
+    Args:
+        matrix: (..., C, C).
+        least: the smallest eigenvalue to get right, as a share of the matrix's Frobenius norm.
     """
-    identity = torch.eye(matrix.shape[-1]).to(matrix)
     norm = matrix.norm(dim=(-2, -1), keepdim=True).clamp_min(_TINY)
-    root, inverse = matrix / norm, identity.expand_as(matrix)
-    for _ in range(steps):
-        step = 1.5 * identity - 0.5 * inverse @ root
-        root, inverse = root @ step, step @ inverse
+    identity = torch.eye(matrix.shape[-1]).to(matrix)
+    root = matrix / norm
+    inverse: Tensor | None = None
+    for linear, cubic in _coefficients(least, 100 * torch.finfo(matrix.dtype).eps):
+        step = linear * identity - cubic * (root if inverse is None else inverse @ root)
+        root = root @ step
+        inverse = step if inverse is None else step @ inverse
+    assert inverse is not None
     return root * norm.sqrt(), inverse / norm.sqrt()
+
+
+@cache
+def _coefficients(least: float, precise: float) -> list[tuple[float, float]]:
+    """Of a x - b x^3, step by step, until all x from the square root of ``least`` to 1 are 1, up
+    to ``precise``.
+
+    Of all such polynomials each is the closest to 1 between ``low`` and ``high``: it is as far
+    below 1 at both ends as it is above at its maximum, which is at ``top``.
+    """
+    low, high = least**0.5, 1.0
+    found = []
+    error = 1.0
+    while error > precise:
+        top = ((low * low + low * high + high * high) / 3) ** 0.5
+        cubic = 2 / (2 * top**3 + low * high * (low + high))
+        found.append((3 * top * top * cubic, cubic))
+        error = 2 * cubic * top**3 - 1
+        low, high = 1 - error, 1 + error
+    return found
 
 
 @dataclass(frozen=True)
