@@ -43,10 +43,12 @@ class Affine:
     def __call__(self, features: Tensor) -> Tensor:
         """Maps features (..., C, H, W)."""
         if self.matrix.ndim == self.shift.ndim:
-            mapped = features * self.matrix[..., None, None]
-        else:
-            mapped = torch.einsum("...ij,...jhw->...ihw", self.matrix, features)
-        return mapped + self.shift[..., None, None]
+            return features * self.matrix[..., None, None] + self.shift[..., None, None]
+        # (..., H, W, C): free of copies, here and in what follows, for channels-last features.
+        vectors = features.movedim(-3, -1)
+        mapped = vectors.flatten(-3, -2) @ self.matrix.mT
+        mapped += self.shift.unsqueeze(-2)
+        return mapped.unflatten(-2, vectors.shape[-3:-1]).movedim(-1, -3)
 
 
 @dataclass(frozen=True)
@@ -111,12 +113,11 @@ def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affi
     """
     content_std = content.std.clamp_min(_FLAT)
     style_std = style.std.clamp_min(_FLAT)
-    correlations = torch.stack(
-        (_correlation(style.cov, style_std, ridge), _correlation(content.cov, content_std, ridge))
-    )
-    channels = correlations.shape[-1]  # of variance 1 + ridge: no norm is larger than their sum
-    roots, inverses = newton_schulz(correlations, ridge / (channels * (1 + ridge)))
-    matrix = style_std[..., None] * roots[0] @ inverses[1] / content_std[..., None, :]
+    channels = style_std.shape[-1]  # of variance 1 + ridge: no norm is larger than their sum
+    least = ridge / (channels * (1 + ridge))
+    root, _ = newton_schulz(_correlation(style.cov, style_std, ridge), least)
+    _, inverse = newton_schulz(_correlation(content.cov, content_std, ridge), least)
+    matrix = style_std[..., None] * root @ inverse / content_std[..., None, :]
     return _through_means(matrix, content, style)
 
 
