@@ -52,7 +52,7 @@ FLAGS = [
     part for name, value in TINY.items() for part in (f"--{name.replace('_', '-')}", str(value))
 ]
 CALL = ["train", "adain", "--content", "photos", "--style", "paintings", "--out", "my.safetensors"]
-CALL += [*FLAGS, "--width", "8"]
+CALL += [*FLAGS, "--widths", "8,16,32"]
 
 
 @pytest.fixture(autouse=True)
@@ -87,11 +87,11 @@ def place(tmp_path, monkeypatch, tiny_losses):
 RUN = Run(Path("photos"), Path("paintings"), Path("my.safetensors"))
 
 
-def trainer(out="my.safetensors", *, init=None, resume=False, width=8, lines=None, **settings):
+def trainer(out="my.safetensors", *, init=None, resume=False, widths="8,16,32", lines=None, **settings):
     """A trainer of a tiny network, on the pictures of the working folder."""
     torch.manual_seed(0)
     run = Run(RUN.content, RUN.style, Path(out))
-    task = adain.AdainTask(adain.AdainTraining(width=width), run, init)
+    task = adain.AdainTask(adain.AdainTraining(widths=widths), run, init)
     say = (lambda _: None) if lines is None else lines.append
     return Trainer(task, TrainConfig(**(TINY | settings)), run, resume=resume, say=say)
 
@@ -189,7 +189,7 @@ def test_bad_settings_are_refused(values):
         TrainConfig(**values)
 
 
-@pytest.mark.parametrize("values", [{"width": 4}, {"tv_weight": -1.0}, {"encoder": "vgg11"}])
+@pytest.mark.parametrize("values", [{"widths": "4,8"}, {"blocks": "1,x,1"}, {"tv_weight": -1.0}, {"encoder": "vgg11"}])
 def test_bad_settings_of_adain_are_refused(values):
     with pytest.raises(ControlError, match=next(iter(values))):
         adain.AdainTraining(**values)
@@ -240,13 +240,13 @@ def test_the_seed_chooses_who_is_held_out():
 
 def crops(place, **options):
     found = [data.find_pictures(place / name) for name in ("photos", "paintings")]
-    return data.Crops(*found, **({"crop": 32, "resize": (32, 48), "seed": 0} | options))
+    return data.Crops(*found, **({"crop": 32, "resize": (32, 48), "style_resize": (32, 48), "seed": 0} | options))
 
 
 def test_crops_have_the_promised_size_and_range(place):
     Image.fromarray(photo_array(16, 300)).save("photos/flat.png")
     for crop, resize in ((32, (32, 48)), (64, (64, 64)), (32, (2000, 4000))):
-        pairs = crops(place, crop=crop, resize=resize)
+        pairs = crops(place, crop=crop, resize=resize, style_resize=resize)
         for number in range(12):
             content, style, broken = pairs[number]
             assert broken == []
@@ -261,7 +261,7 @@ def test_a_crop_is_a_piece_of_the_scaled_picture(place):
     stripes = np.repeat((127 + 100 * wave)[None, :, None].round(), 64, 0).astype(np.uint8)
     Image.fromarray(stripes.repeat(3, 2)).save("stripes.png")
     for side, period in ((64, 8), (96, 12)):
-        pairs = data.Crops([Path("stripes.png")], [Path("stripes.png")], 48, (side, side), 0)
+        pairs = data.Crops([Path("stripes.png")], [Path("stripes.png")], 48, (side, side), (96, 96), 0)
         for number in range(4):
             row = pairs[number][0][0, 20].numpy()
             spectrum = np.abs(np.fft.rfft(row - row.mean()))
@@ -273,7 +273,7 @@ def test_crops_move_grow_and_are_mirrored(place):
     Image.fromarray(np.tile(np.arange(0, 256, 4, np.uint8), (64, 1))).save("one.png")
 
     def rows(*resize):
-        pairs = data.Crops([Path("one.png")], [Path("one.png")], 32, resize, 0)
+        pairs = data.Crops([Path("one.png")], [Path("one.png")], 32, resize, (32, 32), 0)
         return [pairs[n][0][0, 9] for n in range(40)]
 
     assert 8 < sum(bool(row[-1] > row[0]) for row in rows(64, 64)) < 32
@@ -349,8 +349,8 @@ def test_one_step_lowers_the_loss(place, style_loss):
     torch.manual_seed(0)
     config = TrainConfig(**(TINY | {"steps": 1, "warmup": 0, "learning_rate": 1e-4, "batch": 1}))
     run = Run(Path("photos/0.png"), Path("paintings/0.png"), Path("my.safetensors"))
-    task = adain.AdainTask(adain.AdainTraining(width=8, style_loss=style_loss), run)
-    pair = data.Crops([run.content], [run.style], 32, (32, 48), 0)[0][:2]
+    task = adain.AdainTask(adain.AdainTraining(widths="8,16,32", style_loss=style_loss), run)
+    pair = data.Crops([run.content], [run.style], 32, (32, 48), (32, 48), 0)[0][:2]
     before = loss_of(task, task.network, pair)
     assert Trainer(task, config, run, say=lambda _: None).train()
     assert loss_of(task, task.network, pair) < before
@@ -443,7 +443,7 @@ def test_mixed_precision_trains(place):
 def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
     monkeypatch.setattr("impasto.methods.adain.load_encoder", lambda _: tiny_vgg())
     torch.manual_seed(0)
-    task = adain.AdainTask(adain.AdainTraining(encoder="vgg16", width=8), RUN)
+    task = adain.AdainTask(adain.AdainTraining(encoder="vgg16", widths="8,16,32"), RUN)
     Trainer(task, TrainConfig(**(TINY | {"steps": 2})), RUN, say=lambda _: None).train()
     assert same(task.network.encoder.state_dict(), tiny_vgg().state_dict())
     stored = load_file("my.safetensors")
@@ -700,21 +700,21 @@ def test_a_damaged_checkpoint_is_one_line(place, damage):
 
 
 def test_init_starts_from_an_earlier_network(place):
-    first = trained("first.safetensors", width=16)
-    made = trainer(init="first.safetensors", width=8)
-    assert made.settings["width"] == 16
+    first = trained("first.safetensors", widths="16,32,64")
+    made = trainer(init="first.safetensors", widths="8,16,32")
+    assert made.settings["widths"] == "16,32,64"
     assert loss_of(made.task, made.task.network) == pytest.approx(
         loss_of(first.task, first.average.module), rel=1e-2
     )
     made.train()
     told = json.loads(weights.read(Path("my.safetensors")).metadata["trained"])
-    assert told["width"] == 16
+    assert told["widths"] == "16,32,64"
 
 
 def test_a_run_that_began_with_init_needs_it_to_go_on(place):
-    trained("first.safetensors", steps=1, width=16)
+    trained("first.safetensors", steps=1, widths="16,32,64")
     trained(init="first.safetensors", steps=2)
-    with pytest.raises(ControlError, match="width was 16 and is 8"):
+    with pytest.raises(ControlError, match="widths was 16,32,64 and is 8,16,32"):
         trainer(resume=True, steps=3)
     trained(init="first.safetensors", resume=True, steps=3)
 

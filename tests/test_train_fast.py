@@ -171,7 +171,7 @@ def test_training_learns_each_look(place):
 
 def test_looks_take_turns(place):
     found = [data.find_pictures(Path(name)) for name in ("photos", "three")]
-    looks = data.Looks(*found, 32, (32, 48), 0)
+    looks = data.Looks(*found, 32, (32, 48), (32, 48), 0)
     numbers = [int(looks[n][1]) for n in range(30)]
     rounds = [numbers[n : n + 3] for n in range(0, 30, 3)]
     assert all(sorted(one) == [0, 1, 2] for one in rounds)

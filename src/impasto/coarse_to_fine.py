@@ -134,7 +134,8 @@ class CoarseToFine(Transfer):
             if painted is None or before is None:
                 given = self._drafted(photo, where)
             else:
-                given = _revised(photo, painted, before, level.detail, where)
+                given = revised(photo, painted, before, level.detail)
+                given = torch.lerp(given, photo, where[0])  # where the photo is kept
             painted = self._painted(number, given, where, steps)
             if steps.stopped:
                 return resize(painted, *size)
@@ -177,16 +178,11 @@ class CoarseToFine(Transfer):
         """
         if len(self.levels) == 1:
             return photo
-        height, width = photo.shape[-2:]
-        generator = torch.Generator().manual_seed(self.seed)
-        if self.pictures:
-            white = torch.randn(1, 1, height, width, generator=generator)
-            each = [textured(white, picture.cpu()).to(photo) for picture in self.pictures]
-            noise = torch.stack([w * one for w, one in zip(where[1:], each, strict=True)]).sum(0)
-        else:
-            white = torch.randn(1, 1, height + 2, width + 2, generator=generator)
-            noise = (1 - where[0]) * 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1).to(photo)
-        return (photo + noise).clamp(0, 1)
+        size = photo.shape[-2:]
+        noises = [noise(*size, picture, self.seed) for picture in self.pictures or [None]]
+        shares = where[1:] if self.pictures else (1 - where[0])[None]
+        added = [share * one.to(photo) for share, one in zip(shares, noises, strict=True)]
+        return (photo + torch.stack(added).sum(0)).clamp(0, 1)
 
     def _recoloured(self, number: int, image: Tensor, weights: Tensor) -> Tensor:
         """Closer to the palettes of the styles: the photo, so that its colours do not come back
@@ -240,21 +236,33 @@ class _Steps:
         return not self.stopped
 
 
-def _revised(
-    photo: Tensor, painted: Tensor, before: Tensor, detail: float, where: Tensor
-) -> Tensor:
-    """What a level is given: the level before enlarged, with detail and share of the photo.
+def revised(photo: Tensor, painted: Tensor, before: Tensor, detail: float) -> Tensor:
+    """What is painted next: the level before enlarged, with detail and share of the photo.
 
     Args:
-        photo: at this level, (1, 3, H, W).
-        painted, before: painting and photo at the level before, (1, 3, h, w).
+        photo: at this level, (N, 3, H, W).
+        painted, before: painting and photo at the level before, (N, 3, h, w).
         detail: share of the photo.
-        where: (1 + K, H, W); where it keeps the photo, it gets the photo.
     """
     size = photo.shape[-2:]
     lightness = photo.mean(1, keepdim=True) - resize(before.mean(1, keepdim=True), *size)
     enlarged = torch.lerp(resize(painted, *size) + lightness * detail, photo, detail)
-    return torch.lerp(enlarged.clamp(0, 1), photo, where[0])
+    return enlarged.clamp(0, 1)
+
+
+def noise(height: int, width: int, style: Tensor | None, seed: int) -> Tensor:
+    """What is added to the photo that is painted first, (1, 1, height, width).
+
+    Args:
+        height, width: of the photo.
+        style: the picture (1, 3, h, w) whose texture it takes after; None if there is none.
+        seed: of the noise.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if style is None:
+        white = torch.randn(1, 1, height + 2, width + 2, generator=generator)
+        return 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1)
+    return textured(torch.randn(1, 1, height, width, generator=generator), style.cpu())
 
 
 def textured(white: Tensor, style: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from impasto.moments import Moments, newton_schulz
+from impasto.moments import Moments, square_roots
 
 _TINY = 1e-12
 _FAINT = 1e-2
@@ -106,6 +106,21 @@ def wasserstein_loss(moments: Moments, target: Moments) -> Tensor:
     return (between + spread) / target.gram.trace().clamp_min(_TINY)
 
 
+def sliced_wasserstein_loss(features: Tensor, target: Tensor, directions: Tensor) -> Tensor:
+    """Squared Wasserstein-2 distance of the distributions of feature vectors, seen along some
+    directions, relative to the target's variance (Heitz et al. 2021). Unlike Gram matrices it sees
+    all of a distribution: how often, say, a stroke has which colour, not only the mean.
+
+    Args:
+        features: (N, C, H, W).
+        target: the style's features, (N, C, H, W).
+        directions: (C, D), of length 1.
+    """
+    one, other = ((x.flatten(2).mT @ directions).sort(1).values for x in (features, target))
+    distance = (one - other).square().mean((1, 2))
+    return (distance / other.var((1, 2), correction=0).clamp_min(_TINY)).mean()
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, across plus down.
 
@@ -129,7 +144,7 @@ class _TraceSqrtProduct(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cov: Tensor, root: Tensor) -> Tensor:
-        sqrt, inverse = newton_schulz(root @ cov @ root)
+        sqrt, inverse = square_roots(root @ cov @ root)
         ctx.save_for_backward(root @ inverse @ root / 2)
         return sqrt.trace()
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from impasto.moments import Moments, Quantiles, interpolate, newton_schulz
+from impasto.moments import Moments, Quantiles, interpolate, square_roots
 
 # Directions that hold less than this share of the strongest one's variance are dropped (WCT),
 # channels count as this much (AdaIN): dividing by nothing amplifies noise.
@@ -115,8 +115,8 @@ def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affi
     style_std = style.std.clamp_min(_FLAT)
     channels = style_std.shape[-1]  # of variance 1 + ridge: no norm is larger than their sum
     least = ridge / (channels * (1 + ridge))
-    root, _ = newton_schulz(_correlation(style.cov, style_std, ridge), least)
-    _, inverse = newton_schulz(_correlation(content.cov, content_std, ridge), least)
+    root, _ = square_roots(_correlation(style.cov, style_std, ridge), least)
+    _, inverse = square_roots(_correlation(content.cov, content_std, ridge), least)
     matrix = style_std[..., None] * root @ inverse / content_std[..., None, :]
     return _through_means(matrix, content, style)
 

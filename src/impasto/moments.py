@@ -94,7 +94,7 @@ class Moments:
     def cov_root(self) -> Tensor:
         """(C, C): square root of the covariance plus `ridge`; a constant to autograd."""
         with torch.no_grad():
-            return newton_schulz(self.cov + self.ridge)[0]
+            return square_roots(self.cov + self.ridge)[0]
 
     @property
     def std(self) -> Tensor:
@@ -132,6 +132,45 @@ class _MeanAndCov(torch.autograd.Function):
         if centred.ndim == 2:
             return torch.addmm(shift * share, centred, matrix * share), None
         return centred @ (matrix * share) + shift * share, None
+
+
+def square_roots(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor]:
+    """Square roots of symmetric positive definite matrices (..., C, C), and the roots' inverses.
+
+    On processors by eigenvectors, which take a third of the time there; elsewhere see
+    `newton_schulz`. Differentiable, also where eigenvalues coincide.
+
+    Args:
+        matrix: (..., C, C).
+        least: the smallest eigenvalue to get right, as a share of the matrix's Frobenius norm.
+    """
+    if matrix.device.type == "cpu":
+        roots: tuple[Tensor, Tensor] = _SquareRoots.apply(matrix)  # type: ignore[no-untyped-call]
+        return roots
+    return newton_schulz(matrix, least)
+
+
+class _SquareRoots(torch.autograd.Function):
+    """By eigenvectors; the derivative is that of Daleckii & Krein (Higham 2008, th. 3.11), whose
+    divided differences of the root and its inverse need no division by differences.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, matrix: Tensor) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(matrix)
+        roots = values.clamp_min(_TINY).sqrt()
+        ctx.save_for_backward(roots, vectors)
+        down = roots.unsqueeze(-2)
+        return vectors * down @ vectors.mT, vectors / down @ vectors.mT
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        roots, vectors = ctx.saved_tensors
+        by_root, by_inverse = (vectors.mT @ grad @ vectors for grad in grads)
+        down, across = roots.unsqueeze(-1), roots.unsqueeze(-2)
+        inner = (by_root - by_inverse / (down * across)) / (down + across)
+        derivative: Tensor = vectors @ inner @ vectors.mT
+        return derivative
 
 
 def newton_schulz(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor]:

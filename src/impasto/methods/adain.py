@@ -44,6 +44,7 @@ from impasto.tiling import Box, Tiling
 Matching = Literal["adain", "wct", "coral", "histogram"]
 Map: TypeAlias = "Affine | Lookup"
 Statistics: TypeAlias = "Moments | Quantiles"
+Prepare: TypeAlias = "Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]"
 Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 """Told of a place of matching, its features, the weights there, and its stride."""
 
@@ -177,13 +178,19 @@ class Network(nn.Module):
         upsampling = sum(2**level for level in range(2, len(self.config.blocks) + 1))
         return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 3, _STRIDE)
 
-    def run(self, image: Tensor, transfer: Callable[[str, Tensor], Tensor]) -> Tensor:
+    def run(
+        self,
+        image: Tensor,
+        transfer: Callable[[str, Tensor], Tensor],
+        encoded: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Encodes and decodes.
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
             transfer: called with place and features (N, C, h, w), in float32 whatever the rest is
                 calculated in, at each place of matching; what it returns goes on.
+            encoded: the encoder's features of the picture, where they are known already.
 
         Returns:
             (N, 3, H, W), not clipped.
@@ -193,7 +200,8 @@ class Network(nn.Module):
             with full_precision(features):
                 return transfer(place, features.float())
 
-        features, scale = self.encoder(image, self.taps), _ENCODER_SCALE[self.config.encoder]
+        features = encoded or self.encoder(image, self.taps)
+        scale = _ENCODER_SCALE[self.config.encoder]
         skips = [
             lateral(matched(tap, features[tap]) * scale)
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
@@ -209,15 +217,24 @@ class Network(nn.Module):
         with full_precision(x):  # eight bits would be seen as steps of colour
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
-    def forward(self, content: Tensor, style: Tensor) -> tuple[Tensor, Tensor]:
-        """Paints a batch for training, each photo in the style of the same place in its batch.
+    def forward(
+        self,
+        content: Tensor,
+        style: Tensor,
+        prepare: Prepare | None = None,
+        encoded: Mapping[str, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Paints a batch for training.
 
         Args:
-            content: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
-            style: (N, 3, h, w), likewise.
+            content: (k N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
+            style: (N, 3, h, w), likewise; photo n is painted in style n modulo N.
+            prepare: makes what is painted of the photos, given what paints pictures of any size
+                in these styles.
+            encoded: the encoder's features of the styles, where they are known already.
 
         Returns:
-            The paintings (N, 3, H, W), and the styles as the network gives them back
+            The paintings (k N, 3, H, W), and the styles as the network gives them back
             (N, 3, h, w), not clipped.
         """
         theirs: dict[str, Moments] = {}
@@ -227,10 +244,13 @@ class Network(nn.Module):
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            return matcher_at(place, "adain")(Moments.of(features), theirs[place])(features)
+            grouped = features.unflatten(0, (-1, len(style)))
+            matched = matcher_at(place, "adain")(Moments.of(grouped), theirs[place])(grouped)
+            return matched.flatten(0, 1)
 
-        given_back = self.run(style, measure)
-        return self.run(content, transfer), given_back
+        given_back = self.run(style, measure, encoded)
+        paint = partial(self.run, transfer=transfer)
+        return paint(prepare(content, paint) if prepare else content), given_back
 
 
 def in_decoder(place: str) -> bool:

@@ -21,6 +21,10 @@ class TrainConfig:
     crop: int = setting(256, "Side of the training crops in pixels, a multiple of 8.")
     resize_min: int = setting(512, "Before cropping, the shorter side is scaled to at least this,")
     resize_max: int = setting(512, "and at most this.")
+    style_resize_min: int | None = setting(
+        None, "The same for styles: the larger, the larger the strokes. Without it as photos,"
+    )
+    style_resize_max: int | None = setting(None, "and likewise.")
     learning_rate: float = setting(1e-4, "Adam's step, after warming up.")
     warmup: int = setting(100, "Steps over which it rises from 0.", least=0)
     decay: float = setting(
@@ -47,12 +51,23 @@ class TrainConfig:
         check_settings(self)
         if self.crop % 8 or self.crop < 32:
             raise ControlError(f"crop is {self.crop}: use a multiple of 8, at least 32")
-        if not self.crop <= self.resize_min <= self.resize_max:
-            raise ControlError("use crop <= resize_min <= resize_max")
+        for what, (least, most) in {"": self.resize, "style_": self.style_resize}.items():
+            if not self.crop <= least <= most:
+                raise ControlError(f"use crop <= {what}resize_min <= {what}resize_max")
         if not (self.learning_rate > 0 and self.clip > 0):
             raise ControlError("learning_rate and clip must be more than 0")
         if not 0 <= self.ema < 1:
             raise ControlError(f"ema is {self.ema}: use at least 0 and less than 1")
+
+    @property
+    def resize(self) -> tuple[int, int]:
+        """Least and greatest shorter side of photos, before cropping."""
+        return self.resize_min, self.resize_max
+
+    @property
+    def style_resize(self) -> tuple[int, int]:
+        """The same of styles."""
+        return self.style_resize_min or self.resize_min, self.style_resize_max or self.resize_max
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, from 0: linear warm-up, constant, linear decay."""

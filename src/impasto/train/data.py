@@ -94,7 +94,9 @@ class Crops(Dataset[Sample]):
     crop: int
     """Side of the crops."""
     resize: tuple[int, int]
-    """The shorter side is first scaled to a length drawn from this range."""
+    """The shorter side of a photo is first scaled to a length drawn from this range."""
+    style_resize: tuple[int, int]
+    """The same of a style."""
     seed: int
     kept: dict[Path, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """Pictures that were read, (1, 3, H, W), as bytes."""
@@ -103,16 +105,17 @@ class Crops(Dataset[Sample]):
         """The pair of that number; broken pictures are passed over."""
         chance = random.Random(f"{self.seed}/{number}")
         broken: list[str] = []
-        content = self._crop("content", self.contents, number, chance, broken)
+        content = self._crop("content", self.contents, self.resize, number, chance, broken)
         return content, self._style(number, chance, broken), broken
 
     def _style(self, number: int, chance: random.Random, broken: list[str]) -> Tensor:
-        return self._crop("style", self.styles, number, chance, broken)
+        return self._crop("style", self.styles, self.style_resize, number, chance, broken)
 
     def _crop(
         self,
         role: str,
         pictures: Sequence[Path],
+        resize: tuple[int, int],
         number: int,
         chance: random.Random,
         broken: list[str],
@@ -126,7 +129,7 @@ class Crops(Dataset[Sample]):
             except ImageError as error:
                 broken.append(str(error))
                 continue
-            return self._cut(pixels, chance)
+            return self._cut(pixels, resize, chance)
         raise ImageError(f"not one of {len(order)} {role} pictures can be read: {broken[-1]}")
 
     def _read(self, path: Path) -> Tensor:
@@ -138,9 +141,9 @@ class Crops(Dataset[Sample]):
             self.kept[path] = pixels
         return pixels / 255
 
-    def _cut(self, pixels: Tensor, chance: random.Random) -> Tensor:
+    def _cut(self, pixels: Tensor, resize: tuple[int, int], chance: random.Random) -> Tensor:
         """A random crop (3, crop, crop), mirrored in half of the cases."""
-        side = max(chance.randint(*self.resize), self.crop)
+        side = max(chance.randint(*resize), self.crop)
         height, width = pixels.shape[-2:]
         # Cut before scaling: the same pixels, for a fraction of the time.
         cut = max(round(self.crop * min(height, width) / side), 1)

@@ -310,7 +310,7 @@ class Trainer:
         config = self.config
         kind = Looks if self.task.styles else Crops
         crops = kind(
-            contents, styles, config.crop, (config.resize_min, config.resize_max), config.seed
+            contents, styles, config.crop, config.resize, config.style_resize, config.seed
         )
         places = Places(
             self.step * config.accumulate,

@@ -16,11 +16,17 @@ from impasto.encoders import load_encoder
 from impasto.encoders.vit import ViT
 from impasto.errors import ControlError
 from impasto.methods import adain
-from impasto.methods.layers import adaptive_pool
 from impasto.methods.styletr import Network, NetworkConfig, load_network
 from impasto.moments import Moments
 from impasto.style import check_settings, setting
-from impasto.train.adain import RANGE_WEIGHT, AnyStyleTask, StyleLoss, style_loss
+from impasto.train.adain import (
+    RANGE_WEIGHT,
+    SIMILARITY_LAYERS,
+    AnyStyleTask,
+    StyleLoss,
+    similarity,
+    style_loss,
+)
 from impasto.train.loop import Run
 
 Encoders = Literal["frozen", "lora", "scratch"]
@@ -28,10 +34,6 @@ Encoders = Literal["frozen", "lora", "scratch"]
 _RANK, _SHARPEST = 64, 20.0
 _DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
 """What works at the stride of the tokens, and has to be learned with them."""
-_SIMILARITY_LAYERS = ("relu3_1", "relu4_1", "relu5_1")
-"""Of VGG-16: layers by whose features places are compared."""
-_PLACES = 16
-"""Across, and down, at most."""
 _IDENTITY_EVERY = 8
 """Of a batch, one picture in so many is also painted in its own style; at least one."""
 
@@ -103,7 +105,7 @@ class StyletrTask(AnyStyleTask):
         self.content_layers = config.content_layers.split(",")
         self.style_layers = config.style_layers.split(",")
         self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
-        self.taps = {*self.layers, *_SIMILARITY_LAYERS}
+        self.taps = {*self.layers, *SIMILARITY_LAYERS}
         self.judge.check(self.taps)
 
     def losses(
@@ -125,9 +127,8 @@ class StyletrTask(AnyStyleTask):
             losses.structure_loss(features[tap][:number], wanted[tap][:number])
             for tap in self.content_layers
         ]
-        similarity_losses = [
-            losses.similarity_loss(_coarse(features[tap][:number]), _coarse(wanted[tap][:number]))
-            for tap in _SIMILARITY_LAYERS
+        compared = [
+            {tap: its[tap][:number] for tap in SIMILARITY_LAYERS} for its in (features, wanted)
         ]
         style_losses = [
             style_loss(
@@ -144,7 +145,7 @@ class StyletrTask(AnyStyleTask):
         again = (painted[number:] - same).square().mean()
         return {
             "content": config.content_weight * torch.stack(content_losses).mean(),
-            "similarity": config.similarity_weight * torch.stack(similarity_losses).mean(),
+            "similarity": config.similarity_weight * similarity(*compared),
             "style": config.style_weight * torch.stack(style_losses).mean(),
             "identity": config.identity_weight * (back + again),
             "features": config.feature_weight * torch.stack(itself).mean(),
@@ -191,12 +192,6 @@ def _between(content: Tensor, style: Tensor, strength: Tensor) -> Moments:
     """
     own, theirs = (Moments.of(features).normalised() for features in (content, style))
     return own * (1 - strength) + theirs * strength
-
-
-def _coarse(features: Tensor) -> Tensor:
-    """(N, C, H, W), with no more places than are compared."""
-    height, width = features.shape[-2:]
-    return adaptive_pool(features.float(), (min(height, _PLACES), min(width, _PLACES)))
 
 
 def _started(config: StyletrTraining) -> Network:
