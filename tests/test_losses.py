@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.optimize
 import torch
 
 from impasto import losses
@@ -117,6 +118,19 @@ def test_style_loss_gradients(loss):
     assert torch.autograd.gradcheck(lambda f: loss(Moments.of(f), target), (x,))
     weights = torch.rand(6, 7, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda f: loss(Moments.of(f, weights), target), (x,))
+
+
+def test_sliced_wasserstein_loss_is_scipys_along_each_direction():
+    directions = torch.nn.functional.normalize(torch.randn(5, 3, dtype=torch.float64), dim=0)
+    one, other = (x.flatten(1).numpy().T @ directions.numpy() for x in (ONE, OTHER))
+    # Sorted samples of equal number are each other's optimal partners, of any convex cost.
+    costs = (one[:, None, :] - other[None, :, :]) ** 2
+    pairs = [scipy.optimize.linear_sum_assignment(costs[..., d]) for d in range(3)]
+    expected = np.mean([costs[(*pair, d)].mean() for d, pair in enumerate(pairs)]) / other.var()
+    loss = losses.sliced_wasserstein_loss(ONE[None], OTHER[None], directions)
+    assert loss.item() == pytest.approx(expected)
+    moved = ONE.flatten(1)[:, torch.randperm(42)].view(1, *ONE.shape)
+    assert losses.sliced_wasserstein_loss(ONE[None], moved, directions).item() == pytest.approx(0)
 
 
 def test_other_gradients():

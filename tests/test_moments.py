@@ -1,5 +1,7 @@
 """Moments and quantiles against NumPy in float64, and the laws they obey."""
 
+import math
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -7,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impasto.moments import Moments, Quantiles, interpolate, newton_schulz
+from impasto.moments import Moments, Quantiles, interpolate, newton_schulz, square_roots
 
 
 def features(seed, channels=5, height=6, width=7, dtype=torch.float64):
@@ -87,11 +89,38 @@ def test_channels_last_is_the_same():
     close(Moments.of(x.contiguous(memory_format=torch.channels_last)), Moments.of(x))
 
 
-def test_newton_schulz_is_scipys_root_and_inverse():
+@pytest.mark.parametrize("roots", [square_roots, newton_schulz])
+def test_square_roots_are_scipys(roots):
     matrix = Moments.of(features(12)).cov
-    root, inverse = newton_schulz(matrix)
+    root, inverse = roots(matrix)
     np.testing.assert_allclose(root, scipy.linalg.sqrtm(matrix.numpy()), atol=1e-9)
     np.testing.assert_allclose(inverse @ root, np.eye(5), atol=1e-9)
+
+
+@pytest.mark.parametrize("roots", [square_roots, newton_schulz])
+def test_square_roots_have_a_gradient_where_eigenvalues_coincide(roots):
+    symmetric = torch.diag(torch.tensor([1.0, 1.0, 2.0, 5.0], dtype=torch.float64))
+
+    def both(x):
+        return roots(symmetric + x + x.mT)
+
+    x = torch.zeros(4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(both, (x,))
+
+
+@pytest.mark.parametrize("least", [1e-2, 1e-4])
+def test_newton_schulz_gets_eigenvalues_right_down_to_the_least(least):
+    """Of norm 1, so that the smallest one is ``least`` of it; in float32, in batches."""
+    values = torch.cat((torch.logspace(math.log10(least), -1, 8), torch.tensor([0.9])))
+    values[-1] = (1 - values[:-1].square().sum()).sqrt()
+    basis = torch.linalg.qr(features(13)[0, :6].new_tensor(np.eye(9)) + 0.3)[0].float()
+    matrix = (basis * values @ basis.mT).expand(2, 9, 9)
+    root, inverse = newton_schulz(matrix, least)
+    torch.testing.assert_close(root[0], basis * values.sqrt() @ basis.mT, rtol=0, atol=1e-5)
+    wanted = basis / values.sqrt() @ basis.mT
+    torch.testing.assert_close(
+        inverse[1] / wanted.norm(), wanted / wanted.norm(), rtol=0, atol=1e-3
+    )
 
 
 def test_quantiles_are_numpys():

@@ -14,7 +14,7 @@ from impasto import images, weights
 from impasto.errors import ControlError
 from impasto.methods import adain
 from impasto.methods.styletr import load_network
-from impasto.train import styletr
+from impasto.train import perceptual, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
 
@@ -144,11 +144,11 @@ def test_losses_are_weighted():
 
 
 def test_places_are_compared_on_a_grid_of_bounded_size():
-    coarse = styletr._coarse(torch.rand(2, 5, 40, 12))
+    coarse = perceptual._coarse(torch.rand(2, 5, 40, 12))
     assert coarse.shape == (2, 5, 16, 12)
     features = torch.rand(1, 1, 32, 12)
     pairs = features.unflatten(2, (16, 2)).mean(3)
-    torch.testing.assert_close(styletr._coarse(features), pairs)
+    torch.testing.assert_close(perceptual._coarse(features), pairs)
 
 
 def test_a_run_is_resumed_into_the_second_stage(place, monkeypatch):

@@ -178,8 +178,9 @@ class CoarseToFine(Transfer):
         """
         if len(self.levels) == 1:
             return photo
-        size = photo.shape[-2:]
-        noises = [noise(*size, picture, self.seed) for picture in self.pictures or [None]]
+        height, width = photo.shape[-2:]
+        pictures: Sequence[Tensor | None] = self.pictures or [None]
+        noises = [noise(height, width, picture, self.seed) for picture in pictures]
         shares = where[1:] if self.pictures else (1 - where[0])[None]
         added = [share * one.to(photo) for share, one in zip(shares, noises, strict=True)]
         return (photo + torch.stack(added).sum(0)).clamp(0, 1)

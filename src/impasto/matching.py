@@ -48,7 +48,7 @@ class Affine:
         vectors = features.movedim(-3, -1)
         mapped = vectors.flatten(-3, -2) @ self.matrix.mT
         mapped += self.shift.unsqueeze(-2)
-        return mapped.unflatten(-2, vectors.shape[-3:-1]).movedim(-1, -3)
+        return mapped.view(vectors.shape).movedim(-1, -3)
 
 
 @dataclass(frozen=True)

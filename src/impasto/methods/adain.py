@@ -244,7 +244,7 @@ class Network(nn.Module):
             return features
 
         def transfer(place: str, features: Tensor) -> Tensor:
-            grouped = features.unflatten(0, (-1, len(style)))
+            grouped = features.view(-1, len(style), *features.shape[1:])
             matched = matcher_at(place, "adain")(Moments.of(grouped), theirs[place])(grouped)
             return matched.flatten(0, 1)
 

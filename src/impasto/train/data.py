@@ -105,21 +105,16 @@ class Crops(Dataset[Sample]):
         """The pair of that number; broken pictures are passed over."""
         chance = random.Random(f"{self.seed}/{number}")
         broken: list[str] = []
-        content = self._crop("content", self.contents, self.resize, number, chance, broken)
+        content = self._crop("content", number, chance, broken)
         return content, self._style(number, chance, broken), broken
 
     def _style(self, number: int, chance: random.Random, broken: list[str]) -> Tensor:
-        return self._crop("style", self.styles, self.style_resize, number, chance, broken)
+        return self._crop("style", number, chance, broken)
 
-    def _crop(
-        self,
-        role: str,
-        pictures: Sequence[Path],
-        resize: tuple[int, int],
-        number: int,
-        chance: random.Random,
-        broken: list[str],
-    ) -> Tensor:
+    def _crop(self, role: str, number: int, chance: random.Random, broken: list[str]) -> Tensor:
+        pictures, resize = self.contents, self.resize
+        if role == "style":
+            pictures, resize = self.styles, self.style_resize
         turn, place = divmod(number, len(pictures))
         order = _order(f"{self.seed}/{role}/{turn}", len(pictures))
         for offset in range(len(order)):

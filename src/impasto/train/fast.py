@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,6 +24,8 @@ from impasto.style import check_settings, setting, weight_maps
 from impasto.stylizer import style_size
 from impasto.train.data import cut_square, find_pictures
 from impasto.train.loop import Run, Task
+from impasto.train.perceptual import RANGE_WEIGHT, distribution_loss, tempered
+from impasto.train.revision import photo_and_revision
 
 LossNetwork = Literal["vgg16", "vgg19"]
 LossScale = Literal["relative", "255", "1"]
@@ -30,7 +33,10 @@ Teacher = Literal["none", "gatys"]
 
 _STYLE_AREA = 512 * 512
 _LEAST_SIDE = 32
-_RANGE_WEIGHT = 10.0
+_DISTRIBUTION_LAYERS = ("relu3_1", "relu4_1")
+"""Layers whose distributions are compared."""
+_SAMPLES = 8192
+"""Places of a style that they are taken from."""
 _TRIED_PHOTOS, _TRIED_SIDE = 4, 128
 """What the looks of an earlier network are tried on, to find the one to start from."""
 _TEACHER_SIDE, _TEACHER_CROP = 256, 128
@@ -70,7 +76,14 @@ class FastTraining:
     )
     content_weight: float = setting(0.2, "Weight of the content loss.", least=0)
     style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    distribution_weight: float = setting(
+        0.0, "Weight of the sliced Wasserstein distance of features from the style's.", least=0
+    )
     tv_weight: float = setting(0.0, "Weight of the total variation.", least=0)
+    revisions: bool = setting(
+        False,
+        "Paint each photo twice: as it is, and as painting coarse to fine goes on from a draft.",
+    )
     teacher: Teacher = setting(
         "none",
         "What else to learn from: some photos as the optimiser (gatys) paints them, once, before "
@@ -111,6 +124,7 @@ class FastTask(Task):
         self.judge.check([config.content_layer, *self.style_layers])
         grams = [self._grams(style) for style in self.styles]
         self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in self.style_layers}
+        self.samples = self._sampled() if config.distribution_weight else {}
         self.lessons: list[tuple[Tensor, Tensor, int]] = []
         self.config = config
         if init is None:
@@ -134,6 +148,17 @@ class FastTask(Task):
         return {layer: _gram(features[layer].float()) for layer in self.style_layers}
 
     @torch.no_grad()
+    def _sampled(self) -> dict[str, Tensor]:
+        """Features (styles, C, places) of the styles at some places, by layer."""
+        found: dict[str, list[Tensor]] = {layer: [] for layer in _DISTRIBUTION_LAYERS}
+        for style in self.styles:
+            for layer, features in self.judge(style, _DISTRIBUTION_LAYERS).items():
+                places = features[0].flatten(1)
+                chosen = torch.randint(places.shape[1], (_SAMPLES,), generator=_generator(0))
+                found[layer].append(places[:, chosen])
+        return {layer: torch.stack(samples) for layer, samples in found.items()}
+
+    @torch.no_grad()
     def _nearest(self, start: Network, content: Path) -> list[int]:
         """For each style, the look of a network that has its name, or else comes closest to it."""
         photos = torch.cat(_some_squares(find_pictures(content), _TRIED_PHOTOS, _TRIED_SIDE))
@@ -154,7 +179,8 @@ class FastTask(Task):
         are kept in the run's folder.
         """
         self.judge.to(device)
-        self.targets = {layer: target.to(device) for layer, target in self.targets.items()}
+        for kept in (self.targets, self.samples):
+            kept.update({layer: tensor.to(device) for layer, tensor in kept.items()})
         if self.config.teacher == "none":
             return
         teacher = load_method(self.config.teacher).to(device)
@@ -179,16 +205,24 @@ class FastTask(Task):
         self, network: nn.Module, content: Tensor, style: Tensor, step: int
     ) -> dict[str, Tensor]:
         """See `Task.losses`."""
-        painted = network(content, style)
         layer, config = self.config.content_layer, self.config
         with torch.no_grad():
             wanted = self.judge(content, [layer])[layer]
-        features = self.judge(painted, {layer, *self.style_layers})
+        if config.revisions:
+            draw = partial(self.paint, network, style=style)
+            content, wanted = photo_and_revision(None, step, content, draw), torch.cat([wanted] * 2)
+            style = torch.cat([style] * 2)
+        painted = network(content, style)
+        features = self.judge(painted, {layer, *self.style_layers, *self.samples})
         found = {
             "content": config.content_weight * self._content_loss(features[layer], wanted),
             "style": config.style_weight * self._style_loss(features, style),
-            "range": _RANGE_WEIGHT * losses.out_of_range(painted),
+            "range": RANGE_WEIGHT * losses.out_of_range(painted),
         }
+        if self.samples:
+            found["distribution"] = config.distribution_weight * self._distribution_loss(
+                features, style, step
+            )
         if config.tv_weight:
             found["tv"] = config.tv_weight * self._in_units(losses.total_variation(painted))
         if self.lessons:
@@ -214,12 +248,24 @@ class FastTask(Task):
         pairs = [
             (_gram(features[layer]), targets[style]) for layer, targets in self.targets.items()
         ]
-        if self.config.loss_scale == "relative":  # as in `impasto.train.adain`
-            relative = [torch.log1p(losses.gram_distance(*pair)).mean() for pair in pairs]
+        if self.config.loss_scale == "relative":
+            relative = [tempered(losses.gram_distance(*pair)) for pair in pairs]
             return torch.stack(relative).mean()
         # The papers divide Gram matrices by the number of channels, too.
         squares = [((gram - target) / gram.shape[-1]).square().mean() for gram, target in pairs]
         return self._in_units(torch.stack(squares).sum() / 255**4, 4)
+
+    def _distribution_loss(
+        self, features: Mapping[str, Tensor], style: Tensor, step: int
+    ) -> Tensor:
+        """Of as many places of the styles as were painted, others in every step."""
+        found = []
+        for layer, samples in self.samples.items():
+            height, width = features[layer].shape[-2:]
+            places = torch.randint(_SAMPLES, (height * width,), generator=_generator(step))
+            target = samples[style][..., places].view(len(style), -1, height, width)
+            found.append(distribution_loss(features[layer], target, step))
+        return torch.stack(found).mean()
 
     def _in_units(self, loss: Tensor, power: int = 2) -> Tensor:
         """A loss that grows with this power of the pixels, in the units its weight is for."""
@@ -236,6 +282,10 @@ class FastTask(Task):
         assert isinstance(network, Network)
         told = {"architecture": "fast", "config": json.dumps(asdict(network.config))}
         return {**told, "family": self.origin} if self.origin else told
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def _gram(features: Tensor) -> Tensor:

@@ -309,9 +309,7 @@ class Trainer:
     def _batches(self, contents: Sequence[Path], styles: Sequence[Path]) -> Batches:
         config = self.config
         kind = Looks if self.task.styles else Crops
-        crops = kind(
-            contents, styles, config.crop, config.resize, config.style_resize, config.seed
-        )
+        crops = kind(contents, styles, config.crop, config.resize, config.style_resize, config.seed)
         places = Places(
             self.step * config.accumulate,
             config.steps * config.accumulate,

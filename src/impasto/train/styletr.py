@@ -19,15 +19,15 @@ from impasto.methods import adain
 from impasto.methods.styletr import Network, NetworkConfig, load_network
 from impasto.moments import Moments
 from impasto.style import check_settings, setting
-from impasto.train.adain import (
+from impasto.train.adain import AnyStyleTask
+from impasto.train.loop import Run
+from impasto.train.perceptual import (
     RANGE_WEIGHT,
     SIMILARITY_LAYERS,
-    AnyStyleTask,
     StyleLoss,
-    similarity,
+    similarity_loss,
     style_loss,
 )
-from impasto.train.loop import Run
 
 Encoders = Literal["frozen", "lora", "scratch"]
 
@@ -145,7 +145,7 @@ class StyletrTask(AnyStyleTask):
         again = (painted[number:] - same).square().mean()
         return {
             "content": config.content_weight * torch.stack(content_losses).mean(),
-            "similarity": config.similarity_weight * similarity(*compared),
+            "similarity": config.similarity_weight * similarity_loss(*compared),
             "style": config.style_weight * torch.stack(style_losses).mean(),
             "identity": config.identity_weight * (back + again),
             "features": config.feature_weight * torch.stack(itself).mean(),
