@@ -100,6 +100,25 @@ def test_training_paints_what_the_method_paints(painting):
         torch.testing.assert_close(given_back[n : n + 1].clamp(0, 1), itself, atol=1e-3, rtol=0)
 
 
+@torch.no_grad()
+def test_several_photos_share_a_style_in_training():
+    """Photo n is painted in style n modulo their number, with the features that are known."""
+    encoder = tiny_vgg()
+    network = Network(NetworkConfig("vgg16", widths=(8, 8, 8)), encoder)
+    photos, styles = torch.rand(4, 3, 32, 48), torch.rand(2, 3, 40, 32)
+    painted, given_back = network(photos, styles)
+    for number, image in enumerate(painted):
+        alone, _ = network(photos[number, None], styles[number % 2, None])
+        torch.testing.assert_close(image[None], alone, atol=1e-5, rtol=1e-4)
+    prepared = network(photos[:2], styles, lambda content, paint: torch.cat((content, photos[2:])))
+    torch.testing.assert_close(prepared[0], painted)
+    known = encoder(styles, network.taps)
+    encoder.convs["1_1"].weight.zero_()  # from here on it sees nothing
+    blind = network(styles, styles, None, known)
+    torch.testing.assert_close(blind[1], given_back)
+    assert not torch.allclose(network(styles, styles)[1], given_back)
+
+
 @pytest.mark.parametrize("encoder", ["compact", "vgg16"])
 def test_the_network_sees_no_further_than_it_says(encoder):
     made = tiny_vgg() if encoder == "vgg16" else None
