@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +211,14 @@ def test_shipped_recipes_are_settings(name):
     kind(**own)
     values.pop("init", None)
     replace_known(TrainConfig, values)
+
+
+def test_the_script_that_trains_all_uses_recipes_there_are():
+    script = (ROOT / "tools/train_all.sh").read_text()
+    used = re.findall(r"--recipe (\S+)", script)
+    assert len(used) == 5
+    assert set(used) <= set(names("impasto.train.recipes"))
+    assert subprocess.run(["sh", "-n", ROOT / "tools/train_all.sh"], check=False).returncode == 0
 
 
 # Pictures
