@@ -213,6 +213,16 @@ def test_shipped_recipes_are_settings(name):
     replace_known(TrainConfig, values)
 
 
+def test_each_network_has_a_recipe_by_itself(place, monkeypatch):
+    chosen = {}
+    monkeypatch.setattr(cli, "_train", lambda task, **given: chosen.update({task: given["recipe"]}))
+    for task in ("adain", "fast", "styletr"):
+        call("train", task, "--content", "photos", "--style", "paintings", "--out", "n.safetensors")
+    assert chosen == {"adain": "adain-quick", "fast": "fast", "styletr": "styletr-vit"}
+    call(*CALL, "--recipe", "adain-small")
+    assert chosen["adain"] == "adain-small"
+
+
 def test_the_script_that_trains_all_uses_recipes_there_are():
     script = (ROOT / "tools/train_all.sh").read_text()
     used = re.findall(r"--recipe (\S+)", script)

@@ -350,8 +350,8 @@ def _trains(task: str, style: str) -> Callable[[Callable[..., None]], click.Comm
 def train_adain(**options: Any) -> None:
     """Train a network for any style.
 
-    Recipe `adain-quick` unless told otherwise: it paints after twenty minutes, the others get
-    better for days. Folders are searched through all levels. Beside OUT a folder OUT-training is
+    Recipe `adain-quick` unless told otherwise, which paints after twenty minutes; the others take
+    a day or more. Folders are searched through all levels. Beside OUT a folder OUT-training is
     made, with checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
     """
     _train("adain", **{**options, "recipe": options["recipe"] or "adain-quick"})
