@@ -116,7 +116,7 @@ class Controls:
         most=4,
     )
     detail: float = setting(
-        0.66,
+        0.75,
         "How much of the photo's detail there is between the strokes, for networks: 0 is the "
         "boldest painting, 1 the most faithful.",
         least=0,
