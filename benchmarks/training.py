@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from feed_forward import seconds
 from impasto.recipes import read_recipe
 from impasto.train.adain import AdainTask, AdainTraining
 from impasto.train.data import Crops, collate, find_pictures
@@ -109,9 +111,12 @@ def parts(network):
     adam = torch.optim.Adam(parameters, lr=1e-4)
     content, style = batches[0]
 
-    def step(number):
+    numbers = cycle(range(len(batches)))
+
+    def step():
+        number = next(numbers)
         with autocast():
-            total = sum(task.losses(network, *batches[number % 20], number).values())
+            total = sum(task.losses(network, *batches[number], number).values())
         total.backward()
         adam.step()
         adam.zero_grad()
@@ -137,16 +142,16 @@ def parts(network):
     encoded = {tap: known[tap] for tap in task.shared}
     rows = {
         "a step": step,
-        "styles seen, both sizes": lambda _: (
+        "styles seen, both sizes": lambda: (
             judging(style, {*taps, *task.shared}, False),
             judging(halved(style), coarse, False),
         ),
-        "photos seen, half size": lambda _: judging(halved(content), task.seen, False),
-        "network, forward": lambda _: painting(False),
-        "network, forward and backward": lambda _: painting(True),
-        "paintings seen, forward": lambda _: judging(four, taps, False),
-        "paintings seen, forward and backward": lambda _: judging(four, taps, True),
-        "half size, forward and backward": lambda _: judging(halved(four), coarse, True),
+        "photos seen, half size": lambda: judging(halved(content), task.seen, False),
+        "network, forward": lambda: painting(False),
+        "network, forward and backward": lambda: painting(True),
+        "paintings seen, forward": lambda: judging(four, taps, False),
+        "paintings seen, forward and backward": lambda: judging(four, taps, True),
+        "half size, forward and backward": lambda: judging(halved(four), coarse, True),
     }
     for name, act in rows.items():
         took[name] = seconds(act)
@@ -156,16 +161,6 @@ def parts(network):
 
 def autocast():
     return torch.autocast("cpu", torch.bfloat16)
-
-
-def seconds(act, times=7):
-    """The median of several calls, after two to warm up."""
-    taken = []
-    for number in range(times + 2):
-        started = time.perf_counter()
-        act(number)
-        taken.append(time.perf_counter() - started)
-    return median(taken[2:])
 
 
 if __name__ == "__main__":

@@ -54,11 +54,14 @@ def test_a_single_level_is_the_method_itself(photo, painting):
 
 def test_what_is_given_to_a_level():
     """m (enlarged painting + d (photo - enlarged photo)) + (1 - m) photo, m = 1 - d."""
-    photo = torch.rand(1, 3, 8, 8) * 0.2 + 0.4
+    photo, where = torch.rand(1, 3, 8, 8) * 0.2 + 0.4, torch.zeros(2, 8, 8)
+    where[0, :, 4:] = 1
+    where[1] = 1 - where[0]
     painted, before = torch.full((1, 3, 4, 4), 0.5), torch.full((1, 3, 4, 4), 0.4)
-    given = revised(photo, painted, before, 0.25)
+    given = revised(photo, painted, before, 0.25, where[0]).numpy()
     wanted = 0.75 * (0.5 + 0.25 * (photo.mean(1, keepdim=True) - 0.4)) + 0.25 * photo
-    np.testing.assert_allclose(given, wanted, atol=1e-5)
+    np.testing.assert_allclose(given[..., :4], wanted.numpy()[..., :4], atol=1e-5)
+    np.testing.assert_array_equal(given[..., 4:], photo.numpy()[..., 4:])
 
 
 def stripes(period, across):

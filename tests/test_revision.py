@@ -4,7 +4,6 @@ import pytest
 import torch
 from PIL import Image
 
-from impasto.coarse_to_fine import revised
 from impasto.images import resize
 from impasto.train import fast
 from impasto.train.loop import Run
@@ -28,6 +27,14 @@ def given(step, style=STYLES, paint=lambda small: 1 - small):
     return photo_and_revision(style, step, PHOTOS, watched), drafted
 
 
+def wanted_of(small, detail):
+    """(1 - d) (enlarged draft + d (photo - enlarged photo)) + d photo; the draft is 1 - photo."""
+    size = PHOTOS.shape[-2:]
+    lightness = PHOTOS.mean(1, keepdim=True) - resize(small.mean(1, keepdim=True), *size)
+    revision = (1 - detail) * (resize(1 - small, *size) + detail * lightness) + detail * PHOTOS
+    return revision.clamp(0, 1)
+
+
 def test_the_second_half_are_drafts_enlarged_with_detail():
     sides = set()
     for step in range(0, 12, 2):
@@ -35,13 +42,10 @@ def test_the_second_half_are_drafts_enlarged_with_detail():
         assert torch.equal(found[:3], PHOTOS)
         sides.add(small.shape[-1])
         torch.testing.assert_close(small, resize(PHOTOS, *small.shape[-2:]))
-        # Linear in the share of the photo's detail, but for what is clipped.
-        lowest, highest = (revised(PHOTOS, 1 - small, small, share) for share in (0.25, 0.75))
-        inside = (found[3:] > 0) & (found[3:] < 1)
-        least, most = torch.minimum(lowest, highest), torch.maximum(lowest, highest)
-        assert ((found[3:] >= least - 0.05) & (found[3:] <= most + 0.05))[
-            inside
-        ].float().mean() > 0.9
+        shares = torch.linspace(0.25, 0.75, 501)
+        errors = [(found[3:] - wanted_of(small, float(share))).abs().max() for share in shares]
+        assert min(errors) < 2e-3  # of one of these shares, and far from others
+        assert max(errors) > 0.05
     assert sides == {32, 48}
 
 

@@ -43,7 +43,6 @@ TINY = {
     "resize_max": 48,
     "style_resize_min": 32,
     "style_resize_max": 48,
-    "decay": 0.5,
     "learning_rate": 1e-3,
     "warmup": 2,
     "ema": 0.9,
@@ -56,7 +55,7 @@ FLAGS = [
     part for name, value in TINY.items() for part in (f"--{name.replace('_', '-')}", str(value))
 ]
 CALL = ["train", "adain", "--content", "photos", "--style", "paintings", "--out", "my.safetensors"]
-CALL += [*FLAGS, "--encoder", "compact", "--widths", "8,16,32"]
+CALL += [*FLAGS, "--decay", "0.5", "--encoder", "compact", "--widths", "8,16,32"]
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +87,9 @@ def place(tmp_path, monkeypatch, tiny_losses):
     return tmp_path
 
 
+# Nothing that goes by the place in the batch, as noise does, and losses that rounding is small in.
+PLAIN = {"revisions": False, "distribution_weight": 0.0, "similarity_weight": 0.0}
+PLAIN_FLAGS = ["--no-revisions", "--distribution-weight", "0", "--similarity-weight", "0"]
 RUN = Run(Path("photos"), Path("paintings"), Path("my.safetensors"))
 
 
@@ -95,7 +97,8 @@ def trainer(out="my.safetensors", *, init=None, resume=False, lines=None, **sett
     """A trainer of a tiny network, on the pictures of the working folder."""
     torch.manual_seed(0)
     run = Run(RUN.content, RUN.style, Path(out))
-    own = {name: settings.pop(name) for name in ("widths", "revisions") if name in settings}
+    known = adain.AdainTraining.__annotations__
+    own = {name: settings.pop(name) for name in list(settings) if name in known}
     task = adain.AdainTask(adain.AdainTraining(**({"widths": "8,16,32"} | own)), run, init)
     say = (lambda _: None) if lines is None else lines.append
     return Trainer(task, TrainConfig(**(TINY | settings)), run, resume=resume, say=say)
@@ -440,10 +443,9 @@ def test_gradients_are_clipped(place, monkeypatch):
 
 
 def test_accumulated_batches_equal_a_large_one(place):
-    once = {"revisions": False}  # their noise goes by the place in the batch
-    one = trained("one.safetensors", batch=4, **once)
-    two = trained("two.safetensors", batch=2, accumulate=2, **once)
-    other = trained("three.safetensors", **once).task.network.state_dict()
+    one = trained("one.safetensors", batch=4, **PLAIN)
+    two = trained("two.safetensors", batch=2, accumulate=2, **PLAIN)
+    other = trained("three.safetensors", **PLAIN).task.network.state_dict()
     assert close(one.task.network.state_dict(), two.task.network.state_dict())
     assert not close(one.task.network.state_dict(), other)
     assert two.losses.rows[0]["total"] == pytest.approx(one.losses.rows[0]["total"], rel=1e-4)
@@ -455,13 +457,13 @@ def close(one, other):
     """
     assert one.keys() == other.keys()
     difference = torch.cat([(one[key] - other[key]).flatten() for key in one])
-    return float(difference.square().mean().sqrt()) < 5e-5
+    return float(difference.square().mean().sqrt()) < 2e-5
 
 
 def test_two_processes_equal_one_with_twice_the_batch(place):
     (place / "photos/broken.png").write_text("no picture")
-    trained("one.safetensors", batch=4, revisions=False)
-    result = tiny("--out", "two.safetensors", "--devices", "2", "--no-revisions")
+    trained("one.safetensors", batch=4, **PLAIN)
+    result = tiny("--out", "two.safetensors", "--devices", "2", *PLAIN_FLAGS)
     assert result.returncode == 0, result.stderr
     one, two = checkpoint("one"), checkpoint("two")
     assert close(one["network"], two["network"])
@@ -514,8 +516,8 @@ def test_a_run_leaves_its_files(place):
     with (folder / "losses.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["20", "21"]
-    parts = [float(value) for name, value in rows[0].items() if name not in ("step", "total")]
-    assert len(parts) == 6
+    named = ("content", "style", "identity", "range", "similarity", "distribution")
+    parts = [float(rows[0][name]) for name in named]
     assert sum(parts) == pytest.approx(float(rows[0]["total"]), rel=1e-5)
     with Image.open(folder / "losses.png") as plot:
         assert plot.format == "PNG"

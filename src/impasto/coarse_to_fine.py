@@ -2,8 +2,8 @@
 
 The strokes of a network are some pixels wide, whatever it paints. Painted on a small photo they are
 large; enlarged, given back what the photo has of detail beyond them and painted again they stay
-large and become sharp (the drafting and revision of Lin et al., CVPR 2021, without networks made
-for it). It takes nothing but a network's `Method.fit`, and so serves all of them.
+large and become sharp (the drafting and revision of Lin et al., CVPR 2021, by one and the same
+network). It takes nothing but a network's `Method.fit`, and so serves all of them.
 
 The sizes of the levels follow from the size of the *picture*: from the coarsest one, the same for
 photos of any resolution, in steps of a square root of two to twice that, which is where forms and
@@ -134,8 +134,7 @@ class CoarseToFine(Transfer):
             if painted is None or before is None:
                 given = self._drafted(photo, where)
             else:
-                given = revised(photo, painted, before, level.detail)
-                given = torch.lerp(given, photo, where[0])  # where the photo is kept
+                given = revised(photo, painted, before, level.detail, where[0])
             painted = self._painted(number, given, where, steps)
             if steps.stopped:
                 return resize(painted, *size)
@@ -237,18 +236,21 @@ class _Steps:
         return not self.stopped
 
 
-def revised(photo: Tensor, painted: Tensor, before: Tensor, detail: float) -> Tensor:
-    """What is painted next: the level before enlarged, with detail and share of the photo.
+def revised(
+    photo: Tensor, painted: Tensor, before: Tensor, detail: float, kept: float | Tensor = 0.0
+) -> Tensor:
+    """What a level is given: the level before enlarged, with detail and share of the photo.
 
     Args:
         photo: at this level, (N, 3, H, W).
         painted, before: painting and photo at the level before, (N, 3, h, w).
         detail: share of the photo.
+        kept: 1 where the photo is to be kept, and given as it is: (H, W), or for all.
     """
     size = photo.shape[-2:]
     lightness = photo.mean(1, keepdim=True) - resize(before.mean(1, keepdim=True), *size)
     enlarged = torch.lerp(resize(painted, *size) + lightness * detail, photo, detail)
-    return enlarged.clamp(0, 1)
+    return torch.lerp(enlarged.clamp(0, 1), photo, kept)
 
 
 def noise(height: int, width: int, style: Tensor | None, seed: int) -> Tensor:

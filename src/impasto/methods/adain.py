@@ -45,6 +45,7 @@ Matching = Literal["adain", "wct", "coral", "histogram"]
 Map: TypeAlias = "Affine | Lookup"
 Statistics: TypeAlias = "Moments | Quantiles"
 Prepare: TypeAlias = "Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]"
+"""Makes what is painted of photos, given what paints pictures of any size."""
 Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
 """Told of a place of matching, its features, the weights there, and its stride."""
 

@@ -20,6 +20,7 @@ from impasto.moments import Moments
 from impasto.style import check_settings, setting
 from impasto.train.loop import Run, Task
 from impasto.train.perceptual import (
+    DISTRIBUTION_LAYERS,
     RANGE_WEIGHT,
     SIMILARITY_LAYERS,
     StyleLoss,
@@ -31,8 +32,6 @@ from impasto.train.perceptual import (
 from impasto.train.revision import photo_and_revision
 
 EncoderName = Literal["compact", "vgg16", "vgg19"]
-_DISTRIBUTION_LAYERS = ("relu3_1", "relu4_1")
-"""Of VGG-16: layers whose distributions are compared."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ class AdainTask(AnyStyleTask):
         self.coarse_layers = [tap for tap in config.coarse_style_layers.split(",") if tap]
         self.seen = [config.content_layer, *(SIMILARITY_LAYERS if config.similarity_weight else ())]
         """Layers at which the result is compared with the photo."""
-        self.distributed = _DISTRIBUTION_LAYERS if config.distribution_weight else ()
+        self.distributed = DISTRIBUTION_LAYERS if config.distribution_weight else ()
         self.judge.check([*self.style_layers, *self.coarse_layers, *self.seen])
 
     def losses(

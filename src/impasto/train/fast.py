@@ -24,7 +24,12 @@ from impasto.style import check_settings, setting, weight_maps
 from impasto.stylizer import style_size
 from impasto.train.data import cut_square, find_pictures
 from impasto.train.loop import Run, Task
-from impasto.train.perceptual import RANGE_WEIGHT, distribution_loss, tempered
+from impasto.train.perceptual import (
+    DISTRIBUTION_LAYERS,
+    RANGE_WEIGHT,
+    distribution_loss,
+    tempered,
+)
 from impasto.train.revision import photo_and_revision
 
 LossNetwork = Literal["vgg16", "vgg19"]
@@ -33,10 +38,8 @@ Teacher = Literal["none", "gatys"]
 
 _STYLE_AREA = 512 * 512
 _LEAST_SIDE = 32
-_DISTRIBUTION_LAYERS = ("relu3_1", "relu4_1")
-"""Layers whose distributions are compared."""
 _SAMPLES = 8192
-"""Places of a style that they are taken from."""
+"""Places of a style that its distributions are taken from."""
 _TRIED_PHOTOS, _TRIED_SIDE = 4, 128
 """What the looks of an earlier network are tried on, to find the one to start from."""
 _TEACHER_SIDE, _TEACHER_CROP = 256, 128
@@ -150,9 +153,9 @@ class FastTask(Task):
     @torch.no_grad()
     def _sampled(self) -> dict[str, Tensor]:
         """Features (styles, C, places) of the styles at some places, by layer."""
-        found: dict[str, list[Tensor]] = {layer: [] for layer in _DISTRIBUTION_LAYERS}
+        found: dict[str, list[Tensor]] = {layer: [] for layer in DISTRIBUTION_LAYERS}
         for style in self.styles:
-            for layer, features in self.judge(style, _DISTRIBUTION_LAYERS).items():
+            for layer, features in self.judge(style, DISTRIBUTION_LAYERS).items():
                 places = features[0].flatten(1)
                 chosen = torch.randint(places.shape[1], (_SAMPLES,), generator=_generator(0))
                 found[layer].append(places[:, chosen])

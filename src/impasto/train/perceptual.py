@@ -1,4 +1,4 @@
-"""What networks learn from, whichever they are: losses of features that a judge, VGG-16, sees."""
+"""Perceptual losses that several networks learn from: of features that a judge, VGG-16, sees."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ RANGE_WEIGHT = 10.0
 """Of `losses.out_of_range`."""
 SIMILARITY_LAYERS = ("relu3_1", "relu4_1", "relu5_1")
 """By whose features places are compared."""
+DISTRIBUTION_LAYERS = ("relu3_1", "relu4_1")
+"""Whose distributions are compared."""
 _PLACES = 16
 """Across, and down, at most."""
 _DIRECTIONS = 64
@@ -52,8 +54,9 @@ def style_loss(kind: StyleLoss, features: Tensor, target: Moments) -> Tensor:
 
 
 def tempered(distances: Tensor) -> Tensor:
-    """The mean of squared relative distances, so that each style has its share: faint ones make for
-    distances of any size, and would drown the others; and what is nearly right still counts.
+    """Mean of log(1 + distance), from squared relative distances. So each style has its share:
+    faint ones make for distances of any size, and would drown the others. And what is nearly right
+    still counts, as it would not by its square.
     """
     return torch.log1p((distances + _SMOOTH**2).sqrt() - _SMOOTH).mean()
 
