@@ -6,12 +6,15 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from impasto.encoders.vgg import VGG
-from impasto.encoders.vit import LoRA, ViT
-from impasto.methods import fast, styletr
-from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig
+from impasto.methods.adain import Adain, AdainConfig
 from impasto.methods.gatys import Gatys, GatysConfig
-from impasto.train.fast import FastTask
+from impasto.methods.styletr import Styletr, StyletrConfig
+from impasto.networks import save_network
+from impasto.networks.adain import AdainNetwork, AdainNetworkConfig
+from impasto.networks.styletr import SHARPNESS, StyletrNetwork, StyletrNetworkConfig
+from impasto.networks.transform import TransformNetwork, TransformNetworkConfig
+from impasto.networks.vgg import VGG
+from impasto.networks.vit import LoRA, ViT
 
 TINY_PATH = {"widths": (8, 8, 16), "blocks": (1, 1, 1)}
 
@@ -40,18 +43,18 @@ def tiny_gatys(**settings):
 def tiny_adain(matching="adain", precision="float32"):
     """A small network of random weights, but for what `carrying_colours` does to it."""
     torch.manual_seed(0)
-    network = carrying_colours(Network(NetworkConfig(**TINY_PATH)))
+    network = carrying_colours(AdainNetwork(AdainNetworkConfig(**TINY_PATH)))
     return Adain(AdainConfig(matching=matching, precision=precision), network)
 
 
-def tiny_styletr(precision="float32", sharpness=styletr.SHARPNESS):
+def tiny_styletr(precision="float32", sharpness=SHARPNESS):
     """The same with attention, by one block of a vision transformer of random weights."""
     torch.manual_seed(0)
     vit = ViT(width=16, depth=1, heads=2, patch=4, grid=3)
     for parameter in vit.parameters():
         parameter.normal_(0, 0.3)
-    config = styletr.NetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
-    network = styletr.Network(config, vit)
+    config = StyletrNetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
+    network = StyletrNetwork(config, vit)
     # These begin as zeros.
     for layer in (
         network.added,
@@ -59,8 +62,8 @@ def tiny_styletr(precision="float32", sharpness=styletr.SHARPNESS):
     ):
         layer.weight.data.normal_(0, 0.1)
     carrying_colours(network.path)
-    settings = styletr.StyletrConfig(precision=precision, sharpness=sharpness)
-    return styletr.Styletr(settings, network)
+    settings = StyletrConfig(precision=precision, sharpness=sharpness)
+    return Styletr(settings, network)
 
 
 def carrying_colours(network):
@@ -86,7 +89,7 @@ def tiny_fast(looks):
     """A network that gives photos, coarsely, means and deviations of colours: of each look's
     picture, (1, 3, H, W). All of the style is in the last gains and biases.
     """
-    network = fast.Network(fast.NetworkConfig(list(looks), width=9, residuals=1))
+    network = TransformNetwork(TransformNetworkConfig(list(looks), width=9, residuals=1))
     signs = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])  # f(z) - f(-z) is z or, leaky, 1.2 z
     with torch.no_grad():
         for parameter in network.parameters():
@@ -112,9 +115,7 @@ def tiny_fast(looks):
 
 def write_fast(path, looks, family=""):
     """The weights file of `tiny_fast`; returns the path as text."""
-    task = object.__new__(FastTask)
-    task.origin = family
-    task.save(tiny_fast(looks), path, {})
+    save_network(path, tiny_fast(looks), {"family": family} if family else {})
     return str(path)
 
 

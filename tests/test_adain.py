@@ -8,18 +8,20 @@ import torch
 from safetensors.torch import save_file
 
 from impasto.errors import ImpastoError, WeightsError
-from impasto.methods import blend
-from impasto.methods.adain import Adain, AdainConfig, Network, NetworkConfig, load_network
-from impasto.style import weight_maps
+from impasto.methods.adain import Adain, AdainConfig
+from impasto.mixing import Mix, blend
+from impasto.networks import load_network
+from impasto.networks.adain import AdainNetwork, AdainNetworkConfig
 from impasto.tiling import render
 
 from .conftest import as_tensor, photo_array, tiny_adain, tiny_vgg
 
-TINY = NetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1))
+TINY = AdainNetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1))
 
 
 def fitted(method, content, styles, weights):
-    return method.fit(content, [method.encode_style(style) for style in styles], weights)
+    transfer, _ = method.fit(content, [method.encode_style(style) for style in styles], weights)
+    return transfer
 
 
 def paint(method, content, styles, weights):
@@ -27,7 +29,7 @@ def paint(method, content, styles, weights):
 
 
 def everywhere(image, strength=1.0):
-    return weight_maps(image.shape[-2], image.shape[-1], [1.0], [None], strength)
+    return Mix.of(image.shape[-2], image.shape[-1], [1.0], [None], strength)
 
 
 def moments_of(vectors):
@@ -40,7 +42,7 @@ def test_close_to_the_pixels_covariances_are_matched(matching, photo, painting):
     """Whatever is chosen for the other places."""
     method = tiny_adain(matching)
     seen, theirs = features_at(method, photo, painting)
-    looks = fitted(method, photo, [painting], everywhere(photo)).looks
+    looks = fitted(method, photo, [painting], everywhere(photo)).maps
     for place in ("block2.0", "block1.0", "block0.0"):
         mean, cov = moments_of(vectors(looks[0][place](seen[place])))
         wanted_mean, wanted_cov = moments_of(vectors(theirs[place]))
@@ -75,7 +77,7 @@ def test_features_are_matched_where_they_should(photo, painting):
     """At each place the photo's features get the style's mean and deviation (AdaIN, eq. 8)."""
     method = tiny_adain()
     seen, theirs = features_at(method, photo, painting)
-    looks = fitted(method, photo, [painting], everywhere(photo)).looks
+    looks = fitted(method, photo, [painting], everywhere(photo)).maps
     places = ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
     assert list(seen) == list(theirs) == places
     for place in places[:2]:
@@ -86,7 +88,7 @@ def test_features_are_matched_where_they_should(photo, painting):
 
 
 def test_training_paints_what_the_method_paints(painting):
-    """`Network.forward` on a batch, and `fit` and `paint` one by one."""
+    """`AdainNetwork.forward` on a batch, and `fit` and `paint` one by one."""
     method = tiny_adain()
     photos = torch.cat([as_tensor(photo_array(48, 64)), torch.rand(1, 3, 48, 64)])
     styles = torch.cat([painting, 1 - painting])
@@ -104,7 +106,7 @@ def test_training_paints_what_the_method_paints(painting):
 def test_several_photos_share_a_style_in_training():
     """Photo n is painted in style n modulo their number, with the features that are known."""
     encoder = tiny_vgg()
-    network = Network(NetworkConfig("vgg16", widths=(8, 8, 8)), encoder)
+    network = AdainNetwork(AdainNetworkConfig("vgg16", widths=(8, 8, 8)), encoder)
     photos, styles = torch.rand(4, 3, 32, 48), torch.rand(2, 3, 40, 32)
     painted, given_back = network(photos, styles)
     for number, image in enumerate(painted):
@@ -122,7 +124,7 @@ def test_several_photos_share_a_style_in_training():
 @pytest.mark.parametrize("encoder", ["compact", "vgg16"])
 def test_the_network_sees_no_further_than_it_says(encoder):
     made = tiny_vgg() if encoder == "vgg16" else None
-    network = Network(NetworkConfig(encoder, (8, 8, 16), (1, 1, 2)), made)
+    network = AdainNetwork(AdainNetworkConfig(encoder, (8, 8, 16), (1, 1, 2)), made)
     image = torch.rand(1, 3, 16, 400, requires_grad=True)
     reach = 0
     for column in range(200, 208):  # on all places of the grid
@@ -138,9 +140,9 @@ def test_a_region_takes_the_whole_palette_of_its_style(painting):
     photo = torch.cat([torch.rand(1, 3, 48, 32) * 0.1 + 0.1, torch.rand(1, 3, 48, 32) * 0.9], -1)
     mask = torch.zeros(48, 64)
     mask[:, :32] = 1
-    weights = weight_maps(48, 64, [1.0], [mask])
+    weights = Mix.of(48, 64, [1.0], [mask])
     method = tiny_adain()
-    look = fitted(method, photo, [painting], weights).looks[0]
+    look = fitted(method, photo, [painting], weights).maps[0]
     encoder = method.network.encoder
     inside = vectors(look["relu4"](encoder(photo, ["relu4"])["relu4"])[..., :8])
     style = vectors(encoder(painting, ["relu4"])["relu4"])
@@ -154,7 +156,7 @@ def test_a_tile_is_painted_alone_as_in_the_whole(painting):
     photo = as_tensor(photo_array(96, 400))
     method, weights = tiny_adain(), everywhere(as_tensor(photo_array(96, 400)))
     transfer = fitted(method, photo, [painting], weights)
-    boxes = list(method.tiling.boxes(96, 400, 64))
+    boxes = list(method.footprint.tiling.boxes(96, 400, 64))
     assert min(box.outer(photo).shape[-1] for box in boxes) < 200
     tiled = render(transfer.parts(photo, weights, boxes), photo, boxes, lambda *_: None)
     torch.testing.assert_close(tiled, transfer(photo, weights), atol=1e-5, rtol=0)
@@ -185,7 +187,7 @@ def weights_file(tmp_path):
     """Makes a weights file, with some things changed."""
 
     def make(drop=None, **metadata):
-        network = Network(TINY)
+        network = AdainNetwork(TINY)
         tensors = {k: v.contiguous() for k, v in network.state_dict().items() if k != drop}
         about = {
             "impasto_format": "1",
@@ -203,10 +205,11 @@ def weights_file(tmp_path):
 
 def test_a_network_comes_back_from_its_file(weights_file):
     path, network = weights_file()
-    loaded, sha256 = load_network(str(path))
-    assert len(sha256) == 64
+    loaded = load_network(str(path), AdainNetwork)
+    assert len(loaded.sha256) == 64
+    assert loaded.family == loaded.sha256
     for name, tensor in network.state_dict().items():
-        torch.testing.assert_close(loaded.state_dict()[name], tensor)
+        torch.testing.assert_close(loaded.network.state_dict()[name], tensor)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +228,7 @@ def test_a_network_comes_back_from_its_file(weights_file):
 def test_other_files_are_refused(weights_file, changes, message):
     path, _ = weights_file(**changes)
     with pytest.raises(WeightsError, match=message) as caught:
-        load_network(str(path))
+        load_network(str(path), AdainNetwork)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto import coarse_to_fine
-from impasto.coarse_to_fine import levels, revised, textured
+from impasto.coarse_to_fine import Texture, levels, revised
+from impasto.mixing import Mix
 from impasto.stylizer import Stylizer
 
 from .conftest import as_tensor, painting_array, photo_array, tiny_adain
@@ -46,10 +47,11 @@ def test_levels_of_any_picture(height, width, stroke_size):
 
 def test_a_single_level_is_the_method_itself(photo, painting):
     method = tiny_adain()
-    weights = torch.tensor([0.0, 1.0]).view(2, 1, 1).expand(2, 48, 64)
-    fitted = method.fit(photo, [method.encode_style(painting)], weights)
+    mix = Mix.of(48, 64, [1.0], [None])
+    fitted, while_fitting = method.fit(photo, [method.encode_style(painting)], mix)
     painted = Stylizer(method, device="cpu").stylize(photo, painting, stroke_size=0, style_size=56)
-    torch.testing.assert_close(painted, fitted(photo, weights))
+    torch.testing.assert_close(painted, fitted(photo, mix))
+    torch.testing.assert_close(painted, while_fitting)
 
 
 def test_what_is_given_to_a_level():
@@ -75,7 +77,7 @@ def stripes(period, across):
 @pytest.mark.parametrize("across", [True, False])
 @pytest.mark.parametrize("period", [4, 8])
 def test_noise_takes_scale_and_direction_from_the_style(across, period):
-    noise = textured(torch.randn(1, 1, 128, 128), stripes(period, across))[0, 0].numpy()
+    noise = Texture.of(stripes(period, across)).given_to(torch.randn(1, 1, 128, 128))[0, 0].numpy()
     power = np.abs(np.fft.fft2(noise)) ** 2
     down, right = (np.abs(np.fft.fftfreq(128)) for _ in range(2))
     along, other = (right, down) if across else (down, right)
@@ -88,9 +90,10 @@ def test_noise_takes_scale_and_direction_from_the_style(across, period):
 
 def test_noise_is_as_strong_as_the_texture():
     white = torch.randn(1, 1, 64, 64)
-    assert textured(white, torch.full((1, 3, 40, 40), 0.3)).abs().max() < 1e-6
+    assert Texture.of(torch.full((1, 3, 40, 40), 0.3)).given_to(white).abs().max() < 1e-6
     rough = torch.rand(1, 3, 40, 40)
-    ratio = textured(white, rough).std() / textured(white, 0.5 * rough).std()
+    one, other = (Texture.of(style).given_to(white) for style in (rough, 0.5 * rough))
+    ratio = one.std() / other.std()
     assert float(ratio) == pytest.approx(2, abs=0.01)
 
 

@@ -11,12 +11,13 @@ from torch.nn import functional as F  # noqa: N812
 
 import impasto
 from impasto import gallery
+from impasto.controls import Style
 from impasto.errors import ControlError, WeightsError
-from impasto.methods import fast
-from impasto.methods.fast import Fast, FastConfig, Network, NetworkConfig
-from impasto.style import Style
+from impasto.gallery import TrainedLook
+from impasto.methods.fast import Fast, FastConfig
+from impasto.networks import save_network, transform
+from impasto.networks.transform import TransformNetwork, TransformNetworkConfig
 from impasto.stylizer import Stylizer, paint_sheet, texture
-from impasto.train.fast import FastTask
 
 from .conftest import as_tensor, photo_array, psnr, tiny_fast, write_fast
 
@@ -25,7 +26,9 @@ EXACT = {"method": "fast", "precision": "float32", "device": "cpu"}
 
 def random_network(**config):
     torch.manual_seed(0)
-    network = Network(NetworkConfig(**({"looks": ["one"], "width": 4, "residuals": 2} | config)))
+    network = TransformNetwork(
+        TransformNetworkConfig(**({"looks": ["one"], "width": 4, "residuals": 2} | config))
+    )
     with torch.no_grad():
         for parts in (network.gains, network.biases):
             for part in parts:
@@ -50,7 +53,7 @@ def test_the_paper_s_network_has_its_parameters():
     expected += 2 * sum(b for _, _, b in kernels[:-1])
     assert expected == 1_679_235
     for upsampling in ("nearest", "transposed"):
-        network = Network(NetworkConfig(["one"], width=32, upsampling=upsampling))
+        network = TransformNetwork(TransformNetworkConfig(["one"], width=32, upsampling=upsampling))
         assert sum(parameter.numel() for parameter in network.parameters()) == expected
 
 
@@ -110,8 +113,8 @@ def test_the_other_variant_ends_in_tanh():
 def test_normalisation_and_its_derivative():
     x = torch.randn(2, 3, 5, 7, dtype=torch.float64, requires_grad=True)
     expected = F.instance_norm(x, eps=1e-3)
-    torch.testing.assert_close(fast._Normalised.apply(x), expected)
-    assert torch.autograd.gradcheck(fast._Normalised.apply, (x,))
+    torch.testing.assert_close(transform._Normalised.apply(x), expected)
+    assert torch.autograd.gradcheck(transform._Normalised.apply, (x,))
 
 
 def test_each_photo_of_a_batch_has_its_own_look(photo):
@@ -128,15 +131,12 @@ def test_a_pixel_is_seen_no_further_than_the_halo(tmp_path, upsampling):
     """With frozen statistics; and nearly as far as that."""
     network = random_network(upsampling=upsampling)
     halo = network.tiling.halo
-    statistics = [(torch.zeros(1), torch.ones(1))] * len(network.gains)
-    painter = fast._Painter(network, torch.float32, statistics)
     side = 2 * halo + 40
     picture = torch.rand(1, 3, side, side)
     changed = picture.clone()
     changed[..., side // 2, side // 2] = 1 - changed[..., side // 2, side // 2]
     with torch.no_grad():
         run = [network.run(image, lambda _, x: x) for image in (picture, changed)]
-        assert painter(picture).shape == picture.shape
     rows = (run[0] - run[1]).abs().sum((0, 1, 3)).nonzero()
     reach = max(side // 2 - int(rows.min()), int(rows.max()) - side // 2)
     assert halo - 8 <= reach <= halo
@@ -149,13 +149,13 @@ def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatc
     photo = as_tensor(photo_array(150, 203))
     monkeypatch.setattr("impasto.coarse_to_fine.MEASURED_AREA", 64 * 64)
     seen = []
-    run = Network.run
+    run = TransformNetwork.run
 
     def watched(network, image, normalise):
         seen.append(tuple(image.shape[-2:]))
         return run(network, image, normalise)
 
-    monkeypatch.setattr(Network, "run", watched)
+    monkeypatch.setattr(TransformNetwork, "run", watched)
     stylizer = Stylizer(**EXACT)
     whole = stylizer.stylize(photo, f"{looks}#warm", stroke_size=0)
     assert seen == [(56, 76), (152, 204)]
@@ -165,8 +165,8 @@ def test_statistics_of_large_photos_are_measured_on_small_ones(looks, monkeypatc
 
 def test_a_photo_is_painted_once(looks, photo, monkeypatch):
     calls = []
-    run = Network.run
-    monkeypatch.setattr(Network, "run", lambda *given: calls.append(None) or run(*given))
+    run = TransformNetwork.run
+    monkeypatch.setattr(TransformNetwork, "run", lambda *given: calls.append(None) or run(*given))
     Stylizer(**EXACT).stylize(photo, f"{looks}#warm", stroke_size=0)
     assert len(calls) == 1
 
@@ -198,9 +198,20 @@ def test_pictures_are_mixed_where_asked_and_wherever_masks_are(looks, photo):
     expected = 0.25 * single[0] + 0.75 * single[1]
     torch.testing.assert_close(stylizer.stylize(photo, styles, stroke_size=0), expected)
     mask = np.full((48, 64), 255, np.uint8)
+    mask[:, :8] = 0
     masked = [Style(style.source, style.weight, mask) for style in styles]
     painted = Stylizer(**EXACT).stylize(photo, masked, stroke_size=0)
-    torch.testing.assert_close(painted, expected)
+    assert torch.equal(painted[..., :8], photo[..., :8])
+    by_outputs = stylizer.stylize(photo, masked, stroke_size=0)
+    torch.testing.assert_close(painted, by_outputs)
+
+
+def test_a_mask_of_ones_is_no_mask_for_two_styles_either(looks, photo):
+    ones = np.full((48, 64), 255, np.uint8)
+    styles = [Style(f"{looks}#warm", 1.0), Style(f"{looks}#cold", 3.0)]
+    masked = [Style(style.source, style.weight, ones) for style in styles]
+    plain, same = (Stylizer(**EXACT).stylize(photo, given) for given in (styles, masked))
+    assert torch.equal(plain, same)
 
 
 def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
@@ -214,22 +225,21 @@ def test_networks_of_several_files_are_mixed(tmp_path, photo, painting):
     torch.testing.assert_close(both, (single[0] + single[1]) / 2)
     look = stylizer.fit(photo, files)
     assert set(look.recipe()["sha256"]) == {"0.safetensors", "1.safetensors"}
-    look, _ = stylizer.fit(photo, files[1]), stylizer.fit(photo, files[0])
+    look = stylizer.fit(photo, files[1])
     assert set(look.recipe()["sha256"]) == {"1.safetensors"}
 
 
 def test_relatives_are_mixed_by_all_of_their_parameters(tmp_path, photo, painting):
     torch.manual_seed(0)
     networks = [tiny_fast({"look": picture}) for picture in (painting, 1 - painting)]
-    task, files = object.__new__(FastTask), []
+    files = []
     for n, network in enumerate(networks):
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.add_(0.05 * torch.randn_like(parameter)).copy_(parameter.half())
         for family in ("one", f"stranger {n}"):
-            task.origin = family
             files.append(tmp_path / f"{n}-{family}.safetensors")
-            task.save(network, files[-1], {})
+            save_network(files[-1], network, {"family": family})
     mean = {
         name: (tensor + networks[1].state_dict()[name]) / 2
         for name, tensor in networks[0].state_dict().items()
@@ -275,21 +285,22 @@ def test_a_file_of_one_look_needs_no_name(tmp_path, photo, painting):
 def test_paths_with_a_hash(tmp_path, photo, painting):
     (tmp_path / "C#1").mkdir()
     file = write_fast(tmp_path / "C#1/my.safetensors", {"b#2": painting})
-    assert gallery.locate(f"{file}#b#2") == (file, "b#2")
+    assert gallery.resolve(f"{file}#b#2") == TrainedLook(f"{file}#b#2", file, "b#2")
     impasto.stylize(photo, f"{file}#b#2")
     impasto.stylize(photo, file)
 
 
 def test_pictures_win_over_names(folder):
     (folder / "painting.png").rename("starry-night")
-    assert not gallery.is_trained("starry-night")
+    assert gallery.resolve("starry-night") == "starry-night"
     (folder / "starry-night").unlink()
-    assert gallery.is_trained("starry-night")
+    known = TrainedLook("starry-night", "fast.starry-night")
+    assert gallery.resolve("starry-night") == known
 
 
 def test_a_picture_that_comes_along_is_a_style_like_any_other(folder, photo):
     picture = gallery.paintings()["chrysanthemums"].picture
-    assert not gallery.is_trained("chrysanthemums")
+    assert gallery.resolve("chrysanthemums") == picture
     stylizer = Stylizer(device="cpu")
     by_name, by_path = (stylizer.stylize(photo, style) for style in ("chrysanthemums", picture))
     assert torch.equal(by_name, by_path)
@@ -299,7 +310,7 @@ def test_a_picture_that_comes_along_is_a_style_like_any_other(folder, photo):
 
 @pytest.mark.parametrize("source", ["photo.png", "no/folder/picture", "missing.jpg"])
 def test_paths_are_pictures(folder, source):
-    assert not gallery.is_trained(source)
+    assert gallery.resolve(source) == source
 
 
 def refused(message, *styles, **options):
@@ -313,14 +324,13 @@ def test_what_cannot_be_is_refused(folder, painting):
     two = write_fast(folder / "two.safetensors", {"a": painting, "b": painting})
     refused("no style of this name; did you mean starry-night", "stary-night")
     refused("no such file, and no style of this name; `impasto styles` lists them", "qqq")
-    refused("give one kind at a time", one, "painting.png")
     refused("two.safetensors': no such look; write one of .*#a, .*#b", two)
     refused("#c': no such look", f"{one}#c")
     refused("method adain needs the picture", one, method="adain")
     refused("refine needs the picture", one, refine=3)
     refused("refine needs the picture", one, refine=3, method="fast")
     refused("painting.png: method fast paints trained styles", "painting.png", method="fast")
-    refused("painting.png: method fast paints", "painting.png", blending="outputs")
+    refused("blending is for trained styles: leave it out", "painting.png", blending="outputs")
     refused("name the style instead, 'starry-night'", one, method="fast.starry-night")
     refused("unknown setting 'matching'", one, matching="wct")
     refused("use --size instead", one, style_size=100)

@@ -1,6 +1,7 @@
 """What is particular to the optimiser."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,19 +10,25 @@ from torch.nn import functional as F  # noqa: N812
 
 from impasto.errors import ControlError
 from impasto.history import History
-from impasto.methods.gatys import GatysConfig, _Objective, _regions, parse_layers
+from impasto.methods.gatys import GatysConfig, StyleTransferLoss
+from impasto.mixing import Mix
 from impasto.moments import Moments
-from impasto.style import weight_maps
+from impasto.networks.encoder import parse_layers
 from impasto.stylizer import texture
 
 from .conftest import painting_array, tiny_gatys
 
-EVERYWHERE = weight_maps(48, 64, [1.0], [None])
+EVERYWHERE = Mix.of(48, 64, [1.0], [None])
+
+
+def fit(method, photo, painting, mix, **options):
+    transfer, _ = method.fit(photo, [painting], mix, **options)
+    return transfer
 
 
 def paint(photo, painting, weights=EVERYWHERE, on_step=None, seed=0, **settings):
     method = tiny_gatys(**settings)
-    return method.fit(photo, [painting], weights, seed=seed)(photo, weights, on_step)
+    return fit(method, photo, painting, weights, seed=seed)(photo, weights, on_step)
 
 
 def losses_of(photo, painting, **settings):
@@ -33,8 +40,8 @@ def losses_of(photo, painting, **settings):
 def test_the_objective_is_the_papers_sum(photo, painting):
     method = tiny_gatys(content_weight=0.3, style_weight=2.0, tv_weight=0.1)
     image = photo.flip(-1)
-    styles = [method._moments(painting)]
-    values = _Objective(method, photo, EVERYWHERE, 1.0, styles)(image)
+    styles = [method.measure(painting)]
+    values = StyleTransferLoss(method, photo, EVERYWHERE, styles)(image)
 
     def features(picture, tap):
         return method.encoder(picture, [tap])[tap].double()
@@ -57,10 +64,10 @@ def test_interpolating_styles_is_mixing_gram_matrices(photo, painting):
     """Sum of weighted Gram losses and Gram loss to the mixture have the same gradient."""
     method = tiny_gatys(content_weight=0.0, style_layers="relu2_1")
     other = painting.flip(1)
-    styles = [method._moments(painting), method._moments(other)]
-    weights = weight_maps(48, 64, [3.0, 1.0], [None, None])
+    styles = [method.measure(painting), method.measure(other)]
+    weights = Mix.of(48, 64, [3.0, 1.0], [None, None])
     image = photo.clone().requires_grad_()
-    _Objective(method, photo, weights, 1.0, styles)(image)["total"].backward()
+    StyleTransferLoss(method, photo, weights, styles)(image)["total"].backward()
 
     twin = photo.clone().requires_grad_()
     gram = Moments.of(method.encoder(twin, ["relu2_1"])["relu2_1"][0]).gram
@@ -108,9 +115,9 @@ def test_noise_follows_the_seed(photo, painting):
 
 def test_nothing_to_gain_changes_nothing(photo, painting):
     """Without a style loss the photo is the optimum: no gradient, no step, at every scale."""
-    method, weights = tiny_gatys(style_weight=0.0), weight_maps(144, 192, [1.0], [None])
+    method, weights = tiny_gatys(style_weight=0.0), Mix.of(144, 192, [1.0], [None])
     photo = big(photo)
-    painted = method.fit(photo, [painting], weights)(photo, weights)
+    painted = fit(method, photo, painting, weights)(photo, weights)
     assert (painted - photo).abs().mean() < 0.02
 
 
@@ -122,8 +129,8 @@ def big(picture, factor=3):
 def test_coarse_to_fine_goes_through_the_scales_with_its_memory(photo, painting, optimizer):
     photo = big(photo)
     method = tiny_gatys(optimizer=optimizer)
-    weights = weight_maps(144, 192, [1.0], [None])
-    transfer = method.fit(photo, [painting], weights)
+    weights = Mix.of(144, 192, [1.0], [None])
+    transfer = fit(method, photo, painting, weights)
     assert list(transfer.scales) == [0.5, 1.0]
 
     history = History()
@@ -223,9 +230,9 @@ def test_a_masked_style_is_a_guided_gram_loss(photo, painting):
     method = tiny_gatys(content_weight=0.0, style_layers="relu2_1")
     mask = torch.zeros(48, 64)
     mask[:, :20] = 1
-    styles = [method._moments(painting)]
-    weights = weight_maps(48, 64, [1.0], [mask])
-    value = _Objective(method, photo, weights, 1.0, styles)(photo)["style"].item()
+    styles = [method.measure(painting)]
+    weights = Mix.of(48, 64, [1.0], [mask])
+    value = StyleTransferLoss(method, photo, weights, styles)(photo)["style"].item()
 
     features = method.encoder(photo, ["relu2_1"])["relu2_1"][0].double().numpy()
     guide = mask.view(24, 2, 32, 2).mean((1, 3)).double().numpy()
@@ -239,10 +246,11 @@ def test_a_thin_mask_aims_at_the_full_style_on_small_scales_too(photo, painting)
     method = tiny_gatys()
     line = torch.zeros(48, 64)
     line[20] = 1
-    weights = weight_maps(48, 64, [1.0], [line])
-    small = F.adaptive_avg_pool2d(weights, (12, 16))
-    own = method.encoder(F.adaptive_avg_pool2d(photo, (12, 16)), method.style_layers)
-    style = method._moments(painting)
-    (region,) = _regions(small, 1.0, own, [style])
+    weights = Mix.of(48, 64, [1.0], [line])
+    pooled = F.adaptive_avg_pool2d(weights.weights, (12, 16))
+    small = F.adaptive_avg_pool2d(photo, (12, 16))
+    style = method.measure(painting)
+    loss = StyleTransferLoss(method, small, replace(weights, weights=pooled), [style])
+    ((_, targets),) = loss.regions
     for tap in method.style_layers:
-        torch.testing.assert_close(region.targets[tap].gram, style[tap].gram)
+        torch.testing.assert_close(targets[tap].gram, style[tap].gram)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.special import erf, softmax
 
-from impasto.encoders.vit import LoRA, ViT, load_vit
 from impasto.errors import ControlError
+from impasto.networks.vit import LoRA, ViT, load_vit
 
 from .conftest import as_tensor, photo_array
 

@@ -11,35 +11,40 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from impasto.controls import Controls, Style
     from impasto.errors import (
         ControlError,
         ImageError,
         ImpastoError,
         OutputError,
+        SetupError,
         Stop,
         TooLargeError,
+        TrainingError,
         WeightsError,
     )
     from impasto.history import History
+    from impasto.look import Look
     from impasto.methods import Progress
-    from impasto.style import Controls, Style
-    from impasto.stylizer import Look, Stylizer, stylize, texture
+    from impasto.stylizer import Stylizer, stylize, texture
 
 __version__ = version("impasto")
 
 _HOMES = {
     "ControlError": "errors",
-    "Controls": "style",
+    "Controls": "controls",
     "History": "history",
     "ImageError": "errors",
     "ImpastoError": "errors",
-    "Look": "stylizer",
+    "Look": "look",
     "OutputError": "errors",
+    "SetupError": "errors",
     "Progress": "methods",
     "Stop": "errors",
-    "Style": "style",
+    "Style": "controls",
     "Stylizer": "stylizer",
     "TooLargeError": "errors",
+    "TrainingError": "errors",
     "WeightsError": "errors",
     "stylize": "stylizer",
     "texture": "stylizer",
@@ -53,10 +58,12 @@ __all__ = [
     "Look",
     "OutputError",
     "Progress",
+    "SetupError",
     "Stop",
     "Style",
     "Stylizer",
     "TooLargeError",
+    "TrainingError",
     "WeightsError",
     "stylize",
     "texture",

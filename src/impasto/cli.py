@@ -22,24 +22,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from impasto import __version__
+from impasto.controls import Controls, Style
 from impasto.errors import (
     ControlError,
     ImageError,
     ImpastoError,
     OutputError,
+    SetupError,
     Stop,
     TooLargeError,
+    TrainingError,
     WeightsError,
 )
 from impasto.interrupt import interruptible
-from impasto.style import Controls, Style
 
 if TYPE_CHECKING:
     from impasto.images import Picture
+    from impasto.look import Look
     from impasto.methods import OnStep, Progress
     from impasto.pairs import Pair
+    from impasto.recipes import Recipe
     from impasto.report import Report, Result
-    from impasto.stylizer import Look
     from impasto.train.loop import Task
 
 _RECIPES, _TRAIN_RECIPES = "impasto.recipes", "impasto.train.recipes"
@@ -191,18 +194,26 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     metavar="STEPS|SECONDS",
     help="Optimise what a network painted: for so many steps (50) or seconds (30s).",
 )
+@click.option(
+    "--save-look",
+    type=click.Path(path_type=Path),
+    metavar="NAME.look",
+    help="Keep what was measured of the styles, with all settings, to paint other photos with.",
+)
 @_common
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **options: Any) -> None:
     """Paint photos in the look of a style.
 
     The last picture is the style, unless --style is given: then all pictures are photos. With
-    several photos, OUTPUT is a folder.
+    several photos, OUTPUT is a folder. A style may be a look that --save-look wrote.
     """
     contents = [Path(name) for name in (pictures if styles else pictures[:-1])]
     if not contents:
         raise ControlError("no style is given: write CONTENT STYLE, or add --style STYLE")
-    if len(contents) > 1 and (options["history"] or options["plot"]):
-        raise ControlError("--history and --plot follow one photo: give a single CONTENT")
+    if len(contents) > 1 and (options["history"] or options["plot"] or options["save_look"]):
+        raise ControlError(
+            "--history, --plot and --save-look follow one photo: give a single CONTENT"
+        )
     job = _Job.of([parse_style(text) for text in styles or pictures[-1:]], options)
     targets = _targets(contents, output)
     job.check_outputs([target for _, target in targets], contents)
@@ -227,13 +238,16 @@ def texture(
     if method is not None:
         options["method"] = method
     job = _Job.of([parse_style(text) for text in (*pictures, *styles)], options)
-    width, height = parse_size(size_text) if size_text else (None, None)
+    options = job.recipe.options
+    if size_text:
+        options["width"], options["height"] = parse_size(size_text)
+        options.pop("size", None)  # of the recipe
     job.check_outputs([output], [])
 
-    def fit() -> tuple[Look, Picture]:
+    def fit() -> Look:
         from impasto.stylizer import fit_texture
 
-        return fit_texture(job.styles, width=width, height=height, device=job.device, **job.values)
+        return fit_texture(job.styles, device=job.device, **options)
 
     with interruptible() as stop:
         job.report([job.paint(Path("texture"), output, fit, stop)])
@@ -384,7 +398,7 @@ def _task_class(task: str) -> type[Task]:
 
         found: type[Task] = getattr(import_module(f"impasto.train.{task}"), f"{task.title()}Task")
     except ModuleNotFoundError as error:
-        raise ControlError(
+        raise SetupError(
             f"training needs the package '{error.name}': pip install 'impasto[train]'"
         ) from error
     return found
@@ -405,7 +419,7 @@ def _train(
     import torch
 
     from impasto.recipes import read_recipe
-    from impasto.style import replace_known
+    from impasto.settings import replace_known
     from impasto.train.config import TrainConfig
     from impasto.train.loop import Run, Trainer
 
@@ -422,7 +436,12 @@ def _train(
     torch.manual_seed(config.seed)
     made = kind(kind.Config(**own), run, init)
     trainer = Trainer(made, config, run, resume=resume, say=_say, **place)
-    finished = trainer.train()
+    try:
+        finished = trainer.train()
+    except TrainingError:
+        if trainer.fabric.is_global_zero:
+            raise
+        return  # the first process says why
     if not trainer.fabric.is_global_zero:
         return
     if not finished:
@@ -452,8 +471,8 @@ def methods() -> None:
     """List the methods."""
     from impasto.methods import METHODS
 
-    for name, line in METHODS.items():
-        click.echo(f"{name:10} {line}")
+    for name, entry in METHODS.items():
+        click.echo(f"{name:10} {entry.about}")
 
 
 @cli.command()
@@ -590,27 +609,12 @@ def _targets(contents: Sequence[Path], output: Path) -> list[tuple[Path, Path]]:
 
 def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
     """Paints each photo; one that fails does not keep the others from being painted."""
-    from impasto import images
-    from impasto.stylizer import Stylizer, split_options
-
-    controls, settings = split_options(job.values)
-    stylizer = Stylizer(settings.pop("method", "auto"), device=job.device, **settings)
-    if not stylizer.optimises and (job.history or job.plot or job.snapshot_every):
-        raise ControlError(
-            "--history, --plot and --snapshot-every follow the optimiser: add --method gatys, or "
-            "--refine"
-        )
-    Controls(**controls)
+    fit = job.fit()
     rows = []
     with interruptible() as stop:
         for content, target in targets:
-
-            def fit(content: Path = content) -> tuple[Look, Picture]:
-                photo = images.read(content)
-                return stylizer.fit(photo, job.styles, **controls), photo
-
             try:
-                rows.append(job.paint(content, target, fit, stop))
+                rows.append(job.paint(content, target, partial(_fit_file, fit, content), stop))
             except (ImageError, TooLargeError) as error:
                 if len(targets) == 1:
                     raise
@@ -624,33 +628,72 @@ def _paint_all(job: _Job, targets: Sequence[tuple[Path, Path]]) -> None:
     job.report(rows)
 
 
+def _fit_file(fit: Callable[[Picture], Look], content: Path) -> Look:
+    from impasto import images
+
+    return fit(images.read(content))
+
+
 @dataclass
 class _Job:
     """What one call of ``stylize`` or ``texture`` asks for, besides the pictures."""
 
     styles: list[Style]
-    values: dict[str, Any]
-    """Controls and settings of the method: the recipe's, overridden by the flags given."""
+    recipe: Recipe
+    """A recipe's, overridden by the flags given."""
     device: str
     as_json: bool
     snapshot_every: int | None
     history: Path | None
     plot: Path | None
+    save_look: Path | None = None
 
     @classmethod
     def of(cls, styles: list[Style], options: dict[str, Any]) -> _Job:
-        from impasto.recipes import read_recipe
+        from impasto.recipes import Recipe, read_recipe
 
         if not styles:
             raise ControlError("no style is given: name a picture")
-        own = {name: options.pop(name) for name in ("device", "as_json", "history", "plot")}
+        names = ("device", "as_json", "history", "plot", "save_look")
+        own = {name: options.pop(name) for name in names if name in options}
         recipe = read_recipe(options.pop("recipe")) if options["recipe"] else {}
         options.pop("recipe", None)
         values = {**recipe, **{name: given for name, given in options.items() if given is not None}}
         every = values.pop("snapshot_every", None)
         if every is not None and every < 1:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
-        return cls(styles, values, snapshot_every=every, **own)
+        return cls(styles, Recipe.of(values), snapshot_every=every, **own)
+
+    def fit(self) -> Callable[[Picture], Look]:
+        """Loads the method and encodes the styles, once; returns what fits them to a photo."""
+        saved = [style for style in self.styles if str(style.source).endswith(".look")]
+        if saved:
+            look = self._load_look(saved[0])
+            stylizer, fit = look.stylizer, partial(look.fit, **self.recipe.given)
+        else:
+            stylizer = self.recipe.stylizer(self.device)
+            styles = stylizer.encode(self.styles)
+            fit = partial(stylizer.fit, styles=styles, **self.recipe.given)
+        if not stylizer.optimises and (self.history or self.plot or self.snapshot_every):
+            raise ControlError(
+                "--history, --plot and --snapshot-every follow the optimiser: add --method gatys, "
+                "or --refine"
+            )
+        if not saved:
+            self.recipe.controls  # noqa: B018 - what makes no sense is said once
+        return fit
+
+    def _load_look(self, style: Style) -> Look:
+        """The look that a style is; it has its method, settings and styles, all of which hold."""
+        from impasto.look import Look
+
+        own = set(self.recipe.options) - set(self.recipe.given)
+        if len(self.styles) > 1 or style.mask or style.weight != 1 or own:
+            flag = f"--{min(own)}".replace("_", "-") if own else "other styles, weights and masks"
+            raise ControlError(
+                f"{style.source}: this look has its own method and styles: leave out {flag}"
+            )
+        return Look.load(str(style.source), device=self.device)
 
     def check_outputs(self, targets: Sequence[Path], contents: Sequence[Path]) -> None:
         """Finds out, before work begins, whether all files can be written and none is lost.
@@ -664,7 +707,9 @@ class _Job:
             images.check_writable(target)
         if self.plot:
             history.plot_format(self.plot)
-        extras = [path for path in (self.history, self.plot) if path]
+        if self.save_look and self.save_look.suffix != ".look":
+            raise OutputError(f"{self.save_look}: looks are kept in .look files")
+        extras = [path for path in (self.history, self.plot, self.save_look) if path]
         for path in extras:
             files.check_writable(path)
         used = [source for style in self.styles for source in (style.source, style.mask) if source]
@@ -674,7 +719,7 @@ class _Job:
         self,
         content: Path,
         target: Path,
-        fit: Callable[[], tuple[Look, Picture]],
+        fit: Callable[[], Look],
         stop: threading.Event,
     ) -> dict[str, Any]:
         """Fits, paints and writes one picture; returns its row of the report."""
@@ -682,13 +727,17 @@ class _Job:
         from impasto.history import History
 
         started, losses = time.monotonic(), History()
-        look, photo = fit()
-        for note in look.notes:
+        look = fit()
+        others = [
+            f"painted with other weights of {name} than the recipe's picture"
+            for name in self.recipe.other_weights(look.weights)
+        ]
+        for note in (*look.notes, *others):
             _say(f"note: {note}")
         with _progress(content.name) as show:
             watchers: list[OnStep] = [losses, show]
             if self.snapshot_every:
-                watchers.append(_snapshots(target, self.snapshot_every, photo))
+                watchers.append(_snapshots(target, self.snapshot_every, look))
 
             stopped = False
 
@@ -700,9 +749,11 @@ class _Job:
                     stopped = True
                     raise Stop
 
-            result = look(photo, on_step)
+            result = look(on_step=on_step)
         recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
         images.write(target, result, recipe)
+        if self.save_look:
+            look.save(self.save_look)
         if self.history:
             losses.write_csv(self.history)
         if self.plot:
@@ -754,7 +805,7 @@ def _named(style: Style) -> dict[str, Any]:
     return {"source": Path(str(style.source)).name, "weight": style.weight, "mask": mask}
 
 
-def _snapshots(target: Path, every: int, photo: Picture) -> OnStep:
+def _snapshots(target: Path, every: int, look: Look) -> OnStep:
     """Writes ``NAME-00100.png`` and so on beside the target."""
     from impasto import images
 
@@ -762,7 +813,8 @@ def _snapshots(target: Path, every: int, photo: Picture) -> OnStep:
         if progress.step % every == 0:
             path = target.with_name(f"{target.stem}-{progress.step:05}{target.suffix}")
             image = progress.image().cpu()
-            images.write(path, replace(photo.resized(*image.shape[-2:]), pixels=image))
+            assert look.fitted is not None
+            images.write(path, replace(look.fitted.photo, pixels=image))
 
     return write
 

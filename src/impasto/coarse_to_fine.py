@@ -13,7 +13,7 @@ strokes settle; then in steps of two or less, which only make them finer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
+from impasto.controls import MIN_SIDE
 from impasto.errors import Stop
-from impasto.images import MEASURED_AREA, at_most, resize
+from impasto.images import at_most, resize
 from impasto.matching import Affine, coral
-from impasto.methods import Method, OnStep, Progress, Transfer, blend
+from impasto.memory import MEASURED_AREA, tile_side
+from impasto.methods import Method, OnStep, Progress, Transfer
+from impasto.mixing import Mix, blend
 from impasto.moments import Moments
-from impasto.style import MIN_SIDE, scale_weights, unmasked
 from impasto.tiling import Box, by_strips, render
 
 _COARSEST_SIDE = 192
@@ -93,69 +95,122 @@ def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
+@dataclass(frozen=True)
+class Texture:
+    """What is finer than forms in a picture: how pixels near each other go together."""
+
+    correlation: Tensor
+    """(1, 1, 2 r + 1, 2 r + 1): autocorrelation at distances of up to r pixels."""
+    deviation: Tensor
+    """(): standard deviation, in pixel values."""
+
+    @classmethod
+    def of(cls, style: Tensor) -> Texture:
+        """The texture of a picture (1, 3, h, w), sRGB in [0, 1]."""
+        light = style.mean(1, keepdim=True).cpu()
+        texture = light - _blurred(light, _TEXTURE_SCALE)
+        height, width = texture.shape[-2:]
+        windowed = texture * _window(height)[:, None] * _window(width)
+        correlation = torch.fft.ifft2(torch.fft.fft2(windowed).abs().square()).real
+        reach = min(_TEXTURE_REACH, (min(height, width) - 1) // 2)
+        near = correlation.roll((reach, reach), (-2, -1))[..., : 2 * reach + 1, : 2 * reach + 1]
+        return cls(near.clone(), texture.std())
+
+    def given_to(self, white: Tensor) -> Tensor:
+        """White noise (1, 1, H, W) made to look like the texture: with its correlations between
+        pixels, and in proportion to its deviation (Galerne, Gousseau & Morel 2011, random phase
+        noise), to be added to pictures.
+        """
+        known = self.correlation.shape[-1] // 2
+        reach = min(known, (min(white.shape[-2:]) - 1) // 2)
+        inside = slice(known - reach, known + reach + 1)
+        fade = _window(2 * reach + 1)
+        kernel = torch.zeros_like(white)
+        kernel[..., : 2 * reach + 1, : 2 * reach + 1] = (
+            self.correlation[..., inside, inside] * fade[:, None] * fade
+        )
+        spectrum = torch.fft.fft2(kernel.roll((-reach, -reach), (-2, -1))).real.clamp_min(0)
+        noise: Tensor = torch.fft.ifft2(torch.fft.fft2(white) * spectrum.sqrt()).real
+        return noise / noise.std().clamp_min(1e-12) * self.deviation * _NOISE
+
+
+@dataclass(frozen=True)
+class StyleCode:
+    """All that is measured of a style, whatever the photo."""
+
+    code: Any
+    """Of `Method.encode_style`."""
+    palette: Moments | None = None
+    """Of the picture's colours; None if there is no picture, but a trained look."""
+    texture: Texture | None = None
+    """Of the picture, likewise."""
+
+
 @dataclass
 class CoarseToFine(Transfer):
-    """What paints a photo at one level after the other with a method that paints in one pass.
+    """Paints a photo at one level after the other with a method that paints in one pass.
 
-    Each level is fitted the first time that the photo is painted, since what it is given depends on
-    what the levels before painted; that can be watched and stopped. Another photo, the next frame,
-    is then painted with the same statistics at every level.
+    Each level is fitted to the first photo that is painted, since what it is given depends on what
+    the levels before painted; that can be watched and stopped. Another photo, the next frame, is
+    then painted with the same statistics at every level.
     """
 
     method: Method
-    encoded: Sequence[Any]
-    """The styles, of `Method.encode_style`."""
-    pictures: Sequence[Tensor]
-    """Of the styles, (1, 3, h, w); none if they are trained ones."""
+    styles: Sequence[StyleCode]
     levels: Sequence[Level]
-    tile: Callable[[int, int], int | None]
-    """Side of the tiles at a height and width; None to paint the whole at once."""
+    tile: str | int
+    """See `impasto.Controls`."""
     seed: int
     """Of the noise."""
-    content: Tensor
-    """The photo that it is fitted to, (1, 3, H, W)."""
-    fitted: list[Transfer] = field(default_factory=list, init=False)
+    fitted: list[Transfer] = field(default_factory=list)
     """Of each level."""
-    palettes: list[Sequence[Affine]] = field(default_factory=list, init=False)
+    palettes: list[list[Affine]] = field(default_factory=list)
     """Maps of colours for each style: of the photo, and of what was painted."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether all levels have been fitted to a photo."""
+        return len(self.palettes) == 2
+
     @torch.no_grad()
-    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
-        if len(self.palettes) < 2 and content is not self.content:
-            self(self.content, weights)
         size = (content.shape[-2], content.shape[-1])
-        steps = _Steps(on_step, [self._boxes(level) for level in self.levels], size)
-        recoloured = self._recoloured(0, content, weights)
+        boxes = [self._boxes(level, content.device) for level in self.levels]
+        steps = _Steps(on_step, boxes, size)
+        recoloured = self._recoloured(0, content, mix)
         painted = before = None
         for number, level in enumerate(self.levels):
             photo = resize(recoloured, level.height, level.width)
-            where = scale_weights(weights, level.height, level.width, weights.device)
+            where = mix.resized(level.height, level.width)
             if painted is None or before is None:
                 given = self._drafted(photo, where)
             else:
-                given = revised(photo, painted, before, level.detail, where[0])
+                given = revised(photo, painted, before, level.detail, where.photo)
             painted = self._painted(number, given, where, steps)
             if steps.stopped:
                 return resize(painted, *size)
             before = photo
         assert painted is not None
-        return self._recoloured(1, painted, weights)
+        return self._recoloured(1, painted, mix)
 
-    def _boxes(self, level: Level) -> list[Box]:
-        tiling = self.method.tiling
-        assert tiling is not None
-        size = (level.height, level.width)
-        return list(tiling.boxes(*size, self.tile(*size)))
+    def _boxes(self, level: Level, device: torch.device) -> list[Box]:
+        footprint = self.method.footprint
+        assert footprint.tiling is not None
+        tile = tile_side(footprint, level.height, level.width, self.tile, device)
+        return list(footprint.tiling.boxes(level.height, level.width, tile))
 
-    def _painted(self, number: int, given: Tensor, where: Tensor, steps: _Steps) -> Tensor:
+    def _painted(self, number: int, given: Tensor, where: Mix, steps: _Steps) -> Tensor:
         """What a level makes of what it is given, (1, 3, H, W)."""
+        painted = None
         if number == len(self.fitted):
             small = at_most(given, MEASURED_AREA)
-            there = where  # the very same: what is painted while fitting is not painted again
-            if small is not given:
-                there = scale_weights(where, small.shape[-2], small.shape[-1], where.device)
-            self.fitted.append(self.method.fit(small, self.encoded, there, seed=self.seed))
+            codes = [style.code for style in self.styles]
+            there = where.resized(small.shape[-2], small.shape[-1])
+            fitted, while_fitting = self.method.fit(small, codes, there, seed=self.seed)
+            self.fitted.append(fitted)
+            if small.shape == given.shape:
+                painted = while_fitting
         if not steps.go_on(given):
             return given
         transfer, boxes = self.fitted[number], steps.boxes[number]
@@ -166,11 +221,12 @@ class CoarseToFine(Transfer):
                 boxes,
                 lambda _, image: steps.tell(image),
             )
-        painted = transfer(given, where)
+        if painted is None:
+            painted = transfer(given, where)
         steps.go_on(painted)
         return painted
 
-    def _drafted(self, photo: Tensor, where: Tensor) -> Tensor:
+    def _drafted(self, photo: Tensor, where: Mix) -> Tensor:
         """What the first level is given: the photo, with something to hold on to for strokes on
         smooth surfaces (the noise of Ulyanov et al. 2016), as strong, as coarse and in such
         directions as the texture of the style.
@@ -178,32 +234,34 @@ class CoarseToFine(Transfer):
         if len(self.levels) == 1:
             return photo
         height, width = photo.shape[-2:]
-        pictures: Sequence[Tensor | None] = self.pictures or [None]
-        noises = [noise(height, width, picture, self.seed) for picture in pictures]
-        shares = where[1:] if self.pictures else (1 - where[0])[None]
-        added = [share * one.to(photo) for share, one in zip(shares, noises, strict=True)]
-        return (photo + torch.stack(added).sum(0)).clamp(0, 1)
+        if any(style.texture is None for style in self.styles):
+            added = (1 - where.photo) * noise(height, width, None, self.seed).to(photo)
+        else:
+            noises = [noise(height, width, style.texture, self.seed) for style in self.styles]
+            shares = zip(where.styles, noises, strict=True)
+            added = torch.stack([share * one.to(photo) for share, one in shares]).sum(0)
+        return (photo + added).clamp(0, 1)
 
-    def _recoloured(self, number: int, image: Tensor, weights: Tensor) -> Tensor:
+    def _recoloured(self, number: int, image: Tensor, mix: Mix) -> Tensor:
         """Closer to the palettes of the styles: the photo, so that its colours do not come back
         with its detail, and the painting, whose colours grow too strong from level to level.
         """
-        if len(self.levels) == 1 or not self.pictures:
+        wanted = [style.palette for style in self.styles if style.palette is not None]
+        if len(self.levels) == 1 or len(wanted) < len(self.styles):
             self.palettes = [[], []]
             return image
         if number == len(self.palettes):
             small = at_most(image, MEASURED_AREA)
-            where = scale_weights(weights, small.shape[-2], small.shape[-1], weights.device)
-            self.palettes.append(list(_fit_palettes(small, self.pictures, where)))
+            where = mix.resized(small.shape[-2], small.shape[-1])
+            self.palettes.append(_fit_palettes(small, wanted, where))
         maps = self.palettes[number]
 
-        def recoloured(part: Tensor, where: Tensor) -> Tensor:
-            return torch.lerp(part, blend(part, where, maps), _PALETTE).clamp(0, 1)
+        def recoloured(part: Tensor, weights: Tensor) -> Tensor:
+            return torch.lerp(part, blend(part, weights, maps), _PALETTE).clamp(0, 1)
 
-        if unmasked(weights):
-            where = weights[:, :1, :1]
-            return by_strips(lambda part: recoloured(part, where), image)
-        return by_strips(recoloured, image, weights)
+        if not mix.masked:
+            return by_strips(lambda part: recoloured(part, mix.weights), image)
+        return by_strips(recoloured, image, mix.weights)
 
 
 @dataclass
@@ -253,45 +311,19 @@ def revised(
     return torch.lerp(enlarged.clamp(0, 1), photo, kept)
 
 
-def noise(height: int, width: int, style: Tensor | None, seed: int) -> Tensor:
+def noise(height: int, width: int, texture: Texture | None, seed: int) -> Tensor:
     """What is added to the photo that is painted first, (1, 1, height, width).
 
     Args:
         height, width: of the photo.
-        style: the picture (1, 3, h, w) whose texture it takes after; None if there is none.
+        texture: what it takes after; None if there is none.
         seed: of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
-    if style is None:
+    if texture is None:
         white = torch.randn(1, 1, height + 2, width + 2, generator=generator)
         return 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1)
-    return textured(torch.randn(1, 1, height, width, generator=generator), style.cpu())
-
-
-def textured(white: Tensor, style: Tensor) -> Tensor:
-    """White noise made to look like the texture of a style: with its correlations between pixels,
-    and in proportion to its deviation (Galerne, Gousseau & Morel 2011, random phase noise).
-
-    Args:
-        white: (1, 1, H, W).
-        style: (1, 3, h, w), sRGB in [0, 1].
-
-    Returns:
-        (1, 1, H, W), to be added to pictures.
-    """
-    light = style.mean(1, keepdim=True)
-    texture = light - _blurred(light, _TEXTURE_SCALE)
-    height, width = texture.shape[-2:]
-    windowed = texture * _window(height)[:, None] * _window(width)
-    correlation = torch.fft.ifft2(torch.fft.fft2(windowed).abs().square()).real
-    reach = min(_TEXTURE_REACH, (min(height, width) - 1) // 2, (min(white.shape[-2:]) - 1) // 2)
-    fade = _window(2 * reach + 1)
-    near = correlation.roll((reach, reach), (-2, -1))[..., : 2 * reach + 1, : 2 * reach + 1]
-    kernel = torch.zeros_like(white)
-    kernel[..., : 2 * reach + 1, : 2 * reach + 1] = near * fade[:, None] * fade
-    spectrum = torch.fft.fft2(kernel.roll((-reach, -reach), (-2, -1))).real.clamp_min(0)
-    noise: Tensor = torch.fft.ifft2(torch.fft.fft2(white) * spectrum.sqrt()).real
-    return noise / noise.std().clamp_min(1e-12) * texture.std() * _NOISE
+    return texture.given_to(torch.randn(1, 1, height, width, generator=generator))
 
 
 def _window(length: int) -> Tensor:
@@ -313,8 +345,10 @@ def _blurred(image: Tensor, deviation: float) -> Tensor:
     return image
 
 
-def _fit_palettes(painted: Tensor, styles: Sequence[Tensor], weights: Tensor) -> Iterator[Affine]:
+def _fit_palettes(painted: Tensor, palettes: Sequence[Moments], mix: Mix) -> list[Affine]:
     """For each style, what brings the colours painted inside of its region to its own."""
-    for style, weight in zip(styles, weights[1:], strict=True):
-        own = Moments.of(painted[0], None if unmasked(weights) else weight)
-        yield coral(own, Moments.of(style[0]))
+    regions = mix.styles if mix.masked else [None] * len(palettes)
+    return [
+        coral(Moments.of(painted[0], region), palette)
+        for region, palette in zip(regions, palettes, strict=True)
+    ]

@@ -7,18 +7,16 @@ All pictures are (N, 3, H, W), sRGB in [0, 1]. Lab is relative to D65: L in 0..1
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import dataclass, replace
+from typing import overload
 
 import torch
 from torch import Tensor
 
+from impasto.controls import ColorMode
+from impasto.gallery import TrainedLook
 from impasto.matching import Affine, Lookup, coral, histogram
 from impasto.moments import Moments, Quantiles
-from impasto.style import ColorMode
-
-Recolouring: TypeAlias = Callable[[Tensor], Callable[[Tensor], Tensor]]
-"""Takes a picture; returns what gives it, or any part of it, the photo's palette."""
 
 # IEC 61966-2-1: linear sRGB -> XYZ, D65.
 _RGB_TO_XYZ = (
@@ -75,15 +73,49 @@ def to_grey(image: Tensor) -> Tensor:
     return lab_to_srgb(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), 1))
 
 
-def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
+@dataclass(frozen=True)
+class Recolour:
+    """Gives a picture, or any part of it, another palette."""
+
+    colours: Affine | Lookup
+
+    def __call__(self, part: Tensor) -> Tensor:
+        """(N, 3, H, W), sRGB in [0, 1], to the same."""
+        return self.colours(part).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Recolouring:
+    """The palette of a photo: mean and covariance of its colours, or histograms of R, G and B."""
+
+    palette: Moments | Quantiles
+
+    def __call__(self, picture: Tensor) -> Recolour:
+        """What gives a picture (1, 3, H, W) the photo's palette."""
+        if isinstance(self.palette, Moments):
+            return Recolour(coral(_moments(picture), self.palette))
+        return Recolour(histogram(Quantiles.of(picture[0]), self.palette))
+
+
+@overload
+def prepare_style(style: Tensor, content: Tensor, mode: ColorMode) -> Tensor: ...
+@overload
+def prepare_style(style: TrainedLook, content: Tensor, mode: ColorMode) -> TrainedLook: ...
+def prepare_style(
+    style: Tensor | TrainedLook, content: Tensor, mode: ColorMode
+) -> Tensor | TrainedLook:
     """The style as a method shall see it, so that the photo's colours survive.
 
     - ``luminance``: grey, its lightness brought to the photo's mean and spread (Gatys et al. 2017,
       eq. 10).
     - ``coral``: recoloured to mean and covariance of the photo's colours (ibid., eq. 8).
     - ``histogram``: recoloured to the photo's histogram in each of R, G, B.
+
+    A trained look has no picture: what is painted in it will be recoloured.
     """
     recolour = recolouring(content, mode)
+    if isinstance(style, TrainedLook):
+        return replace(style, recolouring=recolour)
     if recolour is not None:
         return recolour(style)(style)
     if mode == "luminance":
@@ -100,16 +132,7 @@ def recolouring(content: Tensor, mode: ColorMode) -> Recolouring | None:
     if mode not in ("coral", "histogram"):
         return None
     content = _sampled(content)
-
-    def fit(picture: Tensor) -> Callable[[Tensor], Tensor]:
-        fitted: Affine | Lookup
-        if mode == "coral":
-            fitted = coral(_moments(picture), _moments(content))
-        else:
-            fitted = histogram(Quantiles.of(picture[0]), Quantiles.of(content[0]))
-        return lambda part: fitted(part).clamp(0, 1)
-
-    return fit
+    return Recolouring(_moments(content) if mode == "coral" else Quantiles.of(content[0]))
 
 
 def prepare_content(content: Tensor, mode: ColorMode) -> Tensor:

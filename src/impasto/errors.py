@@ -5,7 +5,9 @@
     ├── OutputError         a file cannot be written
     ├── ControlError        a control, a recipe or a layer name makes no sense (also a ValueError)
     ├── WeightsError        a weights file is missing, damaged or does not match
-    └── TooLargeError       the job does not fit into memory; the text names a size that does
+    ├── TooLargeError       the job does not fit into memory; the text names a size that does
+    ├── SetupError          this machine lacks something: a device, a package, a free port
+    └── TrainingError       a training cannot go on: it diverged, or one of its processes died
 
     Stop                    not an error: raised by an ``on_step`` callback to end a painting early
 
@@ -35,6 +37,14 @@ class WeightsError(ImpastoError):
 
 class TooLargeError(ImpastoError):
     """The job needs more memory than there is; the text names a size that fits."""
+
+
+class SetupError(ImpastoError):
+    """This machine lacks what was asked for: a device, an optional package, a free port."""
+
+
+class TrainingError(ImpastoError):
+    """A training cannot go on: its losses are no longer finite, or one of its processes died."""
 
 
 class Stop(Exception):  # noqa: N818 - a request, not an error

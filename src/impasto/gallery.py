@@ -8,19 +8,38 @@ like any other picture.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from impasto.errors import ControlError
 
+if TYPE_CHECKING:
+    from impasto.color import Recolouring
+    from impasto.images import ImageLike
+
 _DATA = Path(__file__).parent / "data"
 _FILE = re.compile(r"(.+?\.safetensors)(?:#(.+))?")
+
+
+@dataclass(frozen=True)
+class TrainedLook:
+    """A style that a network was trained for."""
+
+    source: str
+    """As the user named it."""
+    weights: str
+    """Name or file of the network's weights."""
+    look: str | None = None
+    """Its name in the network; None for the only one."""
+    recolouring: Recolouring | None = None
+    """What is done to the colours of what is painted."""
 
 
 @dataclass(frozen=True)
@@ -58,40 +77,28 @@ def trained() -> list[str]:
     return [name for name, known in paintings().items() if known.picture is None]
 
 
-def find(source: Any) -> Any:
-    """The source of a style: the picture, if it is the name of one that comes along."""
-    if not isinstance(source, str) or source not in paintings() or Path(source).is_file():
-        return source
-    return paintings()[source].picture or source
+def resolve(source: ImageLike) -> ImageLike | TrainedLook:
+    """What the source of a style stands for: a picture, or a trained look.
 
-
-def is_trained(source: Any) -> bool:
-    """Whether the source of a style is the name of a trained one, and not a picture.
+    Args:
+        source: a picture; the name of a painting; a weights file, with ``#look`` if it has several.
 
     Raises:
         ControlError: it is a word, but neither a file nor a name.
     """
-    if not isinstance(source, (str, Path)):
-        return False
-    name = str(source)
-    if _FILE.fullmatch(name):
-        return True
+    if not isinstance(source, (str, os.PathLike)):
+        return source
+    name = os.fspath(source)
+    file = _FILE.fullmatch(name)
+    if file:
+        return TrainedLook(name, file[1], file[2])
     if Path(name).is_file():
-        return False
-    if name in paintings():
-        return name in trained()
+        return source
+    known = paintings().get(name)
+    if known is not None:
+        return known.picture or TrainedLook(name, known.weights)
     if not Path(name).suffix and len(Path(name).parts) == 1:
         near = get_close_matches(name, paintings(), n=3)
         hint = f"did you mean {', '.join(near)}" if near else "`impasto styles` lists them"
         raise ControlError(f"style '{name}': no such file, and no style of this name; {hint}")
-    return False
-
-
-def locate(source: str) -> tuple[str, str | None]:
-    """Weights, by name or path, and the look in them that a trained style is; None for the only
-    one.
-    """
-    if source in paintings():
-        return paintings()[source].weights, None
-    file = _FILE.fullmatch(source)
-    return (file[1], file[2]) if file else (source, None)
+    return source

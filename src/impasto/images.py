@@ -35,8 +35,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import files
+from impasto.controls import MIN_SIDE
 from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
-from impasto.style import MIN_SIDE
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
 """What counts as a picture everywhere in the package."""
@@ -179,10 +179,6 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     if image.shape[-2:] == (height, width):
         return image
     return F.interpolate(image, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
-
-
-MEASURED_AREA = 1024 * 1024
-"""Photos, and what is painted of them, are measured on no more pixels than this."""
 
 
 def at_most(image: Tensor, area: int) -> Tensor:

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import psutil
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import losses
-from impasto.encoders import Encoder, load_encoder
-from impasto.encoders.vit import load_vit
 from impasto.errors import TooLargeError
 from impasto.images import resize
+from impasto.memory import free_memory
 from impasto.moments import Moments
+from impasto.networks.encoder import Encoder
+from impasto.networks.vgg import load_encoder
+from impasto.networks.vit import load_vit
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _STRUCTURE_PATCHES = 16
@@ -158,7 +159,7 @@ def _mean(values: Iterable[Tensor]) -> float:
 
 def _check_memory(*images: Tensor) -> None:
     pixels = max(image[0, 0].numel() for image in images)
-    if pixels * _BYTES_PER_PIXEL > psutil.virtual_memory().available:
+    if pixels * _BYTES_PER_PIXEL > free_memory(images[0].device):
         raise TooLargeError(
             f"judging {pixels / 1e6:.0f} megapixels takes about "
             f"{pixels * _BYTES_PER_PIXEL / 2**30:.1f} GiB of memory, more than is free; "

@@ -22,12 +22,13 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
 import yaml
@@ -35,9 +36,7 @@ import yaml
 from impasto.errors import WeightsError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-Network = TypeVar("Network")
+    from torch import Tensor
 
 FORMAT = "1"
 _CHUNK = 1 << 20
@@ -69,6 +68,7 @@ class Record:
 class WeightsFile:
     """A weights file that was read: its tensors by name, its metadata and its sha256."""
 
+    path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
     sha256: str
@@ -130,15 +130,6 @@ def fetch(name: str) -> Path:
     return _download(wanted)
 
 
-def locate(name: str) -> Path:
-    """The file of the weights ``name``, which may also be the path of a file.
-
-    Raises:
-        WeightsError: as `fetch`.
-    """
-    return Path(name) if name.endswith(".safetensors") else fetch(name)
-
-
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -190,85 +181,62 @@ def _copy_hashed(source: BinaryIO, target: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> WeightsFile:
+def load(name: str) -> WeightsFile:
+    """Reads weights by their name, checked as by `fetch`, or from the file that the name is.
+
+    Raises:
+        WeightsError: as `fetch` and `read`.
+    """
+    if name.endswith(".safetensors"):
+        return read(Path(name))
+    return read(fetch(name), record(name).sha256)
+
+
+def read(path: Path, sha256: str | None = None) -> WeightsFile:
     """Reads a safetensors file and expands its 8-bit codebooks.
+
+    Args:
+        path: the file.
+        sha256: of it, if it is known.
 
     Raises:
         WeightsError: if the file is missing, not safetensors, or its codebooks are incomplete.
     """
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata.get("impasto_format", FORMAT) != FORMAT:
+        raise WeightsError(
+            f"{path}: format {metadata['impasto_format']}, this version reads {FORMAT}; "
+            "upgrade impasto"
+        )
+    return WeightsFile(path, _expand(tensors, path), metadata, sha256 or sha256_of(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
-    if metadata.get("impasto_format", FORMAT) != FORMAT:
-        raise WeightsError(
-            f"{path}: format {metadata['impasto_format']}, this version reads {FORMAT}; "
-            "upgrade impasto"
-        )
-    return WeightsFile(_expand(tensors, path), metadata, sha256_of(path))
 
 
 def architecture(name: str) -> str:
-    """The kind of network that weights are of, by the name of its method; "" if it is unknown.
+    """The kind of network that weights are of (`impasto.networks.ARCHITECTURES`); "" if the file
+    does not tell.
 
     Raises:
-        WeightsError: as `locate` and `read`.
+        WeightsError: unknown name, or the file cannot be read.
     """
-    return read(locate(name)).metadata.get("architecture", "")
-
-
-def load(
-    name: str, kind: str, build: Callable[[Path, WeightsFile], Network]
-) -> tuple[Network, WeightsFile]:
-    """A trained network by name or from a file, and what the file holds.
-
-    Args:
-        name: as for `locate`.
-        kind: its `architecture`, which the file must be for.
-        build: makes the network from the file; what it finds missing or odd is `WeightsError` here.
-
-    Raises:
-        WeightsError: missing, damaged, or not the weights of such a network.
-    """
-    path = locate(name)
-    file = read(path)
-    if file.metadata.get("architecture") != kind:
-        article = "an" if kind[0] in "aeiou" else "a"
-        raise WeightsError(f"{path}: these are not the weights of {article} {kind} network")
-    try:
-        return build(path, file), file
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(
-            f"{path}: damaged, its tensors and metadata disagree ({reason})"
-        ) from error
-
-
-def fill(network: nn.Module, file: WeightsFile, without: str | None = None) -> None:
-    """Gives a network its tensors; those that begin with ``without`` are not in the file.
-
-    Raises:
-        KeyError: others are missing, or there are more.
-        RuntimeError: they have other shapes.
-    """
-    left = network.load_state_dict(file.tensors, strict=False)
-    missing = [key for key in left.missing_keys if without is None or not key.startswith(without)]
-    if missing or left.unexpected_keys:
-        raise KeyError(*(missing or left.unexpected_keys)[:1])
-
-
-def of_another(path: Path, encoder: str, sha256: str) -> WeightsError:
-    """What to raise if a network was trained with other weights of its encoder."""
-    return WeightsError(
-        f"{path}: belongs to another {encoder}, sha256 {sha256[:12]}...; use the version of "
-        "impasto that it was trained with"
-    )
+    if not name.endswith(".safetensors"):
+        return record(name).architecture
+    with _opened(Path(name)) as file:
+        return str((file.metadata() or {}).get("architecture", ""))
 
 
 def _expand(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

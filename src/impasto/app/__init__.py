@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from impasto.errors import ControlError
+from impasto.errors import SetupError
 
 MAX_MEGAPIXELS = 50.0
 UPLOAD_MB = 30
@@ -51,12 +51,12 @@ def serve(host: str, port: int, max_megapixels: float) -> None:
         max_megapixels: largest picture that is taken or painted.
 
     Raises:
-        ControlError: Streamlit is not installed, or host or port are not to be had.
+        SetupError: Streamlit is not installed, or host or port are not to be had.
     """
     try:
         from streamlit.starlette import App
     except ImportError as error:
-        raise ControlError(
+        raise SetupError(
             "the app needs Streamlit: pip install 'impasto[app]' (in a clone: '.[app]')"
         ) from error
     _check_free(host, port)
@@ -89,6 +89,6 @@ def _check_free(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise ControlError(
+        raise SetupError(
             f"cannot listen on {host}:{port} ({error.strerror}): choose another --port or --host"
         ) from error

@@ -14,8 +14,8 @@ from PIL import Image
 from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import Chosen, Upload, Wish, paint, unused
+from impasto.controls import Controls
 from impasto.errors import ControlError, ImpastoError, Stop
-from impasto.style import Controls
 from impasto.stylizer import Stylizer
 
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
@@ -86,11 +86,13 @@ def paint_all(
     """Paints each photo; one that fails does not keep the others from being painted."""
     file, failures, small = io.BytesIO(), list[str](), dict[str, Image.Image]()
     job.steps = len(photos)
+    encoded = painter.encode([style.style() for style in styles])
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
         for job.step, photo in enumerate(photos):
             try:
                 job.check()
-                painted = paint(Wish(photo, styles, options), painter, lambda _: job.check())
+                wish = Wish(photo, styles, options)
+                painted = paint(wish, painter, lambda _: job.check(), encoded)
                 job.check()  # it may be half painted
             except Stop:
                 failures.append(f"Stopped after {job.step} of {job.steps} photos.")

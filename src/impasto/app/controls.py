@@ -8,9 +8,9 @@ from typing import Any
 
 import streamlit as st
 
+from impasto.controls import Controls
 from impasto.methods import METHODS, method_class
 from impasto.methods.gatys import GatysConfig
-from impasto.style import Controls
 
 _WEIGHTS = {"adain": ("adain.base", "adain.small")}
 FOR_NETWORKS = ("stroke_size", "detail")
@@ -49,7 +49,7 @@ def knobs(
     a file, and the files here are none of a visitor's business.
 
     Args:
-        kind: a dataclass of `impasto.style.setting` fields.
+        kind: a dataclass of `impasto.settings.setting` fields.
         key: before the names of the widgets.
         only: settings that get one; all of them by default.
         without: settings that get none.
@@ -114,8 +114,8 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
         Options of `impasto.stylize`; and what to add to them for the optimiser to go on from the
         picture, or None if it cannot.
     """
-    names = ["auto", *(name for name in METHODS if method_class(name).trained == trained)]
-    told = "  \n".join(f"**{name}**: {METHODS[name]}." for name in names[1:])
+    names = ["auto", *(name for name in METHODS if (name == "fast") == trained)]
+    told = "  \n".join(f"**{name}**: {METHODS[name].about}." for name in names[1:])
     st.session_state.setdefault("knobs", {})[f"{key}.method"] = "auto"
     st.session_state.setdefault(f"{key}.method", "auto")
     if st.session_state[f"{key}.method"] not in names:

@@ -22,8 +22,9 @@ from impasto.app.wish import (
     paint,
     read_masks,
 )
+from impasto.controls import Controls
 from impasto.errors import ImpastoError
-from impasto.style import Controls
+from impasto.recipes import Recipe
 
 FIRST_STYLE = "starry-night"
 """What examples are painted in, unless a style is chosen."""
@@ -264,12 +265,11 @@ def _quick(wish: Wish, photo: Photo) -> bool:
 
 
 def _begin(wish: Wish, photo: Photo) -> None:
-    settings = {k: v for k, v in wish.options.items() if k not in Controls.__annotations__}
-    method = settings.pop("method", "auto")
+    recipe = Recipe.of(wish.options)
     drawn = dict(st.session_state.get("drawn", {})) if wish.masks else {}
 
     def work(job: Job) -> Kept:
-        painter = visit.stylizer(method, **settings)
+        painter = visit.stylizer(recipe.method, refine=recipe.refine, **recipe.settings)
         return Kept.of(paint(wish, painter, job.on_step), photo, drawn)
 
     quick = _quick(wish, photo)

@@ -9,7 +9,7 @@ import streamlit as st
 from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import Painted, Wish, as_url, paint_texture
-from impasto.style import MIN_SIDE
+from impasto.controls import MIN_SIDE
 
 _PAGE = "texture"
 _SIDE = 384

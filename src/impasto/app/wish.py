@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-import shlex
 import threading
 import zipfile
 from collections.abc import Collection, Mapping, Sequence
@@ -17,11 +16,14 @@ from PIL import Image, ImageChops
 
 from impasto import gallery, images
 from impasto.app import max_pixels
+from impasto.controls import Style
+from impasto.encoding import EncodedStyle
 from impasto.errors import TooLargeError
 from impasto.images import Picture
+from impasto.look import Look, render_size
 from impasto.methods import OnStep
-from impasto.style import Style
-from impasto.stylizer import Look, Stylizer, fit_texture, render_size, split_options
+from impasto.recipes import Recipe
+from impasto.stylizer import Stylizer, fit_texture
 
 UNPACKING = threading.RLock()
 """Outside of jobs, pictures are unpacked and packed one at a time, for that takes memory."""
@@ -158,21 +160,32 @@ class Painted:
             return images.encode(Path(f"picture{extension}"), images.read(self.image), self.recipe)
 
 
-def paint(wish: Wish, stylizer: Stylizer, on_step: OnStep) -> Painted:
+def paint(
+    wish: Wish,
+    stylizer: Stylizer,
+    on_step: OnStep,
+    styles: Sequence[EncodedStyle] | None = None,
+) -> Painted:
     """Paints a photo.
+
+    Args:
+        wish: what to paint.
+        stylizer: made for its method.
+        on_step: told of the progress.
+        styles: the wish's, if they are encoded already.
 
     Raises:
         ImpastoError: one sentence.
     """
     assert wish.photo is not None
     photo = wish.photo.read()
-    controls, _ = split_options(dict(wish.options))
+    controls = Recipe.of(wish.options).given
     size = render_size(photo, controls.get("size"))
     _check_size(*size)
     photo = photo.resized(*size)  # masks are at the photo's size, and many megapixels take memory
-    styles = [style.style(photo.size) for style in wish.styles]
-    look = stylizer.fit(photo, styles, **controls)
-    return _painted(wish, look, photo, on_step)
+    chosen: list[Any] = [style.style(photo.size) for style in wish.styles]
+    chosen = list(styles or chosen)
+    return _painted(wish, stylizer.fit(photo, chosen, **controls), on_step)
 
 
 def paint_texture(wish: Wish, on_step: OnStep) -> Painted:
@@ -184,12 +197,12 @@ def paint_texture(wish: Wish, on_step: OnStep) -> Painted:
     options = dict(wish.options)
     if "width" in options:
         _check_size(options["height"], options["width"])
-    look, blank = fit_texture([style.style() for style in wish.styles], **options)
-    return _painted(wish, look, blank, on_step)
+    look = fit_texture([style.style() for style in wish.styles], **options)
+    return _painted(wish, look, on_step)
 
 
-def _painted(wish: Wish, look: Look, photo: Picture, on_step: OnStep) -> Painted:
-    image = images.to_pil(look(photo, on_step))
+def _painted(wish: Wish, look: Look, on_step: OnStep) -> Painted:
+    image = images.to_pil(look(on_step=on_step))
     return Painted(wish, image, {**look.recipe(), "styles": wish.recipe_styles}, look.notes)
 
 
@@ -247,48 +260,18 @@ def _alpha(url: str) -> Image.Image | None:
 
 def command(wish: Wish) -> str:
     """What makes the same picture on the command line."""
-    words = ["impasto", "texture" if wish.photo is None else "stylize"]
-    if wish.photo is not None:
-        words.append(_path(wish.photo.name))
-    plain = len(wish.styles) == 1 and wish.styles[0].mask is None
-    for style in wish.recipe_styles:
-        mask = f":{style['mask']}" if style["mask"] else ""
-        weight = "" if plain else f":{style['weight']:g}"
-        source = _path(style["source"])
-        words += [source] if plain else ["--style", f"{source}{weight}{mask}"]
     options = dict(wish.options)
-    if "width" in options:
-        words += ["--size", f"{options.pop('width')}x{options.pop('height')}"]
-    for name, value in options.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", str(value)]
     if wish.snapshot_every:
-        words += ["--snapshot-every", str(wish.snapshot_every)]
-    return shlex.join([*words, "-o", f"{wish.title}.png"])
-
-
-def _path(name: str) -> str:
-    return f"./{name}" if name.startswith("-") else name  # no flag
+        options["snapshot_every"] = wish.snapshot_every
+    return Recipe.of(options).command(*_named(wish))
 
 
 def python(wish: Wish) -> str:
     """What makes the same picture in Python."""
-    styles = [
-        repr(style["source"])
-        if style["mask"] is None and style["weight"] == 1
-        else f"Style({style['source']!r}, {style['weight']:g}"
-        + (f", mask={style['mask']!r})" if style["mask"] else ")")
-        for style in wish.recipe_styles
-    ]
-    several = f"[{', '.join(styles)}]" if len(styles) > 1 else styles[0]
-    arguments = [] if wish.photo is None else [repr(wish.photo.name)]
-    arguments += [several, *(f"{name}={value!r}" for name, value in wish.options.items())]
-    function = "texture" if wish.photo is None else "stylize"
-    lines = ["import impasto"]
-    if "Style(" in several:
-        lines.append("from impasto import Style")
-    call = f"impasto.{function}(\n    " + ",\n    ".join(arguments) + ",\n)"
-    return "\n".join([*lines, "", f"picture = {call}", f"picture.save({wish.title + '.png'!r})"])
+    return Recipe.of(wish.options).python(*_named(wish))
+
+
+def _named(wish: Wish) -> tuple[str | None, list[dict[str, Any]], str]:
+    """Files of photo and styles, and of the picture."""
+    photo = None if wish.photo is None else wish.photo.name
+    return photo, wish.recipe_styles, f"{wish.title}.png"

@@ -1,177 +1,62 @@
-"""Methods: the ways to paint. Each has a file of its own; `load_method` finds them by name.
-
-A method measures whatever is global in `Method.fit` and hands back a `Transfer`, which paints.
-"""
+"""Methods: the ways to paint. Each has a file of its own; `load_method` finds them by name."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from importlib import import_module
-from typing import Any, ClassVar, TypeAlias
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from impasto.color import Recolouring
 from impasto.errors import ControlError
-from impasto.style import replace_known
-from impasto.tiling import Box, Tiling
+from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer
+from impasto.settings import replace_known
 from impasto.weights import architecture
 
 __all__ = [
     "METHODS",
+    "Assigned",
+    "Footprint",
     "Method",
     "OnStep",
     "Progress",
-    "TrainedStyle",
     "Transfer",
-    "blend",
+    "assign",
     "choose_method",
     "load_method",
     "method_class",
     "settings_of",
 ]
 
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in the table."""
+
+    home: str
+    """Module and class."""
+    about: str
+    """A line for `impasto methods`."""
+
+
 METHODS = {
-    "adain": "any style in one pass of a network (Huang & Belongie 2017): seconds",
-    "styletr": "any style, by attention to what fits each place (Deng et al. 2022): seconds",
-    "fast": "a trained style in one pass of its own network (Johnson et al. 2016): seconds",
-    "gatys": "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
+    "adain": Entry(
+        "impasto.methods.adain:Adain",
+        "any style in one pass of a network (Huang & Belongie 2017): seconds",
+    ),
+    "styletr": Entry(
+        "impasto.methods.styletr:Styletr",
+        "any style, by attention to what fits each place (Deng et al. 2022): seconds",
+    ),
+    "fast": Entry(
+        "impasto.methods.fast:Fast",
+        "a trained style in one pass of its own network (Johnson et al. 2016): seconds",
+    ),
+    "gatys": Entry(
+        "impasto.methods.gatys:Gatys",
+        "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
+    ),
 }
-"""Every method by name, with the line that `impasto methods` shows. The class of method ``x`` is
-``X`` in ``impasto/methods/x.py``."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a painting stands."""
-
-    step: int
-    """Steps done, from 1."""
-    steps: int
-    """Steps in all."""
-    losses: Mapping[str, float]
-    """Of this step: ``content``, ``style``, ``tv`` (weighted) and their sum, ``total``."""
-    image: Callable[[], Tensor]
-    """Makes the picture as it would be if it stopped now, (1, 3, H, W)."""
-
-
-OnStep: TypeAlias = Callable[[Progress], None]
-"""Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
-
-
-@dataclass(frozen=True)
-class TrainedStyle:
-    """A style that a network was trained for; see `impasto.gallery`."""
-
-    source: str
-    recolouring: Recolouring | None = None
-    """There is no style picture to recolour: what was painted is."""
-
-
-def blend(features: Tensor, weights: Tensor, maps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-    """w0 f + sum_k wk transfer_k(f): all controls of all feed-forward methods.
-
-    Args:
-        features: f, (N, C, H, W).
-        weights: (1 + K, H, W), summing to 1.
-        maps: transfer_k, K of them.
-    """
-    parts = [(weights[0], features)] if weights[0].any() else []
-    for weight, transfer in zip(weights[1:], maps, strict=True):
-        if weight.any():
-            parts.append((weight, transfer(features)))
-    if len(parts) == 1:
-        return parts[0][1]
-    return torch.stack([weight * part for weight, part in parts]).sum(0)
-
-
-class Transfer(ABC):
-    """What `Method.fit` returns: the fitted function that paints."""
-
-    @abstractmethod
-    def __call__(self, content: Tensor, weights: Tensor, on_step: OnStep | None = None) -> Tensor:
-        """Paints.
-
-        Args:
-            content: (1, 3, H, W), sRGB in [0, 1].
-            weights: (1 + K, H, W) from `impasto.style.weight_maps`.
-            on_step: told of the progress.
-
-        Returns:
-            (1, 3, H, W), sRGB in [0, 1]. Where row 0 of ``weights`` is 1, exactly the content.
-        """
-
-    def parts(self, content: Tensor, weights: Tensor, boxes: Sequence[Box]) -> Iterator[Tensor]:
-        """Paints tile by tile, each as large as its outer box.
-
-        Args:
-            content, weights: of the whole picture, as above.
-            boxes: of `Tiling.boxes`.
-        """
-        for box in boxes:
-            yield self(box.outer(content), box.outer(weights))
-
-
-class Method(nn.Module, ABC):
-    """A way to paint. Made once; holds networks and settings, nothing about any picture."""
-
-    Config: ClassVar[type[Any]]
-    """The method's own settings: a frozen dataclass of `impasto.style.setting` fields."""
-
-    config: Any
-
-    @property
-    def tiling(self) -> Tiling | None:
-        """How transfers can be applied tile by tile, the result being the same; None if not."""
-        return None
-
-    trained: ClassVar[bool] = False
-    """Whether its styles are trained ones, and not pictures."""
-
-    style_area: int | None = None
-    """Largest area, in pixels, at which a style is measured unless the user says otherwise."""
-
-    def load(self, styles: Sequence[str], device: torch.device) -> None:
-        """Makes the networks of trained styles ready, if these are what it paints.
-
-        Raises:
-            ControlError: there is no such look in a network.
-            WeightsError: weights are missing or damaged.
-        """
-
-    def encode_style(self, style: Any) -> Any:
-        """What the method has to know of a style, whatever the photo.
-
-        Args:
-            style: a picture (1, 3, h, w), sRGB in [0, 1], at the scale of its brush strokes; or
-                a `TrainedStyle`, if the method is for these.
-        """
-        return style
-
-    @abstractmethod
-    def fit(
-        self, content: Tensor, styles: Sequence[Any], weights: Tensor, *, seed: int = 0
-    ) -> Transfer:
-        """Measures everything global.
-
-        Args:
-            content: (1, 3, H, W), sRGB in [0, 1]. What a method with `tiling` measures serves
-                pictures of any other size.
-            styles: K of them, of `encode_style`.
-            weights: (1 + K, H, W) from `impasto.style.weight_maps`: where each style goes.
-            seed: of whatever is random in the painting.
-        """
-
-    @abstractmethod
-    def bytes_per_pixel(self) -> int:
-        """Memory that painting takes for each pixel of the result, in bytes, at its peak."""
-
-    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
-        """Name and sha256 of the weights, for the recipe of a picture in these trained styles."""
-        return {}
+"""Every method by name. ``auto`` is the first that has the settings given."""
 
 
 def method_class(name: str) -> type[Method]:
@@ -182,7 +67,8 @@ def method_class(name: str) -> type[Method]:
     """
     if name not in METHODS:
         raise ControlError(f"unknown method '{name}': use {', '.join(METHODS)}")
-    found: type[Method] = getattr(import_module(f"impasto.methods.{name}"), name.capitalize())
+    module, _, kind = METHODS[name].home.partition(":")
+    found: type[Method] = getattr(import_module(module), kind)
     return found
 
 
@@ -205,10 +91,57 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
             able = [n for n in able if n == made_for] or able
         return (able or list(METHODS))[0], dict(settings)
     method, dot, tag = name.partition(".")
-    if dot and method_class(method).trained:
+    if dot and "weights" not in settings_of(method):
         raise ControlError(f"method '{name}': name the style instead, '{tag}'")
     method_class(method)
     return method, {**settings, "weights": name} if dot else dict(settings)
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Settings, by whose they are."""
+
+    method: str
+    own: dict[str, Any]
+    """Of the method."""
+    optimiser: dict[str, Any]
+    """Of `gatys`, which refines what the method painted."""
+    looks: dict[str, Any]
+    """Of `fast`, which paints trained looks whatever the method."""
+
+
+def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned:
+    """Decides whose each setting is.
+
+    Args:
+        name: as for `choose_method`.
+        settings: of the method; of the optimiser, if it refines; of trained looks.
+        refined: whether the optimiser goes on from what the method painted. What both have is for
+            both.
+
+    Raises:
+        ControlError: there is no such method, or it has no such setting.
+        WeightsError: there are no such weights.
+    """
+    optimiser = {k: v for k, v in settings.items() if refined and k in settings_of("gatys")}
+    looks = {k: v for k, v in settings.items() if k in settings_of("fast")}
+    alone = {k for k in looks if all(k not in settings_of(n) for n in METHODS if n != "fast")}
+    rest = {k: v for k, v in settings.items() if k not in optimiser and k not in alone}
+    method, own = choose_method(name, rest)
+    known = settings_of(method)
+    if method == "fast":
+        own |= looks
+    own |= {k: v for k, v in optimiser.items() if k in known}
+    if refined and method == "gatys":
+        raise ControlError("refine is for the other methods: gatys has iterations")
+    for setting in own:
+        owners = [n for n in METHODS if setting in settings_of(n)]
+        if setting not in known and owners:
+            raise ControlError(
+                f"unknown setting '{setting}' of {method}: it is one of {' and '.join(owners)}; "
+                f"known are {', '.join(known)}"
+            )
+    return Assigned(method, own, optimiser, looks)
 
 
 def settings_of(name: str) -> list[str]:

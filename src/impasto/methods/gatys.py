@@ -16,32 +16,33 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import images, losses
-from impasto.encoders import Encoder, Precision, load_encoder, precision_setting
+from impasto.controls import MIN_SIDE
 from impasto.errors import ControlError, Stop
+from impasto.gallery import TrainedLook
 from impasto.matching import wct
-from impasto.methods import Method, OnStep, Progress, Transfer
+from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer
+from impasto.methods.path import picture_of
+from impasto.mixing import Mix, Region
 from impasto.moments import Moments
-from impasto.style import MIN_SIDE, check_settings, setting
+from impasto.networks.encoder import Encoder, Precision, parse_layers, precision_setting
+from impasto.networks.layers import adaptive_pool
+from impasto.networks.vgg import load_encoder
+from impasto.optimize import OptimizerName, PixelOptimizer
+from impasto.settings import check_settings, setting
 
 EncoderName = Literal["vgg19", "vgg16"]
 Pooling = Literal["max", "average"]
 StyleLoss = Literal["gram", "wasserstein"]
-OptimizerName = Literal["lbfgs", "adam"]
 
 _STYLE_LOSSES = {"gram": losses.gram_loss, "wasserstein": losses.wasserstein_loss}
-_LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.03}
-_LBFGS_HISTORY = 10
-_FIRST_STEP, _LONGEST_STEP = 0.01, 0.05
-"""Of L-BFGS: root mean square change of the pixels."""
 _COARSE_ITERATIONS = 100
 _COARSEST_SIDE = 64
 """Coarse-to-fine starts where the shorter side has at least this many pixels."""
@@ -111,26 +112,6 @@ class GatysConfig:
         parse_layers(self.style_layers)
 
 
-def parse_layers(text: str) -> dict[str, float]:
-    """Layers and their shares, which are made to sum to 1: ``a,b:3`` -> ``{a: 0.25, b: 0.75}``.
-
-    Raises:
-        ControlError: no layers, or a weight that is not a positive number.
-    """
-    weights: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        layer, _, number = part.partition(":")
-        try:
-            weights[layer] = float(number or 1)
-        except ValueError:
-            weights[layer] = math.nan
-        if not 0 < weights[layer] < math.inf:
-            raise ControlError(f"layer '{part}': write NAME or NAME:WEIGHT with a positive weight")
-    if not weights:
-        raise ControlError("no layers are named: write, for instance, relu1_1,relu2_1:0.5")
-    return {layer: weight / sum(weights.values()) for layer, weight in weights.items()}
-
-
 class Gatys(Method):
     """The method; see the module.
 
@@ -155,27 +136,32 @@ class Gatys(Method):
         self.style_layers = parse_layers(self.config.style_layers)
         self.encoder.check([*self.content_layers, *self.style_layers])
 
-    def weights_used(self, trained: Sequence[str] = ()) -> dict[str, str]:  # noqa: ARG002
-        """See `Method.weights_used`."""
-        return {self.encoder.name: self.encoder.sha256}
+    @property
+    def footprint(self) -> Footprint:
+        """See `Method.footprint`."""
+        return Footprint(_BYTES_PER_PIXEL)
 
-    def bytes_per_pixel(self) -> int:
-        """See `Method.bytes_per_pixel`."""
-        return _BYTES_PER_PIXEL
+    def encode_style(self, style: Tensor | TrainedLook) -> Tensor:
+        """The picture itself: it is measured at every scale that the photo goes through."""
+        return picture_of(style, "the optimiser")
 
     def fit(
         self,
         content: Tensor,
         styles: Sequence[Tensor],
-        weights: Tensor,  # noqa: ARG002 - regions are measured while painting
+        mix: Mix,  # noqa: ARG002 - regions are measured while painting
         *,
         seed: int = 0,
-    ) -> GatysTransfer:
+    ) -> tuple[GatysTransfer, None]:
         """Measures the styles' moments at every scale that ``content`` will go through."""
         scales = self._scales(*content.shape[-2:])
-        targets = [[self._moments(_scaled(style, scale)) for style in styles] for scale in scales]
+        targets = [[self.measure(_scaled(style, scale)) for style in styles] for scale in scales]
         palette = [Moments.of(style[0]).normalised() for style in styles]
-        return GatysTransfer(self, scales, targets, palette, seed)
+        return GatysTransfer(self, scales, targets, palette, seed), None
+
+    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
+        """See `Method.weights_used`."""
+        return {self.encoder.name: self.encoder.sha256}
 
     def _scales(self, height: int, width: int) -> list[float]:
         """Ascending to 1 in steps of 2."""
@@ -185,63 +171,10 @@ class Gatys(Method):
         return scales
 
     @torch.no_grad()
-    def _moments(self, style: Tensor) -> dict[str, Moments]:
+    def measure(self, style: Tensor) -> dict[str, Moments]:
+        """Moments of a style picture (1, 3, h, w), by layer."""
         features = self.encoder(style, self.style_layers)
         return {tap: Moments.of(features[tap][0]).normalised() for tap in self.style_layers}
-
-
-@dataclass(frozen=True)
-class _Region:
-    """A part of the picture that aims at one mixture of moments."""
-
-    mask: Tensor | None
-    """(1, 1, H, W) in [0, 1]; None = everywhere."""
-    weight: float
-    """Share of the style loss: the region's share of the picture."""
-    targets: Mapping[str, Moments]
-
-
-def _regions(
-    weights: Tensor,
-    strength: float,
-    own: Mapping[str, Tensor],
-    styles: Sequence[Mapping[str, Moments]],
-) -> list[_Region]:
-    """Groups the styles by where they go and mixes the moments of each group.
-
-    Args:
-        weights: (1 + K, H, W).
-        strength: the most that they have of any style anywhere; averaged down, they have less.
-        own: the content's features, of whose moments 1 - strength is mixed in.
-        styles: moments by layer, for each of the K styles.
-    """
-    peaks = weights[1:].amax((1, 2))
-    groups: list[tuple[Tensor, list[int]]] = []
-    for number, peak in enumerate(peaks):
-        if peak == 0:
-            continue
-        mask = weights[1 + number] / peak
-        for other, members in groups:
-            if torch.allclose(mask, other, atol=1e-5):
-                members.append(number)
-                break
-        else:
-            groups.append((mask, [number]))
-    regions = []
-    for mask, members in groups:
-        total = float(peaks[members].sum())
-        everywhere = bool((mask > 1 - 1e-5).all())
-        guide = None if everywhere else mask[None, None]
-        targets = {}
-        for tap in styles[0]:
-            mixed = sum_moments(
-                [styles[k][tap] * (strength * float(peaks[k]) / total) for k in members]
-            )
-            if strength < 1:
-                mixed = mixed + _measure(own[tap], guide).normalised() * (1 - strength)
-            targets[tap] = mixed
-        regions.append(_Region(guide, float(mask.mean()) * total / strength, targets))
-    return regions
 
 
 def sum_moments(parts: Sequence[Moments]) -> Moments:
@@ -256,18 +189,24 @@ def _measure(features: Tensor, mask: Tensor | None) -> Moments:
     """Moments of (1, C, h, w) features inside of a mask (1, 1, H, W), scaled down by averaging."""
     if mask is None:
         return Moments.of(features.squeeze(0))
-    return Moments.of(features.squeeze(0), _shrunk(mask, features)[0, 0])
+    return Moments.of(features.squeeze(0), adaptive_pool(mask, features.shape[-2:])[0, 0])
 
 
-class _Objective:
-    """The loss at one scale."""
+class StyleTransferLoss:
+    """The loss at one scale (Gatys et al. 2016, eq. 7), with relative parts.
+
+    Args:
+        method: whose encoder, layers and weights are used.
+        content: the photo (1, 3, H, W).
+        mix: how much of which style goes where, for that size.
+        styles: moments by layer, for each of the K styles.
+    """
 
     def __init__(
         self,
         method: Gatys,
         content: Tensor,
-        weights: Tensor,
-        strength: float,
+        mix: Mix,
         styles: Sequence[Mapping[str, Moments]],
     ) -> None:
         self.method, self.config = method, method.config
@@ -275,8 +214,10 @@ class _Objective:
         self.taps = {*content_layers, *method.style_layers}
         with torch.no_grad():
             # At full strength the photo's own style statistics count for nothing.
-            own = method.encoder(content, self.taps if strength < 1 else content_layers)
-            self.regions = _regions(weights, strength, own, styles)
+            own = method.encoder(content, self.taps if mix.strength < 1 else content_layers)
+            self.regions = [
+                (region, _targets(region, mix.strength, own, styles)) for region in mix.regions()
+            ]
         self.content = {tap: own[tap] for tap in content_layers}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
@@ -288,10 +229,10 @@ class _Objective:
             content = content + share * losses.content_loss(features[tap], target)
         distance = _STYLE_LOSSES[self.config.style_loss]
         style = image.new_zeros(())
-        for region in self.regions:
+        for region, targets in self.regions:
             for tap, share in self.method.style_layers.items():
                 moments = _measure(features[tap], region.mask)
-                style = style + region.weight * share * distance(moments, region.targets[tap])
+                style = style + region.area * share * distance(moments, targets[tap])
         parts = {
             "content": self.config.content_weight * content,
             "style": self.config.style_weight * style,
@@ -300,7 +241,27 @@ class _Objective:
         return {**parts, "total": torch.stack(tuple(parts.values())).sum()}
 
 
-@dataclass
+def _targets(
+    region: Region,
+    strength: float,
+    own: Mapping[str, Tensor],
+    styles: Sequence[Mapping[str, Moments]],
+) -> dict[str, Moments]:
+    """What a region aims at, by layer: the mixture of its styles' moments, and 1 - strength of the
+    photo's own, of whose features these are.
+    """
+    targets = {}
+    for tap in styles[0]:
+        mixed = sum_moments(
+            [styles[k][tap] * (strength * share) for k, share in region.shares.items()]
+        )
+        if strength < 1:
+            mixed = mixed + _measure(own[tap], region.mask).normalised() * (1 - strength)
+        targets[tap] = mixed
+    return targets
+
+
+@dataclass(frozen=True)
 class GatysTransfer(Transfer):
     """A fitted optimisation."""
 
@@ -315,20 +276,20 @@ class GatysTransfer(Transfer):
     def __call__(
         self,
         content: Tensor,
-        weights: Tensor,
+        mix: Mix,
         on_step: OnStep | None = None,
         start: Tensor | None = None,
     ) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`.
 
         Args:
-            content, weights, on_step: see there.
+            content, mix, on_step: see there.
             start: a picture to go on from, (1, 3, H, W); replaces the one that the settings name.
         """
-        strength = float((1 - weights[0]).max())
+        strength = mix.strength
         if strength == 0:
             return content
-        covered = (1 - weights[0]) / strength
+        covered = (1 - mix.photo) / strength
 
         def composed(image: Tensor) -> Tensor:
             image = images.resize(image, *content.shape[-2:])
@@ -337,9 +298,9 @@ class GatysTransfer(Transfer):
         config = self.method.config
         image = start
         if image is None:
-            image = (1 - strength) * content + strength * self._start(content, weights)
+            image = (1 - strength) * content + strength * self._start(content, mix)
         before = image
-        pixels = _Pixels(config)
+        pixels = PixelOptimizer(config.optimizer, config.learning_rate, config.average)
         coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
         counts, done = [*coarse, config.iterations], 0
         deadlines = self._deadlines()
@@ -354,8 +315,7 @@ class GatysTransfer(Transfer):
                     before = images.resize(start, *small.shape[-2:])
                     image = (image + before - held).clamp(0, 1)
                 pixels.set(image)
-                maps = _shrunk(weights, small)
-                objective = _Objective(self.method, small, maps, strength, styles)
+                objective = StyleTransferLoss(self.method, small, _shrunk(mix, small), styles)
                 for _ in range(count):
                     values = pixels.step(objective)
                     done += 1
@@ -375,7 +335,7 @@ class GatysTransfer(Transfer):
         ends = [sum(areas[: n + 1]) / sum(areas) for n in range(len(areas))]
         return [time.monotonic() + seconds * end for end in ends]
 
-    def _start(self, content: Tensor, weights: Tensor) -> Tensor:
+    def _start(self, content: Tensor, mix: Mix) -> Tensor:
         """The picture that the optimisation starts from."""
         start = self.method.config.start
         if start == "content":
@@ -385,131 +345,17 @@ class GatysTransfer(Transfer):
             noise = torch.rand(content.shape, generator=generator).to(content)
             if start == "noise":
                 return noise
-            shares = weights[1:].mean((1, 2))
+            shares = mix.styles.mean((1, 2))
             mixed = [moments * share for moments, share in zip(self.palette, shares, strict=True)]
             return wct(Moments.of(noise[0]), sum_moments(mixed))(noise).clamp(0, 1)
         return images.resize(images.read(start).pixels.to(content), *content.shape[-2:])
 
 
-class _Pixels:
-    """The picture being optimised, with its optimiser and the running mean over the last steps."""
-
-    def __init__(self, config: GatysConfig) -> None:
-        self.config = config
-        self.optimizer: torch.optim.Optimizer | None = None
-
-    def set(self, image: Tensor) -> None:
-        """Goes on from this picture; a change of size carries the optimiser's state along."""
-        before = self.optimizer
-        self.image = image.detach().clone().contiguous().requires_grad_()
-        rate = self.config.learning_rate or _LEARNING_RATES[self.config.optimizer]
-        if self.config.optimizer == "adam":
-            self.optimizer = torch.optim.Adam([self.image], lr=rate, betas=(0.9, 0.99))
-        else:
-            # One iteration a call. The tolerances would end it early, at a scale of their own.
-            self.optimizer = torch.optim.LBFGS(
-                [self.image],
-                lr=rate,
-                max_iter=1,
-                history_size=_LBFGS_HISTORY,
-                tolerance_grad=0,
-                tolerance_change=0,
-            )
-        if before is not None:
-            _carry_state(before, self.optimizer)
-        self._average, self._averaged = torch.zeros_like(image), 0.0
-
-    @property
-    def mean(self) -> Tensor:
-        """The running mean over the last steps, free of the bias towards its start."""
-        return self._average / self._averaged if self._averaged else self.image.detach()
-
-    def step(self, objective: _Objective) -> dict[str, float]:
-        """One step of the optimiser; returns the losses before it."""
-        values: dict[str, Tensor] = {}
-        optimizer = self.optimizer
-        assert optimizer is not None
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            values.update(objective(self.image))
-            # The losses are means. Times the number of values, a pixel's gradient is of the same
-            # size at every scale, and nowhere near the optimisers' epsilons.
-            total = values["total"] * self.image.numel()
-            total.backward()  # type: ignore[no-untyped-call]
-            return total
-
-        before = self.image.detach().clone()
-        optimizer.step(closure)  # type: ignore[arg-type]  # torch's LBFGS wants the tensor
-        with torch.no_grad():
-            self._bound(before)
-            decay = self.config.average
-            self._average = decay * self._average + (1 - decay) * self.image
-            self._averaged = decay * self._averaged + (1 - decay)
-        numbers = {name: float(value.detach()) for name, value in values.items()}
-        if not math.isfinite(numbers["total"]):
-            raise ControlError("the optimisation diverged: use a smaller learning_rate")
-        return numbers
-
-    def _bound(self, before: Tensor) -> None:
-        """Keeps pixels in [0, 1] and L-BFGS, which knows no box and has no line search, honest."""
-        state = self.optimizer.state[self.image] if self.optimizer else {}
-        if "old_stps" in state:
-            # Its first step, along the gradient, has no scale; later ones may overshoot.
-            longest = _FIRST_STEP if state["n_iter"] == 1 else _LONGEST_STEP
-            step = self.image - before
-            length = step.square().mean().sqrt()
-            if length > longest or state["n_iter"] == 1:
-                self.image.copy_(before + step * (longest / length.clamp_min(1e-30)))
-        self.image.clamp_(0, 1)
-        if "old_stps" in state:
-            # The step that was really made is what the change of gradient belongs to.
-            state["d"], state["t"] = (self.image - before).flatten(), 1.0
-
-
-def _carry_state(before: torch.optim.Optimizer, after: torch.optim.Optimizer) -> None:
-    """Resizes the optimiser's state, so that it need not learn the loss's shape anew."""
-    (old,) = before.param_groups[0]["params"]
-    (new,) = after.param_groups[0]["params"]
-    state: dict[str, Any] = before.state[old]
-
-    def resized(values: Tensor) -> Tensor:
-        return F.interpolate(values.view(old.shape), new.shape[-2:], mode="bilinear")
-
-    if isinstance(after, torch.optim.Adam):
-        after.state[new] = {
-            "step": state["step"],
-            "exp_avg": resized(state["exp_avg"]),
-            "exp_avg_sq": resized(state["exp_avg_sq"]),
-        }
-        return
-    # L-BFGS: pairs of steps s and changes of gradient y. A step of length 0 stands for the change
-    # of size: the optimiser makes no pair of it.
-    pairs = [
-        (resized(s).flatten(), resized(y).flatten())
-        for s, y in zip(state.get("old_stps", ()), state.get("old_dirs", ()), strict=True)
-    ]
-    pairs = [(s, y) for s, y in pairs if s.dot(y) > 0]
-    if not pairs:
-        return
-    s, y = pairs[-1]
-    after.state[new] = {
-        "n_iter": state["n_iter"],
-        "func_evals": state["func_evals"],
-        "d": torch.zeros_like(s),
-        "t": 0.0,
-        "old_stps": [s for s, _ in pairs],
-        "old_dirs": [y for _, y in pairs],
-        "ro": [1 / s.dot(y) for s, y in pairs],
-        "H_diag": s.dot(y) / y.dot(y),
-        "prev_flat_grad": torch.zeros_like(s),
-        "prev_loss": state["prev_loss"],
-    }
-
-
-def _shrunk(maps: Tensor, like: Tensor) -> Tensor:
-    """Maps averaged down to the height and width of ``like``."""
-    return F.adaptive_avg_pool2d(maps, (like.shape[-2], like.shape[-1]))
+def _shrunk(mix: Mix, like: Tensor) -> Mix:
+    """The mix averaged down to the height and width of ``like``."""
+    if not mix.masked:
+        return mix
+    return replace(mix, weights=adaptive_pool(mix.weights, like.shape[-2:]))
 
 
 def _scaled(image: Tensor, scale: float) -> Tensor:

@@ -1,9 +1,8 @@
 """A transformer that looks in the style for what fits each place of the photo (StyTr2, Deng et al.
 2022), with a pretrained vision transformer for its eyes.
 
-Both pictures are seen by the first blocks of DINOv2's ViT-S/14; a decoder of three layers lets the
-photo's tokens attend to the style's. What comes of it paints in a convolutional path, the one of
-`impasto.methods.adain`, at full resolution. Beyond the paper:
+What comes of attention paints in a convolutional path, the network of `impasto.methods.adain`, at
+full resolution. Beyond the paper:
 
 - encoders are pretrained, and fine-tuned by maps of low rank (Hu et al. 2021);
 - they see pictures at no more than a fixed size, since attention grows with its square;
@@ -14,59 +13,30 @@ photo's tokens attend to the style's. What comes of it paints in a convolutional
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch import Tensor
 
-from impasto import matching, weights
-from impasto.encoders import Precision, precision_setting
-from impasto.encoders.vit import LoRA, ViT, load_vit
-from impasto.images import resize
-from impasto.methods import Transfer, adain
-from impasto.methods.layers import adaptive_pool, full_precision
+from impasto.gallery import TrainedLook
+from impasto.methods.base import Footprint, OnStep, Transfer
+from impasto.methods.path import (
+    STYLE_AREA,
+    ArbitraryStyle,
+    PathTransfer,
+    moments_inside,
+    picture_of,
+)
+from impasto.mixing import Mix
 from impasto.moments import Moments
-from impasto.style import check_settings, setting
-from impasto.tiling import Box, Tiling
+from impasto.networks.encoder import Precision, precision_setting
+from impasto.networks.styletr import SHARPNESS, Given, Plan, StyletrNetwork
+from impasto.settings import check_settings, setting
+from impasto.tiling import Box
 
-Role = Literal["content", "style"]
-
-_SEEN_AREA = 252 * 252
-"""The transformer sees pictures no larger than this, in pixels."""
-_CLOSE = ("block0", "block1")
-"""Places of matching close to the pixels, at half and quarter size: covariances are matched."""
-_CAPE_GRID = 6
-SHARPNESS = 3.0
-"""Unless told otherwise; see `StyletrConfig`."""
-_LORA_ALPHA = 16
-_LEAST_VARIANCE = 1e-6
 _BYTES_PER_PIXEL = 400
-
-
-@dataclass(frozen=True)
-class NetworkConfig:
-    """What a network is built from; stands in the metadata of its weights file."""
-
-    depth: int = 6
-    """Blocks of the vision transformer."""
-    width: int = 256
-    """Channels of a token in the decoder."""
-    layers: int = 3
-    """Of the decoder."""
-    heads: int = 8
-    """Of its attention."""
-    rank: int = 0
-    """Of the encoders' fine-tuning; 0 for none."""
-    widths: Sequence[int] = (32, 64, 128)
-    blocks: Sequence[int] = (1, 1, 3)
-    """Of the convolutional path; see `adain.NetworkConfig`."""
 
 
 @dataclass(frozen=True)
@@ -87,378 +57,102 @@ class StyletrConfig:
         check_settings(self)
 
 
-class Cape(nn.Module):
-    """Content-aware positional encoding (Deng et al. 2022, eq. 4 and 5): positions by what is
-    there, on a fixed grid, so that they do not depend on the size of the picture.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 1)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w)"""
-        pooled = self.conv(adaptive_pool(tokens, (_CAPE_GRID, _CAPE_GRID)))
-        return F.interpolate(pooled, tokens.shape[-2:], mode="bilinear")
-
-
-class Layer(nn.Module):
-    """A layer of the transformer decoder (Vaswani et al. 2017): multi-head attention to the style,
-    and a two-layer perceptron.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.queries, self.keys = nn.Linear(width, width), nn.Linear(width, width)
-        self.values, self.proj = nn.Linear(width, width), nn.Linear(width, width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
-        )
-
-    def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """(N, T, C), from tokens of the photo (N, T, C) and of the style (N, S, C)."""
-        given = (self.queries(self.norm1(content)), self.keys(style), self.values(style))
-        queries, keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in given)
-        mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
-        content = content + self.proj(mixed)
-        result: Tensor = content + self.mlp(self.norm2(content))
-        return result
-
-
-class Tokens(NamedTuple):
-    """What encoders see of pictures, (N, C, h, w) each."""
-
-    plain: Tensor
-    """As they were pretrained, which tells best what resembles what."""
-    tuned: Tensor
-    """As the decoder would have it."""
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a style has to give."""
-
-    tokens: Tokens
-    local: Mapping[str, Tensor]
-    """At each place of matching: features and their squares, in the mean over what a token stands
-    for, (N, 2 C, h, w)."""
-    whole: Mapping[str, Moments]
-    """At those close to the pixels: also of all of the picture."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be painted where, on the grid of a photo's tokens."""
-
-    means: Mapping[str, Tensor]
-    deviations: Mapping[str, Tensor]
-    """Wanted at each place of matching, (N, C, h, w)."""
-    whole: Mapping[str, Moments]
-    """Of the style; see `Given`."""
-    window: Sequence[float] = (0, 0, 1, 1)
-    """Top, left, bottom and right of what is painted, as shares of the photo."""
-
-    def match(self, place: str, own: Moments) -> Callable[[Tensor], Tensor]:
-        """The map of features (N, C, H, W) that have these moments, at a place."""
-        if place not in self.whole:
-            return partial(self._mapped, place, [matching.standardise(own)])
-        # What attention wants is then the difference to the style as a whole.
-        wanted = self.whole[place]
-        matched = adain.matcher_at(place, "adain")(own, wanted)
-        return partial(self._mapped, place, [matched, matching.standardise(wanted)])
-
-    def _mapped(self, place: str, before: Sequence[adain.Map], features: Tensor) -> Tensor:
-        for step in before:
-            features = step(features)
-        mean, deviation = self._sampled(place, features.shape[-2:])
-        return torch.addcmul(mean, features, deviation)
-
-    def _sampled(self, place: str, size: Sequence[int]) -> Sequence[Tensor]:
-        """Means and deviations in the window, enlarged to (N, C, *size)."""
-        top, left, bottom, right = self.window
-        joined = torch.cat((self.means[place], self.deviations[place]), 1)
-        joined = joined.contiguous(memory_format=torch.channels_last)
-        down, across = bottom - top, right - left
-        theta = joined.new_tensor(
-            [[across, 0, left + right - 1], [0, down, top + bottom - 1]]
-        ).expand(len(joined), 2, 3)
-        where = F.affine_grid(theta, [len(joined), 1, *size], align_corners=False)
-        # The border's values beyond it; Apple's GPUs have no padding_mode for that.
-        limit = 1 - 1 / joined.new_tensor(joined.shape[:-3:-1])
-        where = where.clamp(-limit, limit)
-        found = F.grid_sample(joined, where, align_corners=False)
-        return found.chunk(2, 1)
-
-
-class Network(nn.Module):
-    """Encoders, transformer decoder, and the convolutional path.
-
-    Args:
-        config: what it is built from.
-        vit: replaces DINOv2's; for tests, and for training from nothing.
-    """
-
-    def __init__(self, config: NetworkConfig, vit: ViT | None = None) -> None:
-        super().__init__()
-        self.config, width = config, config.width
-        self.vit = vit or load_vit(config.depth)
-        self.tap = f"block{config.depth}"
-        tap = self.vit.taps[self.tap]
-        seen, self.patch = tap.channels, tap.stride
-        roles = ("content", "style")
-        self.tuned = nn.ModuleDict(
-            {
-                role: nn.ModuleList(
-                    LoRA(seen, config.rank, _LORA_ALPHA) for _ in range(config.depth)
-                )
-                for role in (roles if config.rank else ())
-            }
-        )
-        self.project = nn.ModuleDict(
-            {role: nn.Sequential(nn.LayerNorm(seen), nn.Linear(seen, width)) for role in roles}
-        )
-        self.cape = Cape(width)
-        self.layers = nn.ModuleList(Layer(width, config.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(width)
-        self.added = nn.Linear(width, config.widths[-1])
-        nn.init.zeros_(self.added.weight)  # begins with resemblance alone
-        nn.init.zeros_(self.added.bias)
-        self.path = adain.Network(adain.NetworkConfig("compact", config.widths, config.blocks))
-
-    def encode(self, image: Tensor, role: Role) -> Tokens:
-        """Tokens of pictures (N, 3, H, W)."""
-        height, width = image.shape[-2:]
-        scale = min(math.sqrt(_SEEN_AREA / (height * width)), 1) / self.patch
-        sides = (max(round(side * scale), 1) * self.patch for side in (height, width))
-        small = resize(image.float(), *sides)
-        plain = self.vit(small, [self.tap])[self.tap]
-        if not self.tuned:
-            return Tokens(plain, plain)
-        layers: Any = self.tuned[role]
-        return Tokens(plain, self.vit(small, [self.tap], tuned=layers)[self.tap])
-
-    def study(self, style: Tensor) -> tuple[Given, Tensor]:
-        """What styles (N, 3, H, W), sides multiples of 8, have to give; and the pictures as the
-        path gives them back.
-        """
-        tokens = self.encode(style, "style")
-        height, width = tokens.plain.shape[-2:]
-        local: dict[str, Tensor] = {}
-        whole: dict[str, Moments] = {}
-
-        def measure(place: str, features: Tensor) -> Tensor:
-            if place.startswith(_CLOSE):
-                whole[place] = Moments.of(features)
-            with full_precision(features):  # squares less squares lose digits
-                wide = features.float()
-                both = torch.cat((wide, wide.square()), 1)
-                local[place] = adaptive_pool(both, (height, width))
-            return features
-
-        given_back = self.path.run(style, measure)
-        return Given(tokens, local, whole), given_back
-
-    def plan(self, content: Tokens, given: Given, sharpness: float | Tensor) -> Plan:
-        """Lets the photo's tokens look at a style's.
-
-        Args:
-            content: of photos.
-            given: of as many styles.
-            sharpness: cosines of tokens are multiplied by this before the softmax; for all, or
-                (N, 1, 1).
-        """
-        grid = content.plain.shape[-2:]
-        with full_precision(content.plain):
-            where = _resemblance(content.plain.float(), given.tokens.plain.float())
-            looks = (sharpness * where).softmax(-1)
-            mixed = {place: looks @ _in_line(both) for place, both in given.local.items()}
-        means, deviations = {}, {}
-        for place, both in mixed.items():
-            mean, square = _on_grid(both, grid).chunk(2, 1)
-            means[place] = mean
-            deviations[place] = (square - mean.square()).clamp_min(_LEAST_VARIANCE).sqrt()
-        means[adain.DEEPEST] = means[adain.DEEPEST] + self._decoded(content, given.tokens)
-        return Plan(means, deviations, given.whole)
-
-    def _decoded(self, content: Tokens, style: Tokens) -> Tensor:
-        """What the transformer decoder makes of the photo's tokens, for the deepest features."""
-        grid = content.tuned.shape[-2:]
-        theirs = self.project["style"](_in_line(style.tuned))
-        tokens = self.project["content"](_in_line(content.tuned))
-        tokens = tokens + _in_line(self.cape(_on_grid(tokens, grid)))
-        for layer in self.layers:
-            tokens = layer(tokens, theirs)
-        return _on_grid(self.added(self.norm(tokens)), grid).float()
-
-    def forward(
-        self,
-        content: Tensor,
-        style: Tensor,
-        sharpness: float | Tensor = SHARPNESS,
-        strength: float | Tensor = 1.0,
-    ) -> tuple[Tensor, Tensor]:
-        """Paints a batch for training; see `adain.Network.forward`, and `plan`.
-
-        Args:
-            content, style: (N, 3, H, W).
-            sharpness: as for `plan`.
-            strength: as in `impasto.Controls`; for all, or (N, 1, 1, 1).
-        """
-        given, given_back = self.study(style)
-        plan = self.plan(self.encode(content, "content"), given, sharpness)
-
-        def transfer(place: str, features: Tensor) -> Tensor:
-            matched = plan.match(place, Moments.of(features))(features)
-            return features + strength * (matched - features)
-
-        painted = self.path.run(content, transfer)
-        return content + strength * (painted - content), given_back
-
-
-class Styletr(adain.AnyStyle):
-    """The method; see the module and `adain.AnyStyle`."""
+class Styletr(ArbitraryStyle):
+    """The method; see the module and `ArbitraryStyle`."""
 
     Config = StyletrConfig
-    network: Network
-
-    @staticmethod
-    def load_network(name: str) -> tuple[Network, str]:
-        """See `adain.AnyStyle.load_network`."""
-        return load_network(name)
+    Architecture = StyletrNetwork
+    network: StyletrNetwork
 
     @property
-    def tiling(self) -> Tiling:
-        """See `Method.tiling`; of the convolutional path. The rest sees the photo as a whole."""
-        return self.network.path.tiling
-
-    def bytes_per_pixel(self) -> int:
-        """See `Method.bytes_per_pixel`."""
-        return _BYTES_PER_PIXEL
+    def footprint(self) -> Footprint:
+        """See `Method.footprint`; the transformer sees the photo as a whole."""
+        return Footprint(_BYTES_PER_PIXEL, self.network.path.tiling, STYLE_AREA)
 
     @torch.no_grad()
-    def encode_style(self, style: Tensor) -> Given:
+    def encode_style(self, style: Tensor | TrainedLook) -> Given:
         """See `Method.encode_style`."""
+        picture = picture_of(style, "method styletr")
         low = self.precision == torch.bfloat16
-        with torch.autocast(style.device.type, torch.bfloat16, enabled=low):
-            return self.network.study(self.network.path.tiling.padded(style))[0]
+        with torch.autocast(picture.device.type, torch.bfloat16, enabled=low):
+            return self.network.study(self.network.path.tiling.padded(picture))[0]
 
     @torch.no_grad()
     def fit(
         self,
         content: Tensor,
         styles: Sequence[Given],
-        weights: Tensor,
+        mix: Mix,
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
-    ) -> Transfer:
+    ) -> tuple[Transfer, Tensor]:
         """Measures the photo inside of each style's region."""
-        transfer = _StyletrTransfer(self.network, styles, self.precision, self.config.sharpness)
-        return replace(transfer, painted=(content, weights, transfer.measure(content, weights)))
+        transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
+        own: dict[str, list[Moments]] = {}
+        box = transfer.whole(content)
+        plans = transfer.plans(content, transfer.window(box, content))
+        maps: list[dict[str, Any]] = [{} for _ in plans]
+
+        def match(place: str, features: Tensor, where: Tensor, stride: int) -> None:
+            own[place] = moments_inside(box, features, where[1:], stride)
+            for fitted, plan, moments in zip(maps, plans, own[place], strict=True):
+                fitted[place] = plan.match(place, moments)
+
+        painted = transfer.path(maps).paint(content, mix, match)
+        return replace(transfer, own=own), painted
 
 
 @dataclass(frozen=True)
-class _StyletrTransfer(adain.OnePass):
-    network: Network
+class StyletrTransfer(Transfer):
+    """Attends anew for every picture, and matches with the moments of the one it was fitted to."""
+
+    network: StyletrNetwork
     given: Sequence[Given]
     """By each style."""
     precision: torch.dtype
     sharpness: float
-    own: dict[str, list[Moments]] = field(default_factory=dict)
+    own: Mapping[str, Sequence[Moments]]
     """Of the photo that it was fitted to, at each place: inside of each style's region."""
 
-    def paint(self, content: Tensor, weights: Tensor) -> Tensor:
-        """See `adain.OnePass`."""
-        return next(self.parts(content, weights, [self._whole(content)]))
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+        """See `Transfer.__call__`."""
+        return next(self.parts(content, mix, [self.whole(content)]))
 
-    def parts(self, content: Tensor, weights: Tensor, boxes: Sequence[Box]) -> Iterator[Tensor]:
+    def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
         """See `Transfer.parts`."""
-        plans = self._plans(content)
+        plans = self.plans(content)
         for box in boxes:
-            window = self._window(box, content)
-            looks = [
+            window = self.window(box, content)
+            maps = [
                 {
                     place: replace(plan, window=window).match(place, own[k])
                     for place, own in self.own.items()
                 }
                 for k, plan in enumerate(plans)
             ]
-            yield self._path(looks)(box.outer(content), box.outer(weights))
-
-    def measure(self, content: Tensor, weights: Tensor) -> Tensor:
-        """Paints, and keeps the moments that come up on the way."""
-        box = self._whole(content)
-        window = self._window(box, content)
-        plans = [replace(plan, window=window) for plan in self._plans(content)]
-        looks: list[dict[str, Any]] = [{} for _ in plans]
-
-        def visit(place: str, features: Tensor, where: Tensor, stride: int) -> None:
-            self.own[place] = adain.moments_inside(box, features, where[1:], stride)
-            for look, plan, own in zip(looks, plans, self.own[place], strict=True):
-                look[place] = plan.match(place, own)
-
-        return self._path(looks).paint(content, weights, visit)
+            yield self.path(maps)(box.outer(content), mix.inside(box))
 
     @torch.no_grad()
-    def _plans(self, content: Tensor) -> list[Plan]:
+    def plans(self, content: Tensor, window: Sequence[float] = (0, 0, 1, 1)) -> list[Plan]:
+        """What each style wants where, in a window of the photo; see `Plan.window`."""
         low = self.precision == torch.bfloat16
         with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
             tokens = self.network.encode(content, "content")
-            return [self.network.plan(tokens, given, self.sharpness) for given in self.given]
+            plans = [self.network.plan(tokens, given, self.sharpness) for given in self.given]
+        return [replace(plan, window=window) for plan in plans]
 
-    def _whole(self, content: Tensor) -> Box:
-        height, width = content.shape[-2:]
-        return next(self.network.path.tiling.boxes(height, width, None))
+    def whole(self, content: Tensor) -> Box:
+        """The tile that is all of a picture."""
+        return next(self.network.path.tiling.boxes(content.shape[-2], content.shape[-1], None))
 
-    def _window(self, box: Box, content: Tensor) -> list[float]:
-        """Of a tile, with what it is padded by; see `Plan.window`."""
+    def window(self, box: Box, content: Tensor) -> list[float]:
+        """Where a tile is, with what it is padded by; see `Plan.window`."""
         edges = (box.outer_top, box.outer_left, box.outer_bottom, box.outer_right)
         stride = self.network.path.tiling.stride
         top, left, bottom, right = (-(-edge // stride) * stride for edge in edges)
         height, width = content.shape[-2:]
         return [top / height, left / width, bottom / height, right / width]
 
-    def _path(self, looks: Sequence[Mapping[str, Any]]) -> adain.PathTransfer:
-        return adain.PathTransfer(self.network.path, looks, self.precision)
-
-
-def _resemblance(tokens: Tensor, others: Tensor) -> Tensor:
-    """Cosines (N, h * w, H * W) of tokens (N, C, h, w) and (N, C, H, W), each less the mean of its
-    picture.
-    """
-    parts = (_in_line(x - x.mean((-2, -1), keepdim=True)) for x in (tokens, others))
-    one, other = (F.normalize(part, dim=-1) for part in parts)
-    return one @ other.mT
-
-
-def _in_line(tokens: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, h * w, C)"""
-    return tokens.flatten(2).mT
-
-
-def _on_grid(tokens: Tensor, grid: Sequence[int]) -> Tensor:
-    """(N, h * w, C) -> (N, C, h, w)"""
-    return tokens.mT.reshape(len(tokens), -1, *grid)
-
-
-def load_network(name: str) -> tuple[Network, str]:
-    """A trained network by name or from a file, and the sha256 of its weights.
-
-    Raises:
-        WeightsError: missing, damaged, or not the weights of such a network.
-    """
-    network, file = weights.load(name, "styletr", _built)
-    return network, file.sha256
-
-
-def _built(path: Path, file: weights.WeightsFile) -> Network:
-    config, wanted = (
-        NetworkConfig(**json.loads(file.metadata["config"])),
-        file.metadata["encoder_sha256"],
-    )
-    network = Network(config, None if wanted else ViT(depth=config.depth))
-    if network.vit.sha256 != wanted:
-        raise weights.of_another(path, network.vit.name, wanted)
-    weights.fill(network, file, without="vit." if wanted else None)
-    return network
+    def path(self, maps: Sequence[Mapping[str, Any]]) -> PathTransfer:
+        """What paints with these maps at each place, of each style."""
+        return PathTransfer(self.network.path, maps, self.precision)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -13,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from impasto import losses
-from impasto.encoders import Encoder, load_encoder
 from impasto.errors import ControlError
-from impasto.methods.adain import Network, NetworkConfig, load_network
 from impasto.moments import Moments
-from impasto.style import check_settings, setting
+from impasto.networks import load_network
+from impasto.networks.adain import AdainNetwork, AdainNetworkConfig
+from impasto.networks.encoder import Encoder, layer_names
+from impasto.networks.vgg import load_encoder
+from impasto.settings import check_settings, setting
 from impasto.train.loop import Run, Task
 from impasto.train.perceptual import (
     DISTRIBUTION_LAYERS,
@@ -107,13 +108,14 @@ class AdainTask(AnyStyleTask):
     """See `Task`."""
 
     Config = AdainTraining
+    network: AdainNetwork
 
     def __init__(self, config: AdainTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
         if init is None:
             widths, blocks = _three("widths", config.widths), _three("blocks", config.blocks)
-            self.network = Network(NetworkConfig(config.encoder, widths, blocks))
+            self.network = AdainNetwork(AdainNetworkConfig(config.encoder, widths, blocks))
         else:
-            self.network, _ = load_network(init)
+            self.network = load_network(init, AdainNetwork).network
             built = self.network.config  # holds, whatever the settings say
             config = replace(
                 config,
@@ -126,8 +128,8 @@ class AdainTask(AnyStyleTask):
         same = self.judge.name == self.network.encoder.name
         self.shared = self.network.taps if same else []
         """Layers whose features of styles serve the judge and the network."""
-        self.style_layers = config.style_layers.split(",")
-        self.coarse_layers = [tap for tap in config.coarse_style_layers.split(",") if tap]
+        self.style_layers = layer_names(config.style_layers)
+        self.coarse_layers = layer_names(config.coarse_style_layers)
         self.seen = [config.content_layer, *(SIMILARITY_LAYERS if config.similarity_weight else ())]
         """Layers at which the result is compared with the photo."""
         self.distributed = DISTRIBUTION_LAYERS if config.distribution_weight else ()
@@ -179,24 +181,6 @@ class AdainTask(AnyStyleTask):
     def usage(self, out: Path) -> str:
         """See `Task.usage`."""
         return f"impasto stylize PHOTO STYLE --weights {out} -o OUT"
-
-    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """See `Task.tensors`; without the encoder, if it is frozen."""
-        frozen = self.config.encoder != "compact"
-        return {
-            name: tensor
-            for name, tensor in network.state_dict().items()
-            if not (frozen and name.startswith("encoder."))
-        }
-
-    def metadata(self, network: nn.Module) -> dict[str, str]:
-        """See `Task.metadata`."""
-        assert isinstance(network, Network)
-        return {
-            "architecture": "adain",
-            "config": json.dumps(asdict(network.config)),
-            "encoder_sha256": network.encoder.sha256,
-        }
 
 
 def _three(name: str, numbers: str) -> list[int]:

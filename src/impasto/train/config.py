@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from impasto.errors import ControlError
-from impasto.style import check_settings, setting
+from impasto.settings import check_settings, setting
 
 TrainPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,13 +14,16 @@ import torch
 from torch import Tensor, nn
 
 from impasto import images, losses
-from impasto.encoders import load_encoder
+from impasto.encoding import style_size
 from impasto.errors import ControlError, ImageError
 from impasto.images import Picture
 from impasto.methods import load_method
-from impasto.methods.fast import Network, NetworkConfig, Upsampling, load_network
-from impasto.style import check_settings, setting, weight_maps
-from impasto.stylizer import style_size
+from impasto.mixing import Mix
+from impasto.networks import load_network
+from impasto.networks.encoder import layer_names
+from impasto.networks.transform import TransformNetwork, TransformNetworkConfig, Upsampling
+from impasto.networks.vgg import load_encoder
+from impasto.settings import check_settings, setting
 from impasto.train.data import cut_square, find_pictures
 from impasto.train.loop import Run, Task
 from impasto.train.perceptual import (
@@ -112,7 +114,7 @@ class FastTask(Task):
     """See `Task`."""
 
     Config = FastTraining
-    network: Network
+    network: TransformNetwork
 
     def __init__(self, config: FastTraining, run: Run, init: str | None = None) -> None:
         paintings = find_pictures(run.style)
@@ -123,7 +125,7 @@ class FastTask(Task):
         if twice:
             raise ControlError(f"{run.style}: two pictures of the name {min(twice)}; rename one")
         self.judge = load_encoder(config.loss_network, precision="auto")
-        self.style_layers = config.style_layers.split(",")
+        self.style_layers = layer_names(config.style_layers)
         self.judge.check([config.content_layer, *self.style_layers])
         grams = [self._grams(style) for style in self.styles]
         self.targets = {layer: torch.cat([g[layer] for g in grams]) for layer in self.style_layers}
@@ -131,17 +133,17 @@ class FastTask(Task):
         self.lessons: list[tuple[Tensor, Tensor, int]] = []
         self.config = config
         if init is None:
-            built = NetworkConfig(names, config.width, config.residuals, config.upsampling)
-            self.network = Network(built)
+            built = TransformNetworkConfig(names, config.width, config.residuals, config.upsampling)
+            self.network = TransformNetwork(built)
             return
-        origin = load_network(init)
+        origin = load_network(init, TransformNetwork)
         start, self.origin = origin.network, origin.family
         built = replace(start.config, looks=names)
         _check_agree(config, built)
         self.config = replace(
             config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
-        self.network = Network(built)
+        self.network = TransformNetwork(built)
         self.network.load_state_dict(start.look(self._nearest(start, run.content)))
 
     @torch.no_grad()
@@ -162,7 +164,7 @@ class FastTask(Task):
         return {layer: torch.stack(samples) for layer, samples in found.items()}
 
     @torch.no_grad()
-    def _nearest(self, start: Network, content: Path) -> list[int]:
+    def _nearest(self, start: TransformNetwork, content: Path) -> list[int]:
         """For each style, the look of a network that has its name, or else comes closest to it."""
         photos = torch.cat(_some_squares(find_pictures(content), _TRIED_PHOTOS, _TRIED_SIDE))
         known, distances = list(start.config.looks), []
@@ -187,7 +189,7 @@ class FastTask(Task):
         if self.config.teacher == "none":
             return
         teacher = load_method(self.config.teacher).to(device)
-        everywhere = weight_maps(_TEACHER_SIDE, _TEACHER_SIDE, [1], [None]).to(device)
+        everywhere = Mix.of(_TEACHER_SIDE, _TEACHER_SIDE, [1], [None]).to(device)
         squares = _some_squares(photos, self.config.teacher_pictures, _TEACHER_SIDE)
         for number, photo in enumerate(squares):
             style = number % len(self.styles)
@@ -195,7 +197,7 @@ class FastTask(Task):
             path = self.run.folder / f"teacher-{hashlib.sha256(pair).hexdigest()[:12]}.png"
             if not path.exists():
                 given = (photo.to(device), [self.styles[style].to(device)], everywhere)
-                painted = teacher.fit(*given)(given[0], everywhere)
+                painted = teacher.fit(*given)[0](given[0], everywhere)
                 images.write(path, Picture(painted.cpu()))
             self.lessons.append((photo.to(device), images.read(path).pixels.to(device), style))
 
@@ -280,12 +282,6 @@ class FastTask(Task):
         name = str(out) if len(looks) == 1 else f"{out}#{looks[0]}"
         return f"impasto stylize PHOTO {name} -o OUT"
 
-    def metadata(self, network: nn.Module) -> dict[str, str]:
-        """See `Task.metadata`."""
-        assert isinstance(network, Network)
-        told = {"architecture": "fast", "config": json.dumps(asdict(network.config))}
-        return {**told, "family": self.origin} if self.origin else told
-
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -324,7 +320,7 @@ def _some_squares(photos: Sequence[Path], count: int, side: int) -> list[Tensor]
     return found
 
 
-def _check_agree(config: FastTraining, built: NetworkConfig) -> None:
+def _check_agree(config: FastTraining, built: TransformNetworkConfig) -> None:
     """Raises `ControlError` if the settings ask for another network than the one to start from."""
     plain = FastTraining()
     for name in ("width", "residuals", "upsampling"):

@@ -19,20 +19,27 @@ from typing import Any, ClassVar, NoReturn
 
 import torch
 from lightning_fabric import Fabric
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
-from impasto import files, images, weights
-from impasto.encoders import load_encoder
-from impasto.errors import ControlError, ImageError, ImpastoError, OutputError
+from impasto import files, images
+from impasto.errors import (
+    ControlError,
+    ImageError,
+    ImpastoError,
+    OutputError,
+    SetupError,
+    TrainingError,
+)
 from impasto.history import History
 from impasto.images import Picture
 from impasto.interrupt import interruptible
 from impasto.methods import Progress
 from impasto.metrics import Judge
+from impasto.networks import Network, description, save_network
+from impasto.networks.vgg import load_encoder
 from impasto.train.config import TrainConfig
 from impasto.train.data import (
     Crops,
@@ -67,10 +74,10 @@ class Task(ABC):
     """
 
     Config: ClassVar[type[Any]]
-    """Settings of its own: a frozen dataclass of `impasto.style.setting` fields."""
+    """Settings of its own: a frozen dataclass of `impasto.settings.setting` fields."""
 
     config: Any
-    network: nn.Module
+    network: Network
     """What is trained."""
     origin: str = ""
     """What tells the network it began as from others."""
@@ -106,33 +113,8 @@ class Task(ABC):
         """The command that paints with the weights file ``out``."""
 
     @abstractmethod
-    def metadata(self, network: nn.Module) -> dict[str, str]:
-        """What the weights file of a network tells about it; see `impasto.weights`."""
-
-    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """What goes into the weights file of a network."""
-        return network.state_dict()
-
-    @abstractmethod
     def prepare(self, photos: Sequence[Path], device: torch.device) -> None:
         """Called before the first step: photos to train on, and where."""
-
-    def save(self, network: nn.Module, path: Path, trained: Mapping[str, Any]) -> None:
-        """Writes a weights file that describes itself; numbers are stored as float16.
-
-        Args:
-            network: the weights to save, of the kind of `network`.
-            path: where to.
-            trained: how it was trained, for the file's metadata.
-        """
-        metadata = {
-            "impasto_format": weights.FORMAT,
-            "name": path.stem,
-            **self.metadata(network),
-            "trained": json.dumps(trained),
-        }
-        tensors = {name: part.half().contiguous() for name, part in self.tensors(network).items()}
-        files.replace(path, save(tensors, metadata))
 
 
 @dataclass(frozen=True)
@@ -204,7 +186,8 @@ class Trainer:
     Raises:
         ImageError: no pictures.
         OutputError: as `Run.check`; or the run to resume is damaged.
-        ControlError: no such devices, or the run to resume has other settings.
+        ControlError: the run to resume has other settings.
+        SetupError: no such devices.
     """
 
     def __init__(
@@ -228,7 +211,8 @@ class Trainer:
             "styles": len(self.pictures[1]),
             **asdict(config),
             **asdict(task.config),
-            **task.metadata(task.network),
+            **description(task.network),
+            **_family(task),
         }
         # What can be wrong is found before other processes are started, so that it is said once.
         state = self._read() if resume else None
@@ -258,7 +242,7 @@ class Trainer:
         Raises:
             ImageError: no picture can be read.
             OutputError: a file cannot be written.
-            ControlError: the losses are no longer finite.
+            TrainingError: the losses are no longer finite, or another process ended the training.
         """
         holdout, seed = self.config.holdout, self.config.seed
         contents, photos = hold_out(self.pictures[0], holdout, seed)
@@ -371,13 +355,13 @@ class Trainer:
     def _check_finite(self, values: Sequence[float]) -> None:
         """Ends the training if a value, the same in all processes, is no longer finite."""
         if not all(map(math.isfinite, values)):
-            self._end(ControlError("the training diverged: start again, with less learning_rate"))
+            self._end(TrainingError("the training diverged: start again, with less learning_rate"))
 
     def _end(self, error: ImpastoError | None) -> NoReturn:
         """Ends all processes; the first one says why."""
         if error is not None and self.fabric.is_global_zero:
             raise error
-        raise SystemExit(0)
+        raise TrainingError("another process ended the training")
 
     def _alone(self, act: Callable[[], None]) -> None:
         """Lets the first process do what is done once; if it fails, all of them end."""
@@ -437,7 +421,9 @@ class Trainer:
                 **asdict(self.config),
                 **asdict(self.task.config),
             }
-            self.task.save(self.average.module, self.run.out, trained)
+            network: Any = self.average.module
+            about = {**_family(self.task), "trained": json.dumps(trained)}
+            save_network(self.run.out, network, about)
 
     def _save(self) -> None:
         """Writes checkpoint, histories and plots, each whole or not at all."""
@@ -494,6 +480,11 @@ class Trainer:
             setattr(self, name, state[name])
 
 
+def _family(task: Task) -> dict[str, str]:
+    """What the weights file tells of the network that training began with."""
+    return {"family": task.origin} if task.origin else {}
+
+
 def _fabric(accelerator: str, devices: int, nodes: int, precision: Any, in_stages: bool) -> Fabric:
     if devices < 1 or nodes < 1:
         raise ControlError(f"devices is {devices}, nodes is {nodes}: use at least 1")
@@ -508,7 +499,7 @@ def _fabric(accelerator: str, devices: int, nodes: int, precision: Any, in_stage
         )
     except (RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise ControlError(f"cannot train on {devices} x {accelerator}: {reason}") from error
+        raise SetupError(f"cannot train on {devices} x {accelerator}: {reason}") from error
 
 
 def _running_mean(decay: float, means: list[Tensor], latest: list[Tensor], number: Tensor) -> None:
@@ -534,7 +525,7 @@ def _readers() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        raise ControlError(
+        raise TrainingError(
             "a process that reads pictures died, perhaps for want of memory: use fewer workers"
         ) from error
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import images, losses
-from impasto.methods.layers import adaptive_pool
 from impasto.moments import Moments
+from impasto.networks.layers import adaptive_pool
 
 StyleLoss = Literal["gram", "moments"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from impasto.coarse_to_fine import noise, revised
+from impasto.coarse_to_fine import Texture, noise, revised
 from impasto.images import resize
 
 _DRAFTS, _DETAIL = (0.5, 0.75), (0.25, 0.75)
@@ -36,7 +36,7 @@ def photo_and_revision(
     def noisy(photo: Tensor) -> Tensor:
         """As the first level is given it."""
         height, width = photo.shape[-2:]
-        each = [None] if style is None else [one[None] for one in style]
+        each = [None] if style is None else [Texture.of(one[None]) for one in style]
         added = [noise(height, width, one, chance.getrandbits(32)) for one in each]
         return (photo + torch.cat(added).to(photo)).clamp(0, 1)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from impasto import losses
-from impasto.encoders import load_encoder
-from impasto.encoders.vit import ViT
 from impasto.errors import ControlError
-from impasto.methods import adain
-from impasto.methods.styletr import Network, NetworkConfig, load_network
 from impasto.moments import Moments
-from impasto.style import check_settings, setting
+from impasto.networks import load_network
+from impasto.networks.adain import AdainNetwork
+from impasto.networks.encoder import layer_names
+from impasto.networks.styletr import StyletrNetwork, StyletrNetworkConfig
+from impasto.networks.vgg import load_encoder
+from impasto.networks.vit import ViT
+from impasto.settings import check_settings, setting
 from impasto.train.adain import AnyStyleTask
 from impasto.train.loop import Run
 from impasto.train.perceptual import (
@@ -96,14 +97,14 @@ class StyletrTask(AnyStyleTask):
 
     Config = StyletrTraining
     in_stages = True
-    network: Network
+    network: StyletrNetwork
 
     def __init__(self, config: StyletrTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
         self.config = config
         self.network = _started(config) if init is None else _continued(config, init)
         self.judge = load_encoder("vgg16", precision="auto")
-        self.content_layers = config.content_layers.split(",")
-        self.style_layers = config.style_layers.split(",")
+        self.content_layers = layer_names(config.content_layers)
+        self.style_layers = layer_names(config.style_layers)
         self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
         self.taps = {*self.layers, *SIMILARITY_LAYERS}
         self.judge.check(self.taps)
@@ -156,25 +157,6 @@ class StyletrTask(AnyStyleTask):
         """See `Task.usage`."""
         return f"impasto stylize PHOTO STYLE --method styletr --weights {out} -o OUT"
 
-    def tensors(self, network: nn.Module) -> dict[str, Tensor]:
-        """See `Task.tensors`; without the pretrained encoders."""
-        assert isinstance(network, Network)
-        pretrained = bool(network.vit.sha256)
-        return {
-            name: tensor
-            for name, tensor in network.state_dict().items()
-            if not (pretrained and name.startswith("vit."))
-        }
-
-    def metadata(self, network: nn.Module) -> dict[str, str]:
-        """See `Task.metadata`."""
-        assert isinstance(network, Network)
-        return {
-            "architecture": "styletr",
-            "config": json.dumps(asdict(network.config)),
-            "encoder_sha256": network.vit.sha256,
-        }
-
 
 def _drawn(step: int, number: int) -> tuple[Tensor, Tensor]:
     """Sharpness (number, 1, 1) and strength (number, 1, 1, 1) for each picture, so that the network
@@ -194,28 +176,28 @@ def _between(content: Tensor, style: Tensor, strength: Tensor) -> Moments:
     return own * (1 - strength) + theirs * strength
 
 
-def _started(config: StyletrTraining) -> Network:
+def _started(config: StyletrTraining) -> StyletrNetwork:
     """The network that training begins with."""
-    path, _ = adain.load_network(config.path)
+    path = load_network(config.path, AdainNetwork).network
     if path.config.encoder != "compact":
         raise ControlError(f"path '{config.path}' sees with {path.config.encoder}: use adain.small")
     rank = _RANK if config.encoders == "lora" else 0
-    built = NetworkConfig(rank=rank, widths=path.config.widths, blocks=path.config.blocks)
+    built = StyletrNetworkConfig(rank=rank, widths=path.config.widths, blocks=path.config.blocks)
     vit = ViT(depth=built.depth).requires_grad_() if config.encoders == "scratch" else None
-    network = Network(built, vit)
+    network = StyletrNetwork(built, vit)
     parts = path.state_dict().items()
     kept = {name: part for name, part in parts if not name.startswith(_DEEPEST)}
     network.path.load_state_dict(kept, strict=False)
     return network
 
 
-def _continued(config: StyletrTraining, init: str) -> Network:
+def _continued(config: StyletrTraining, init: str) -> StyletrNetwork:
     """An earlier network, its encoders made fit for tuning if that is asked."""
     if config.encoders == "scratch":
         raise ControlError("encoders from scratch start from nothing: leave out --init")
-    earlier, _ = load_network(init)
+    earlier = load_network(init, StyletrNetwork).network
     if config.encoders == "frozen" or earlier.tuned:
         return earlier
-    network = Network(replace(earlier.config, rank=_RANK), earlier.vit)
+    network = StyletrNetwork(replace(earlier.config, rank=_RANK), earlier.vit)
     network.load_state_dict(earlier.state_dict(), strict=False)
     return network

@@ -9,9 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from impasto import weights
-from impasto.encoders import load_encoder
-from impasto.encoders.vgg import VGG
 from impasto.errors import ControlError, WeightsError
+from impasto.networks.vgg import VGG, load_encoder
 
 from .conftest import as_tensor, photo_array, tiny_vgg
 

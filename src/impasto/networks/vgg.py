@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import weights as weights_files
-from impasto.encoders import Encoder, Tap
 from impasto.errors import ControlError, WeightsError
+from impasto.networks.encoder import Encoder, Tap, dtype_of
+from impasto.networks.layers import channels_last
 
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -76,7 +77,7 @@ class VGG(Encoder):
                 self.taps[f"conv{place}"] = self.taps[f"relu{place}"] = Tap(outputs, 2**block)
                 inputs = outputs
         self.requires_grad_(False)
-        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self)
 
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
         """See `Encoder.forward`."""
@@ -160,9 +161,27 @@ def _torchvision_names(places: Iterable[str]) -> dict[str, str]:
     }
 
 
-def load_vgg(architecture: str, pooling: str, precision: torch.dtype, weights: Path | None) -> VGG:
-    """A VGG with its weights; see `impasto.encoders.load_encoder`."""
-    vgg = VGG(architecture, pooling=pooling, precision=precision)
-    path = weights or weights_files.fetch(f"{architecture}.imagenet")
+def load_encoder(
+    name: str = "vgg19",
+    *,
+    pooling: str = "max",
+    precision: str = "float32",
+    weights: Path | None = None,
+) -> Encoder:
+    """The encoder ``vgg16`` or ``vgg19``, with the embedded ImageNet weights or those of a file.
+
+    Args:
+        name: the architecture.
+        pooling: ``max`` as trained, or ``average``, which Gatys et al. found smoother.
+        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on processors that multiply it
+            natively, which halves time and memory; the difference cannot be seen.
+        weights: a safetensors file with other weights of the same architecture.
+
+    Raises:
+        ControlError: unknown name or pooling.
+        WeightsError: the weights are damaged or of another architecture.
+    """
+    vgg = VGG(name, pooling=pooling, precision=dtype_of(precision))
+    path = weights or weights_files.fetch(f"{name}.imagenet")
     vgg.load(weights_files.read(path), path)
     return vgg

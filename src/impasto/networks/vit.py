@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
 from impasto import weights as weights_files
-from impasto.encoders import Encoder, Tap
+from impasto.networks.encoder import Encoder, Tap
 
 ARCHITECTURE = "vit_small_patch14_dinov2"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -14,6 +14,11 @@ def full_precision(features: Tensor) -> torch.autocast:
     return torch.autocast(features.device.type, enabled=False)
 
 
+def channels_last(network: nn.Module) -> None:
+    """Stores weights as convolutions on processors like them best."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def adaptive_pool(maps: Tensor, grid: Sequence[int]) -> Tensor:
     """(..., H, W) averaged down to (..., *grid). What `F.adaptive_avg_pool2d` does, which Apple's
     GPUs only know for sides that divide.

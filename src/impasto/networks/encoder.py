@@ -6,20 +6,18 @@ is part of it, so every encoder is called with the one currency of the package: 
 
 from __future__ import annotations
 
-from abc import abstractmethod
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
-from impasto.style import setting
-
-__all__ = ["Encoder", "Precision", "Tap", "dtype_of", "load_encoder", "precision_setting"]
+from impasto.settings import setting
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -33,7 +31,7 @@ class Tap:
     """Input pixels per feature pixel, along each side."""
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Base of all encoders."""
 
     name: str
@@ -69,29 +67,29 @@ class Encoder(nn.Module):
         return features
 
 
-def load_encoder(
-    name: str = "vgg19",
-    *,
-    pooling: str = "max",
-    precision: str = "float32",
-    weights: Path | None = None,
-) -> Encoder:
-    """The encoder ``vgg16`` or ``vgg19``, with the embedded ImageNet weights or those of a file.
-
-    Args:
-        name: the architecture.
-        pooling: ``max`` as trained, or ``average``, which Gatys et al. found smoother.
-        precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on processors that multiply it
-            natively, which halves time and memory; the difference cannot be seen.
-        weights: a safetensors file with other weights of the same architecture.
+def parse_layers(text: str) -> dict[str, float]:
+    """Layers and their shares, which are made to sum to 1: ``a,b:3`` -> ``{a: 0.25, b: 0.75}``.
 
     Raises:
-        ControlError: unknown name or pooling.
-        WeightsError: the weights are damaged or of another architecture.
+        ControlError: no layers, or a weight that is not a positive number.
     """
-    from impasto.encoders.vgg import load_vgg
+    weights: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        layer, _, number = part.partition(":")
+        try:
+            weights[layer] = float(number or 1)
+        except ValueError:
+            weights[layer] = math.nan
+        if not 0 < weights[layer] < math.inf:
+            raise ControlError(f"layer '{part}': write NAME or NAME:WEIGHT with a positive weight")
+    if not weights:
+        raise ControlError("no layers are named: write, for instance, relu1_1,relu2_1:0.5")
+    return {layer: weight / sum(weights.values()) for layer, weight in weights.items()}
 
-    return load_vgg(name, pooling, dtype_of(precision), weights)
+
+def layer_names(text: str) -> list[str]:
+    """Layers written as ``relu1_1, relu2_1``, which may be none."""
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def precision_setting() -> Any:
@@ -105,7 +103,7 @@ def precision_setting() -> Any:
 
 
 def dtype_of(precision: str) -> torch.dtype:
-    """What ``float32``, ``bfloat16`` or ``auto`` (see `load_encoder`) stands for here."""
+    """What ``float32``, ``bfloat16`` or ``auto`` stands for here; see `impasto.networks.vgg`."""
     if precision != "auto":
         return torch.bfloat16 if precision == "bfloat16" else torch.float32
     if torch.cuda.is_available():

@@ -1,0 +1,340 @@
+"""Look: styles fitted to a photo. It paints the photo, then the next frame, and can be saved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from impasto import color, files, images
+from impasto.controls import MIN_SIDE, ColorMode, Controls, Style
+from impasto.encoding import EncodedStyle
+from impasto.errors import ControlError, WeightsError
+from impasto.gallery import TrainedLook
+from impasto.images import ImageLike, Picture
+from impasto.memory import memory_guarded
+from impasto.methods.base import Method, OnStep, Progress, Transfer
+from impasto.methods.gatys import GatysTransfer
+from impasto.mixing import Mix
+from impasto.packing import pack, unpack
+from impasto.tiling import by_strips
+
+if TYPE_CHECKING:
+    from impasto.stylizer import Stylizer
+
+SUFFIX = ".look"
+_FORMAT = "1"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A photo as methods are given it."""
+
+    photo: Picture
+    """At the size to be painted."""
+    pixels: Tensor
+    """Its pixels, (1, 3, H, W), where it is painted."""
+    prepared: Tensor
+    """The same, in the colours to be painted."""
+    mix: Mix
+    """How much of which style goes where, for that size."""
+
+    @classmethod
+    def of(cls, photo: Picture, mix: Mix, controls: Controls, device: torch.device) -> Inputs:
+        """Prepares a photo, and the mix for its own size."""
+        small = photo.resized(*render_size(photo, controls.size))
+        pixels = small.pixels.to(device)
+        prepared = _prepared(pixels, controls.preserve_color)
+        return cls(small, pixels, prepared, mix.resized(*small.size).to(device))
+
+
+@dataclass(frozen=True)
+class Look:
+    """Styles fitted to a photo; see `impasto.Stylizer.fit`.
+
+    ``look()`` paints that photo, ``look(frame)`` another of the same size, by the same statistics.
+    """
+
+    stylizer: Stylizer
+    controls: Controls
+    styles: Sequence[EncodedStyle]
+    mix: Mix
+    """How much of which style goes where on the photo, at its own size."""
+    size: tuple[int, int]
+    """Height and width of the photo."""
+    transfer: Transfer
+    refinement: GatysTransfer | None
+    refine: str | int | None
+    """Steps or seconds of the refinement; see `impasto.Stylizer`."""
+    weights: Mapping[str, str]
+    """Name and sha256 of the weights that paint."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about how the pictures were read."""
+    fitted: Inputs | None = None
+    """The photo that it was fitted to; None if the look was loaded."""
+    content: ImageLike | None = None
+    """The same as it was given."""
+
+    def __call__(self, content: ImageLike | None = None, on_step: OnStep | None = None) -> Any:
+        """Paints.
+
+        Args:
+            content: a photo of the same size, such as the next frame; None for the photo that the
+                look was fitted to.
+            on_step: told of the progress; may raise `impasto.errors.Stop`.
+
+        Returns:
+            A picture in the type of ``content``; a PIL image if that is a path. The photo's alpha
+            is kept.
+
+        Raises:
+            ControlError: the photo has another size, or the look was loaded and has no photo.
+            TooLargeError: memory ran out.
+        """
+        inputs, like = self.fitted, self.content
+        height, width = self.size
+        if content is not None:
+            photo, like = images.read(content), content
+            if photo.size != self.size:
+                raise ControlError(
+                    f"{images.name_of(content)}: this look was fitted to pictures of "
+                    f"{width}x{height}; fit it anew"
+                )
+            if inputs is not None and not self.transfer.ready:
+                self.transfer(inputs.prepared, inputs.mix)
+            height, width = render_size(photo, self.controls.size)
+        footprint = max(
+            (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
+        )
+        with memory_guarded(footprint, height, width):
+            if content is not None:
+                inputs = Inputs.of(photo, self.mix, self.controls, self.stylizer.device)
+            if inputs is None or like is None:
+                raise ControlError("this look was loaded without its photo: call it with a picture")
+            pixels, mode = inputs.pixels, self.controls.preserve_color
+
+            def finished(image: Tensor) -> Tensor:
+                if mode != "luminance":
+                    return image
+                return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
+
+            told = on_step and _finishing(on_step, finished)
+            result = finished(self._painted(inputs, told)).cpu()
+        return images.like(replace(inputs.photo, pixels=result), like)
+
+    def _painted(self, inputs: Inputs, on_step: OnStep | None) -> Tensor:
+        """Painted, and refined if asked."""
+        content, mix = inputs.prepared, inputs.mix
+        if self.refinement is None:
+            return self.transfer(content, mix, on_step)
+        # Masks' soft edges are mixed in by the refinement, and only there.
+        start = self.transfer(content, mix.undiluted())
+        return self.refinement(content, mix, on_step, start=start)
+
+    def fit(self, content: ImageLike, **controls: Any) -> Look:
+        """The same styles fitted to another photo of any size, with other controls if they are
+        given (fields of `Controls`).
+
+        Raises:
+            ControlError, ImageError, TooLargeError: as `Stylizer.fit`.
+        """
+        given = {"refine": self.refine, **asdict(self.controls), **controls}
+        return self.stylizer.fit(content, list(self.styles), **given)
+
+    def recipe(self) -> dict[str, Any]:
+        """What made the picture; written into it, and read back by ``--recipe``."""
+        from impasto import __version__
+
+        return {
+            "impasto": __version__,
+            **self.stylizer.described(self.styles, self.refine),
+            "sha256": dict(self.weights),
+            **asdict(self.controls),
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Writes the look: statistics, controls, settings, and the hashes of the weights that paint
+        it; no picture, no network and no pickle. `Look.load` reads it.
+
+        Args:
+            path: the file, NAME.look.
+
+        Raises:
+            ControlError: the look cannot be saved: it has masks, or needs the style's pixels.
+            OutputError: the file cannot be written.
+        """
+        if self.mix.masked:
+            raise ControlError("a look with masks belongs to its photo: save one without masks")
+        if self.fitted is not None and not self.transfer.ready:
+            self.transfer(self.fitted.prepared, self.fitted.mix)
+        try:
+            packed, tensors = pack(
+                {
+                    "mix": self.mix,
+                    "size": self.size,
+                    "weights": dict(self.weights),
+                    "transfer": self.transfer,
+                    "refinement": self.refinement,
+                    "styles": [_saved(style) for style in self.styles],
+                },
+                _modules(self.stylizer.painters()),
+            )
+        except TypeError as error:
+            raise ControlError(f"this look cannot be saved: {error}") from error
+        recipe = {k: v for k, v in self.recipe().items() if k != "sha256"}
+        metadata = {
+            "impasto_format": _FORMAT,
+            "kind": "look",
+            "recipe": json.dumps(recipe),
+            "look": json.dumps(packed),
+        }
+        files.replace(Path(path), save(tensors, metadata))
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> Look:
+        """Reads a look that `save` wrote.
+
+        Args:
+            path: the file.
+            device: see `impasto.Stylizer`.
+
+        Raises:
+            WeightsError: the file cannot be read, or the weights it needs are others here.
+        """
+        from impasto.recipes import Recipe
+
+        with _reading(Path(path)) as (metadata, tensors):
+            recipe = Recipe.of(json.loads(metadata["recipe"]))
+            packed = json.loads(metadata["look"])["dict"]
+        stylizer = recipe.stylizer(device)
+        with _reading(Path(path)):
+            return _loaded(Path(path), stylizer, recipe.controls, packed, tensors)
+
+
+def _saved(style: EncodedStyle) -> dict[str, Any]:
+    """A style as it is kept: what is measured of it, and no picture."""
+    source = style.style.source
+    return {
+        "name": Path(source).name if isinstance(source, (str, Path)) else "picture",
+        "weight": style.style.weight,
+        "look": style.source if isinstance(style.source, TrainedLook) else None,
+        "code": style.latest[1] if style.latest else None,
+    }
+
+
+def _loaded(
+    path: Path,
+    stylizer: Stylizer,
+    controls: Controls,
+    packed: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+) -> Look:
+    """Puts a look together. Networks come from the weights here, whose hashes must agree."""
+
+    def made(part: str) -> Any:
+        return unpack(packed[part], tensors, _modules(stylizer.painters()), stylizer.device)
+
+    styles: list[EncodedStyle] = []
+    here: dict[str, str] = {}
+    for kept in made("styles"):
+        look, code = kept["look"], kept["code"]
+        method = stylizer.method if look is None else stylizer.looks
+        encoded = code.code if look is None else method.encode_style(look)  # loads its network
+        here |= method.weights_used(encoded)
+        style = Style(kept["name"], kept["weight"])
+        styles.append(EncodedStyle(style, look, method, None if code is None else (None, code)))
+    for name, sha256 in made("weights").items():
+        if here.get(name) != sha256:
+            raise WeightsError(
+                f"{path}: was made with other weights of the name {name}, sha256 {sha256[:12]}...; "
+                "use the version of impasto that it was made with"
+            )
+    size = made("size")
+    return Look(
+        stylizer,
+        controls,
+        styles,
+        made("mix"),
+        (int(size[0]), int(size[1])),
+        made("transfer"),
+        made("refinement"),
+        stylizer.refine,
+        here,
+    )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
+    """The metadata and tensors of a saved look; what is wrong with them is told in one line.
+
+    Raises:
+        WeightsError: missing, damaged, or no look.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such look")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a look that was saved ({error})") from error
+    if metadata.get("kind") != "look" or metadata.get("impasto_format") != _FORMAT:
+        raise WeightsError(f"{path}: not a look, or of another version of impasto; save it anew")
+    try:
+        yield metadata, tensors
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        if isinstance(error, ControlError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: damaged, or of another version ({reason})") from error
+
+
+def _modules(painters: Mapping[str, Method]) -> dict[str, nn.Module]:
+    """Methods and the networks in them by name."""
+    return {
+        f"{name}.{part}".rstrip("."): module
+        for name, method in painters.items()
+        for part, module in method.named_modules()
+    }
+
+
+def render_size(picture: Picture, longer_side: int | None) -> tuple[int, int]:
+    """Height and width of the picture when its longer side is scaled to this.
+
+    Raises:
+        ControlError: the shorter side would become too small.
+    """
+    height, width = picture.size
+    if longer_side is None:
+        return height, width
+    scale = longer_side / max(height, width)
+    height, width = round(height * scale), round(width * scale)
+    if min(height, width) < MIN_SIDE:
+        raise ControlError(
+            f"size is {longer_side}: this picture would become {width}x{height}, at least "
+            f"{MIN_SIDE} pixels a side are needed"
+        )
+    return height, width
+
+
+def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
+    if mode != "luminance":
+        return pixels
+    return by_strips(lambda part: color.prepare_content(part, mode), pixels)
+
+
+def _finishing(on_step: OnStep, finish: Callable[[Tensor], Tensor]) -> OnStep:
+    """Hands on progress whose picture has gone through ``finish``."""
+
+    def step(progress: Progress) -> None:
+        on_step(replace(progress, image=lambda: finish(progress.image())))
+
+    return step

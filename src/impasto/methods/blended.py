@@ -1,0 +1,62 @@
+"""Styles of several methods in one painting: each paints its own, and the results are blended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from impasto.errors import Stop
+from impasto.methods.base import OnStep, Progress, Transfer
+from impasto.mixing import Mix
+
+
+@dataclass(frozen=True)
+class BlendedTransfer(Transfer):
+    """Blends what several transfers paint by the weights and masks of their styles."""
+
+    transfers: Sequence[Transfer]
+    styles: Sequence[Sequence[int]]
+    """Of each transfer, the numbers of its styles."""
+
+    @property
+    def ready(self) -> bool:
+        """See `Transfer.ready`."""
+        return all(transfer.ready for transfer in self.transfers)
+
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
+        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
+        shares = [mix.part(numbers) for numbers in self.styles]
+        result, left = torch.zeros_like(content), 1 - torch.stack(shares).sum(0)
+        done, stopped = 0, False
+
+        def told(progress: Progress) -> None:
+            nonlocal done, stopped
+            done += 1
+            steps = done + progress.steps - progress.step
+            before, rest, share = result, 1 - painted_share, shares[number]
+            if on_step is None:
+                return
+            try:
+                on_step(
+                    replace(
+                        progress,
+                        step=done,
+                        steps=steps,
+                        image=lambda: before + share * progress.image() + (rest - share) * content,
+                    )
+                )
+            except Stop:
+                stopped = True
+                raise
+
+        painted_share = torch.zeros_like(left)
+        for number, (numbers, transfer) in enumerate(zip(self.styles, self.transfers, strict=True)):
+            painted = content
+            if not stopped and shares[number].any():
+                painted = transfer(content, mix.only(numbers), told)
+            result = result + shares[number] * painted
+            painted_share = painted_share + shares[number]
+        return result + left * content
