@@ -124,20 +124,27 @@ def read(path, side):
 
 
 def speed():
-    """Seconds of a painting, the style measured along and measured before."""
-    print(f"{'':18}{'side':>6}{'style + photo':>15}{'photo':>9}   seconds")
+    """Seconds of a painting: style and photo; a style that is encoded already, and a photo; and the
+    next frame of a look.
+    """
+    print(f"{'':18}{'side':>6}{'style + photo':>15}{'photo':>9}{'frame':>9}   seconds")
     google = Google()
     for side in (384, 1024):
         pair = read(PHOTO, side), read(PAINTING, side)
-        calls = {"google": (google.stylize, partial(google.paint, code=google.fit(pair[1])))}
+        photo = partial(google.paint, code=google.fit(pair[1]))
+        calls = {"google": (google.stylize, photo, photo)}
         for name in NETWORKS:
             stylizer = Stylizer(name, device="cpu")
-            once = {"stroke_size": 0}
-            calls[name] = (stylizer.stylize, stylizer.fit(*pair))
-            calls[f"{name} 1x"] = (partial(stylizer.stylize, **once), stylizer.fit(*pair, **once))
-        for name, (both, paint) in calls.items():
-            whole, photo = seconds(partial(both, *pair)), seconds(partial(paint, pair[0]))
-            print(f"{name:18}{side:6}{whole:15.3f}{photo:9.3f}")
+            for row, once in ((name, {}), (f"{name} 1x", {"stroke_size": 0})):
+                paint = partial(stylizer.stylize, **once)
+                encoded = partial(paint, styles=stylizer.encode(pair[1]))
+                calls[row] = (paint, encoded, stylizer.fit(*pair, **once))
+        for name, (both, encoded, frame) in calls.items():
+            taken = (
+                seconds(partial(both, *pair)),
+                *(seconds(partial(f, pair[0])) for f in (encoded, frame)),
+            )
+            print(f"{name:18}{side:6}{taken[0]:15.3f}{taken[1]:9.3f}{taken[2]:9.3f}")
 
 
 def painters(gatys):

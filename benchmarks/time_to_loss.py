@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from impasto import images
-from impasto.methods.gatys import Gatys, GatysConfig, _Objective
-from impasto.style import weight_maps
-from impasto.stylizer import style_size
+from impasto.encoding import style_size
+from impasto.methods.gatys import Gatys, GatysConfig, StyleTransferLoss
+from impasto.mixing import Mix
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "out" / "benchmark"
@@ -69,7 +69,7 @@ def plain_loop(encoder, content, painting, optimizer, steps):
         yield time.perf_counter() - started, image.detach()
 
 
-def impasto_run(content, painting, weights, **settings):
+def impasto_run(content, painting, mix, **settings):
     """Seconds and picture after each of our steps; loading the network is not counted."""
     method = Gatys(GatysConfig(**settings))
     rows, started = [], time.perf_counter()
@@ -77,7 +77,7 @@ def impasto_run(content, painting, weights, **settings):
     def watch(progress):
         rows.append((time.perf_counter() - started, progress.image()))
 
-    method.fit(content, [painting], weights)(content, weights, watch)
+    method.fit(content, [painting], mix)[0](content, mix, watch)
     return rows
 
 
@@ -105,9 +105,9 @@ def main():
     content = photo.resized(*(round(side * scale) for side in photo.size)).pixels
     source = images.read(ROOT / PAINTING)
     painting = source.resized(*style_size(source, content[0, 0].numel(), None)).pixels
-    weights = weight_maps(*content.shape[-2:], [1.0], [None])
+    everywhere = Mix.of(*content.shape[-2:], [1.0], [None])
     exact = Gatys(GatysConfig(precision="float32"))
-    objective = _Objective(exact, content, weights, 1.0, [exact._moments(painting)])
+    objective = StyleTransferLoss(exact, content, everywhere, [exact.measure(painting)])
 
     def judge(picture):
         with torch.no_grad():
@@ -132,7 +132,7 @@ def main():
         "longer": {"iterations": 500},
         "longer, float32": {"iterations": 500, "precision": "float32"},
     }.items():
-        rows = impasto_run(content, painting, weights, **settings)
+        rows = impasto_run(content, painting, everywhere, **settings)
         keep(name.replace(", ", "-"), rows[-1][1])
         line = f"impasto {name}: {rows[-1][0]:.0f} s, loss {judge(rows[-1][1]):.4f}"
         for optimizer, (seconds, wanted) in plain.items():

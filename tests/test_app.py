@@ -23,10 +23,10 @@ from impasto import app, cli, images
 from impasto.app import batch, jobs, paint, pictures, visit, wish
 from impasto.app.jobs import BusyError, Job, Studio
 from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
+from impasto.controls import Controls
 from impasto.errors import ImageError, Stop, TooLargeError
 from impasto.methods import Progress
 from impasto.methods.gatys import GatysConfig
-from impasto.style import Controls
 
 from .conftest import painting_array, photo_array
 

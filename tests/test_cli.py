@@ -112,6 +112,58 @@ def test_bad_calls_of_styles(refused, folder):
     )
 
 
+def test_a_look_is_saved_and_paints_other_photos(run, folder):
+    Image.fromarray(photo_array(40, 60)).save("second.png")
+    network = ["--method", "adain.small", "--strength", "0.7", "--precision", "float32"]
+    saving = ["-o", "out.png", "--save-look", "mine.look"]
+    assert run("stylize", "photo.png", "painting.png", *network, *saving)[0] == 0
+    assert run("stylize", "photo.png", "mine.look", "-o", "again.png")[0] == 0
+    np.testing.assert_array_equal(pixels("again.png"), pixels("out.png"))
+    recipe = images.read_recipe(folder / "again.png")
+    assert (recipe["strength"], recipe["weights"]) == (0.7, "adain.small")
+    assert recipe["styles"][0]["source"] == "mine.look"
+    both = ["photo.png", "second.png", "--style", "mine.look", "-o", "folder", "--strength", "0.2"]
+    assert run("stylize", *both)[0] == 0
+    assert pixels("folder/second.png").shape == (40, 60, 3)
+    faint = np.abs(pixels("folder/photo.png").astype(int) - photo_array()).mean()
+    assert faint < 0.6 * np.abs(pixels("out.png").astype(int) - photo_array()).mean()
+
+
+def test_bad_calls_with_looks(run, refused, folder):
+    Image.fromarray(np.full((48, 64), 200, np.uint8)).save("mask.png")
+    base = ["stylize", "photo.png", "starry-night", "-o", "out.png"]
+    assert "kept in .look files" in refused(*base, "--save-look", "mine.png")
+    assert "there is no folder" in refused(*base, "--save-look", "nowhere/mine.look")
+    masked = ["stylize", "photo.png", "--style", "starry-night:1:mask.png", "-o", "out.png"]
+    assert "save one without masks" in refused(*masked, "--save-look", "mine.look")
+    several = ["stylize", "photo.png", "painting.png", "--style", "starry-night", "-o", "folder"]
+    assert "give a single CONTENT" in refused(*several, "--save-look", "mine.look")
+    assert not (folder / "mine.look").exists()
+    assert run(*base, "--save-look", "mine.look")[0] == 0
+    using = ["stylize", "photo.png", "-o", "out.png"]
+    own = "has its own method and styles: leave out"
+    assert f"{own} --method" in refused(*using, "--style", "mine.look", "--method", "gatys")
+    assert f"{own} other styles" in refused(*using, "--style", "mine.look:2")
+    two = ["--style", "mine.look", "--style", "udnie"]
+    assert f"{own} other styles" in refused(*using, *two)
+    assert "none.look: no such look" in refused(*using, "--style", "none.look")
+    assert "is also an input" in refused(
+        *base[:2], "mine.look", "-o", "o.png", "--save-look", "mine.look"
+    )
+
+
+def test_a_recipe_of_other_weights_is_told(run, folder):
+    base = ["stylize", "photo.png", "starry-night"]
+    assert run(*base, "-o", "out.png")[0] == 0
+    recipe = images.read_recipe(folder / "out.png")
+    recipe["sha256"]["fast.starry-night"] = "0" * 64
+    images.write(folder / "old.png", images.read("out.png"), recipe)
+    code, _, err = run(*base, "-o", "again.png", "--recipe", "old.png")
+    assert code == 0
+    assert "painted with other weights of fast.starry-night than the recipe's picture" in err
+    assert run(*base, "-o", "again.png", "--recipe", "out.png")[2] == ""
+
+
 def test_help_is_light():
     code = "import sys, impasto.cli; print('torch' in sys.modules, 'PIL' in sys.modules)"
     result = subprocess.run(

@@ -17,7 +17,8 @@ from impasto.gallery import TrainedLook
 from impasto.methods.fast import Fast, FastConfig
 from impasto.networks import save_network, transform
 from impasto.networks.transform import TransformNetwork, TransformNetworkConfig
-from impasto.stylizer import Stylizer, paint_sheet, texture
+from impasto.stylizer import Stylizer, paint_sheet
+from impasto.textures import texture
 
 from .conftest import as_tensor, photo_array, psnr, tiny_fast, write_fast
 

@@ -14,7 +14,7 @@ from impasto.methods.gatys import GatysConfig, StyleTransferLoss
 from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks.encoder import parse_layers
-from impasto.stylizer import texture
+from impasto.textures import texture
 
 from .conftest import painting_array, tiny_gatys
 

@@ -2,16 +2,17 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import impasto
-from impasto.errors import ControlError, TooLargeError
+from impasto.errors import ControlError, Stop, TooLargeError
 from impasto.memory import check_memory, free_in_container, tile_side
 from impasto.methods import choose_method
 from impasto.stylizer import Stylizer, parse_refine
 
-from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg
+from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg, write_fast
 
 CPU = torch.device("cpu")
 
@@ -106,7 +107,7 @@ def test_refining_keeps_strength_0_and_the_recipe(tiny_encoder, photo, painting)
 
 def test_network_and_optimiser_share_a_setting(tiny_encoder):
     stylizer = Stylizer("adain.small", refine=3, precision="float32", style_loss="wasserstein")
-    refiner = stylizer.painters()["refiner"]
+    refiner = stylizer.painters(3)["refiner"]
     assert stylizer.method.config.precision == refiner.config.precision == "float32"
     assert refiner.config.style_loss == "wasserstein"
 
@@ -170,3 +171,98 @@ def test_memory_is_what_the_container_leaves(tmp_path):
     (tmp_path / "memory.max").write_text("max\n")
     assert free_in_container(tmp_path) == math.inf
     assert free_in_container(tmp_path / "none") == math.inf
+
+
+def test_styles_of_both_kinds_mix(photo, painting, tmp_path):
+    """Each is painted by its own method; weights and masks blend the pictures."""
+    trained = write_fast(tmp_path / "mine.safetensors", {"look": 1 - painting})
+    stylizer = Stylizer(tiny_adain(), device="cpu")
+    by_network = stylizer.stylize(photo, painting)
+    by_look = Stylizer("fast", device="cpu").stylize(photo, trained)
+    mixed = stylizer.stylize(photo, [impasto.Style(painting, 3.0), impasto.Style(trained, 1.0)])
+    torch.testing.assert_close(mixed, 0.75 * by_network + 0.25 * by_look, atol=1e-5, rtol=0)
+    left = np.zeros((48, 64), np.uint8)
+    left[:, :24] = 255
+    halves = [impasto.Style(painting, mask=left), impasto.Style(trained, mask=255 - left)]
+    painted = stylizer.stylize(photo, halves, stroke_size=0)
+    alone = [stylizer.stylize(photo, halves[0], stroke_size=0)]
+    alone.append(Stylizer("fast", device="cpu").stylize(photo, halves[1], stroke_size=0))
+    torch.testing.assert_close(painted[..., :20], alone[0][..., :20], atol=1e-5, rtol=0)
+    torch.testing.assert_close(painted[..., 28:], alone[1][..., 28:], atol=1e-5, rtol=0)
+    only = [impasto.Style(painting, mask=left), impasto.Style(trained, mask=left)]
+    kept = stylizer.stylize(photo, only, strength=0.5)
+    torch.testing.assert_close(kept[..., 24:], photo[..., 24:], atol=1e-6, rtol=0)
+    torch.testing.assert_close(stylizer.stylize(photo, halves, strength=0), photo)
+
+
+def test_the_optimiser_mixes_with_trained_looks_and_can_stop(photo, painting, tmp_path):
+    trained = write_fast(tmp_path / "mine.safetensors", {"look": 1 - painting})
+    stylizer, seen = Stylizer(tiny_gatys(), device="cpu"), []
+
+    def watch(progress):
+        seen.append((progress.step, progress.steps, progress.image()))
+        if len(seen) == 5:
+            raise Stop
+
+    painted = stylizer.stylize(photo, [painting, trained], on_step=watch)
+    assert [step for step, _, _ in seen] == [1, 2, 3, 4, 5]
+    assert all(step <= steps for step, steps, _ in seen)
+    torch.testing.assert_close(painted, seen[-1][2])
+    whole = stylizer.stylize(photo, [painting, trained])
+    assert not torch.allclose(whole, painted)
+
+
+def test_a_look_reports_all_that_painted(photo, painting, tmp_path):
+    trained = write_fast(tmp_path / "mine.safetensors", {"look": painting})
+    look = Stylizer("adain.small", device="cpu", blending="outputs").fit(photo, [painting, trained])
+    recipe = look.recipe()
+    assert (recipe["method"], recipe["blending"]) == ("adain", "outputs")
+    assert set(recipe["sha256"]) == {"adain.small", "mine.safetensors"}
+
+
+def test_a_folder_in_one_style_measures_the_style_once(photo, painting):
+    method, measured = tiny_adain(), []
+    encode = method.encode_style
+    method.encode_style = lambda style: measured.append(style.shape) or encode(style)
+    stylizer = Stylizer(method, device="cpu")
+    styles = stylizer.encode(painting)
+    for content in (photo, photo.flip(-1), photo.flip(-2)):
+        stylizer.stylize(content, styles)
+    assert len(measured) == 1
+    stylizer.stylize(photo, styles, style_size=40)
+    stylizer.stylize(photo, styles, style_size=40, preserve_color="coral")
+    assert len(measured) == 3
+
+
+def test_refine_can_be_asked_of_a_loaded_method(tiny_encoder, photo, painting):
+    stylizer = Stylizer(tiny_adain(), device="cpu")
+    refined = stylizer.stylize(photo, painting, refine=3)
+    look = stylizer.fit(photo, painting, refine="3")
+    assert torch.equal(look(), refined)
+    assert look.recipe()["refine"] == 3
+    assert not torch.equal(stylizer.stylize(photo, painting), refined)
+    with pytest.raises(ControlError, match="gatys has iterations"):
+        Stylizer(tiny_gatys(), device="cpu").stylize(photo, painting, refine=3)
+
+
+def test_a_method_that_is_given_takes_no_settings():
+    with pytest.raises(ControlError, match="matching: a method that is given has its settings"):
+        Stylizer(tiny_adain(), device="cpu", matching="wct")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": 0.5}, "strength is for photos"),
+        ({"preserve_color": "coral"}, "preserve_color is for photos"),
+        ({"detail": 0.1}, "detail is for photos"),
+        ({"size": 40, "width": 30}, "give it, or width and height"),
+    ],
+)
+def test_a_texture_refuses_what_needs_a_photo(tiny_encoder, painting, options, message):
+    with pytest.raises(ControlError, match=message):
+        impasto.texture(painting, iterations=1, **options)
+
+
+def test_the_size_of_a_texture_is_its_longer_side(tiny_encoder, painting):
+    assert impasto.texture(painting, size=28, iterations=1).size == (20, 28)

@@ -23,11 +23,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from impasto import cli, images, weights
-from impasto.errors import ControlError, ImageError, OutputError, WeightsError
-from impasto.methods.adain import load_network
+from impasto.errors import ControlError, ImageError, OutputError, TrainingError, WeightsError
 from impasto.metrics import Scores
+from impasto.networks import load_network
+from impasto.networks.adain import AdainNetwork
 from impasto.recipes import names, read_recipe
-from impasto.style import replace_known
+from impasto.settings import replace_known
 from impasto.train import adain, data, fast, loop, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
@@ -425,7 +426,7 @@ def test_the_kept_weights_are_the_running_mean(place, monkeypatch):
     for latest, ema in zip(seen[1:], (2 / 11, 3 / 12, 4 / 13, 0.3, 0.3), strict=True):
         mean = ema * mean + (1 - ema) * latest
     torch.testing.assert_close(made.average.module.head.weight, mean)
-    network, _ = load_network("my.safetensors")
+    network = load_network("my.safetensors", AdainNetwork).network
     torch.testing.assert_close(network.head.weight, mean, rtol=1e-3, atol=1e-6)
 
 
@@ -486,7 +487,9 @@ def test_mixed_precision_trains(place):
 
 
 def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
-    monkeypatch.setattr("impasto.methods.adain.load_encoder", lambda _: tiny_vgg())
+    published = tiny_vgg()
+    published.sha256 = "ab" * 32
+    monkeypatch.setattr("impasto.networks.adain.load_encoder", lambda _: published)
     torch.manual_seed(0)
     task = adain.AdainTask(adain.AdainTraining(encoder="vgg16", widths="8,16,32"), RUN)
     Trainer(task, TrainConfig(**(TINY | {"steps": 2})), RUN, say=lambda _: None).train()
@@ -537,7 +540,7 @@ def test_the_weights_file_describes_itself(place):
     assert file.metadata["architecture"] == "adain"
     assert json.loads(file.metadata["config"])["widths"] == [8, 16, 32]
     assert (told["step"], told["crop"], told["style_loss"], told["minutes"]) == (2, 32, "gram", 0)
-    network, _ = load_network("my.safetensors")
+    network = load_network("my.safetensors", AdainNetwork).network
     pair = (torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
     with torch.no_grad():
         assert psnr(network(*pair)[0], made.average.module(*pair)[0]) > 50
@@ -783,7 +786,7 @@ def test_losses_that_are_not_finite_end_the_run(place, monkeypatch):
         return {name: loss / 0 for name, loss in real(*arguments).items()}
 
     monkeypatch.setattr(adain.AdainTask, "losses", endless)
-    with pytest.raises(ControlError, match="diverged"):
+    with pytest.raises(TrainingError, match="diverged"):
         trainer(steps=4, resume=True, validate_every=1).train()
     assert checkpoint()["step"] == 2
     assert all(tensor.isfinite().all() for tensor in load_file("my.safetensors").values())
@@ -806,7 +809,7 @@ def test_a_reader_that_dies_is_one_line(place, monkeypatch):
             os.kill(worker.pid, signal.SIGKILL)
 
     at_step(monkeypatch, 1, kill)
-    with pytest.raises(ControlError, match="use fewer workers") as caught:
+    with pytest.raises(TrainingError, match="use fewer workers") as caught:
         trainer(workers=1, steps=200).train()
     assert str(caught.value).startswith("a process that reads pictures died")
 

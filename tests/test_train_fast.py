@@ -11,7 +11,8 @@ from PIL import Image
 
 from impasto import cli, images, weights
 from impasto.errors import ControlError, ImageError
-from impasto.methods.fast import load_network
+from impasto.networks import load_network
+from impasto.networks.transform import TransformNetwork
 from impasto.recipes import read_recipe
 from impasto.train import data, fast, loop
 from impasto.train.config import TrainConfig
@@ -87,7 +88,7 @@ def test_a_folder_becomes_looks_of_one_network(place, capsys):
     code, out, err = call(capsys, *CALL, "--style", "three")
     assert code == 0, err
     assert "impasto stylize PHOTO my.safetensors#ash -o OUT" in out
-    network = load_network("my.safetensors").network
+    network = load_network("my.safetensors", TransformNetwork).network
     assert network.config.looks == ["ash", "birch", "cedar"]
     gains = network.gains[0].detach()
     assert not torch.equal(gains[0], gains[1])
@@ -255,7 +256,7 @@ def test_init_begins_with_the_nearest_look(place, painting):
     looks = {"cold": 1 - painting, "warm": painting, "grey": torch.full_like(painting, 0.5)}
     start = write_fast(place / "start.safetensors", looks)
     made = task(init=start, width=9, residuals=5)
-    network = load_network(start).network
+    network = load_network(start, TransformNetwork).network
     assert made.network.config.looks == ["painting"]
     assert (made.config.width, made.config.residuals) == (9, 1)
     for mine, its in zip(made.network.gains, network.gains, strict=True):
@@ -272,22 +273,22 @@ def test_relatives_know_their_origin(place, capsys, painting):
     given = ["train", "fast", "--content", "photos", "--style", "painting.png", *FLAGS]
     assert call(capsys, *given, "--init", start, "--out", "a.safetensors")[0] == 0
     origin = weights.sha256_of(Path(start))
-    assert load_network("a.safetensors").family == origin
+    assert load_network("a.safetensors", TransformNetwork).family == origin
     made = [*given, "--init", "a.safetensors", "--out", "b.safetensors"]
     assert call(capsys, *made, "--steps", "2")[0] == 0
-    assert load_network("b.safetensors").family == origin
+    assert load_network("b.safetensors", TransformNetwork).family == origin
     again = [*given, "--recipe", "fast-scratch", "--out", "b.safetensors", "--width", "9"]
     assert call(capsys, *again, "--residuals", "1", "--resume")[0] == 2
     scratch = ["--style-layers", "relu1_2,relu2_2", "--recipe", "fast-scratch", "--width", "4"]
     assert call(capsys, *given, *scratch, "--out", "c.safetensors")[0] == 0
-    stranger = load_network("c.safetensors")
+    stranger = load_network("c.safetensors", TransformNetwork)
     assert stranger.family == stranger.sha256 != origin
 
 
 def test_a_look_of_the_same_name_goes_on(place, painting):
     looks = {"other": painting, "painting": 1 - painting}
     start = write_fast(place / "start.safetensors", looks)
-    made, network = task(init=start, width=9), load_network(start).network
+    made, network = task(init=start, width=9), load_network(start, TransformNetwork).network
     assert torch.equal(made.network.gains[-1], network.gains[-1][1:])
 
 
@@ -296,7 +297,7 @@ def test_a_recipe_may_name_the_start(place, capsys, painting):
     Path("mine.yaml").write_text("init: start.safetensors\n")
     given = [*CALL, "--style", "painting.png", "--recipe", "mine.yaml", "--width", "9"]
     assert call(capsys, *given)[0] == 0
-    assert load_network("my.safetensors").network.config.width == 9
+    assert load_network("my.safetensors", TransformNetwork).network.config.width == 9
     assert read_recipe("fast", "impasto.train.recipes")["init"] == "fast.base"
 
 

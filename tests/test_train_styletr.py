@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from impasto import images, weights
 from impasto.errors import ControlError
-from impasto.methods import adain
-from impasto.methods.styletr import load_network
+from impasto.networks import load_network
+from impasto.networks.adain import AdainNetwork
+from impasto.networks.styletr import StyletrNetwork
 from impasto.train import perceptual, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
@@ -75,7 +76,7 @@ def test_encoders_wait_for_the_second_stage(place):
 def test_frozen_encoders_have_nothing_to_tune(place):
     made = trainer("frozen.safetensors", encoders="frozen", steps=1)
     assert made.train()
-    network, _ = load_network("frozen.safetensors")
+    network = load_network("frozen.safetensors", StyletrNetwork).network
     assert not network.tuned
     assert network.vit.sha256 == weights.record("vit_small_patch14_dinov2.lvd142m").sha256
 
@@ -85,15 +86,17 @@ def test_encoders_from_scratch_are_trained_and_stored(place):
     began = state(made.task.network)
     assert made.train()
     assert "vit.blocks.3.attn.qkv.weight" in moved(began, state(made.task.network))
-    network, _ = load_network("scratch.safetensors")
+    network = load_network("scratch.safetensors", StyletrNetwork).network
     photo = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         one, other = (n.encode(photo, "content") for n in (network, made.average.module))
-    torch.testing.assert_close(one, other, atol=0.05, rtol=0.05)
+    for part in ("plain", "tuned"):
+        pair = getattr(one, part), getattr(other, part)
+        torch.testing.assert_close(*pair, atol=0.05, rtol=0.05)
 
 
 def test_the_path_begins_as_adain_but_for_its_deepest_level(place):
-    known, _ = adain.load_network("adain.small")
+    known = load_network("adain.small", AdainNetwork).network
     path = task().network.path
     changed = moved(known.state_dict(), path.state_dict())
     stride8 = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
@@ -171,7 +174,7 @@ def test_a_run_is_resumed_into_the_second_stage(place, monkeypatch):
 def test_a_frozen_network_can_be_tuned_later(place):
     assert trainer("first.safetensors", encoders="frozen", steps=1).train()
     began = task("first.safetensors", encoders="lora").network
-    known, _ = load_network("first.safetensors")
+    known = load_network("first.safetensors", StyletrNetwork).network
     assert began.config.rank == 64
     assert not moved(known.state_dict(), began.state_dict())
     later = trainer("later.safetensors", init="first.safetensors", steps=1, tune_from=0)

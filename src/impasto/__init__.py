@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from impasto.history import History
     from impasto.look import Look
     from impasto.methods import Progress
-    from impasto.stylizer import Stylizer, stylize, texture
+    from impasto.stylizer import Stylizer, stylize
+    from impasto.textures import texture
 
 __version__ = version("impasto")
 
@@ -47,7 +48,7 @@ _HOMES = {
     "TrainingError": "errors",
     "WeightsError": "errors",
     "stylize": "stylizer",
-    "texture": "stylizer",
+    "texture": "textures",
 }
 __all__ = [
     "ControlError",

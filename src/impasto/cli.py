@@ -245,7 +245,7 @@ def texture(
     job.check_outputs([output], [])
 
     def fit() -> Look:
-        from impasto.stylizer import fit_texture
+        from impasto.textures import fit_texture
 
         return fit_texture(job.styles, device=job.device, **options)
 
@@ -709,6 +709,8 @@ class _Job:
             history.plot_format(self.plot)
         if self.save_look and self.save_look.suffix != ".look":
             raise OutputError(f"{self.save_look}: looks are kept in .look files")
+        if self.save_look and any(style.mask for style in self.styles):
+            raise ControlError("a look with masks belongs to its photo: save one without masks")
         extras = [path for path in (self.history, self.plot, self.save_look) if path]
         for path in extras:
             files.check_writable(path)

@@ -89,6 +89,8 @@ def resolve(source: ImageLike) -> ImageLike | TrainedLook:
     if not isinstance(source, (str, os.PathLike)):
         return source
     name = os.fspath(source)
+    if name.endswith(".look"):
+        raise ControlError(f"{name}: is a whole look: use Look.load({name!r}).fit(photo)()")
     file = _FILE.fullmatch(name)
     if file:
         return TrainedLook(name, file[1], file[2])

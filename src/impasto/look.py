@@ -185,11 +185,11 @@ class Look:
                     "refinement": self.refinement,
                     "styles": [_saved(style) for style in self.styles],
                 },
-                _modules(self.stylizer.painters()),
+                _modules(self.stylizer.painters(self.refine)),
             )
         except TypeError as error:
             raise ControlError(f"this look cannot be saved: {error}") from error
-        recipe = {k: v for k, v in self.recipe().items() if k != "sha256"}
+        recipe = {k: v for k, v in self.recipe().items() if k not in ("impasto", "sha256")}
         metadata = {
             "impasto_format": _FORMAT,
             "kind": "look",
@@ -240,7 +240,8 @@ def _loaded(
     """Puts a look together. Networks come from the weights here, whose hashes must agree."""
 
     def made(part: str) -> Any:
-        return unpack(packed[part], tensors, _modules(stylizer.painters()), stylizer.device)
+        modules = _modules(stylizer.painters(stylizer.refine))
+        return unpack(packed[part], tensors, modules, stylizer.device)
 
     styles: list[EncodedStyle] = []
     here: dict[str, str] = {}

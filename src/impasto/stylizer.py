@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any, Unpack
 
 import torch
 
 from impasto import gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
-from impasto.controls import MIN_SIDE, Controls, Style
+from impasto.controls import Controls, Style
 from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
 from impasto.errors import ControlError, SetupError
 from impasto.gallery import TrainedLook
@@ -213,15 +213,13 @@ class Stylizer:
         groups: dict[Method, list[int]] = {}
         for number, style in enumerate(styles):
             groups.setdefault(style.method, []).append(number)
+        if len(groups) == 1:
+            return _fitted(styles[0].method, codes, inputs, inputs.mix, controls)
         transfers = [
             _fitted(method, [codes[n] for n in numbers], inputs, inputs.mix.only(numbers), controls)
-            if groups.keys() - {method}
-            else _fitted(method, codes, inputs, inputs.mix, controls)
             for method, numbers in groups.items()
         ]
-        return (
-            transfers[0] if len(transfers) == 1 else BlendedTransfer(transfers, [*groups.values()])
-        )
+        return BlendedTransfer(transfers, list(groups.values()))
 
     @shows_controls
     def stylize(
@@ -240,9 +238,13 @@ class Stylizer:
         """
         return self.fit(content, styles, refine=refine, **controls)(on_step=on_step)
 
-    def painters(self) -> dict[str, Method]:
-        """The methods that may take part in a painting, by their part."""
-        refiner = {} if self.refine is None else {"refiner": self._refiner(self.refine)}
+    def painters(self, refine: str | int | None = None) -> dict[str, Method]:
+        """The methods that may take part in a painting, by their part.
+
+        Args:
+            refine: what the optimiser does in it, if anything.
+        """
+        refiner = {} if refine is None else {"refiner": self._refiner(refine)}
         return {"method": self.method, "looks": self.looks, **refiner}
 
     def described(
@@ -348,38 +350,6 @@ def stylize(
     return stylizer.fit(content, styles, **recipe.given)(on_step=on_step)
 
 
-@shows_controls
-def texture(
-    styles: Styles,
-    *,
-    width: int | None = None,
-    height: int | None = None,
-    device: str = "auto",
-    on_step: OnStep | None = None,
-    **options: Unpack[Options],
-) -> Any:
-    """Synthesises a texture: the style's statistics alone, from noise (Gatys et al. 2015).
-
-    Args:
-        styles: one or several; without ``style_size``, at the first one's own scale.
-        width, height: of the result; without them, the first style's.
-        device: see `Stylizer`.
-        on_step: called after each step with a `Progress`.
-        **options: as of `stylize`; without ``method``, it is ``gatys``. The others paint noise.
-            ``size`` is the longer side of the result. There is no photo that ``strength``,
-            ``detail`` or ``preserve_color`` could keep anything of.
-
-    Returns:
-        A PIL image.
-
-    Raises:
-        ControlError: besides what `stylize` raises, an option that needs a photo.
-    """
-    given: dict[str, Any] = dict(options)
-    look = fit_texture(styles, width=width, height=height, device=device, **given)
-    return images.to_pil(look(on_step=on_step))
-
-
 def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) -> Picture:
     """A photo in each of the bundled trained styles (`impasto.gallery.paintings`).
 
@@ -392,74 +362,6 @@ def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) ->
     photo = photo.resized(*render_size(photo, min(side, max(photo.size))))
     painted = {name: stylizer.stylize(photo, name) for name in gallery.trained()}
     return images.sheet({"photo": photo, **painted})
-
-
-def fit_texture(
-    styles: Styles,
-    *,
-    width: int | None = None,
-    height: int | None = None,
-    device: str = "auto",
-    **options: Any,
-) -> Look:
-    """The look that paints a texture; see `texture`."""
-    asked = as_styles(styles)
-    resolved = [one.source if isinstance(one, EncodedStyle) else resolve(one) for one in asked]
-    pictures = [source for source in resolved if isinstance(source, Picture)]
-    if len(pictures) < len(asked):
-        raise ControlError(
-            f"'{_first_trained(resolved)}' is a trained style: a texture needs a picture"
-        )
-    read = [
-        replace(one.style if isinstance(one, EncodedStyle) else one, source=picture)
-        for one, picture in zip(asked, pictures, strict=True)
-    ]
-    recipe = Recipe.of({"method": "gatys", **options})
-    _check_texture(recipe)
-    first = pictures[0].size
-    height, width = _texture_size(first, height, width, recipe.controls.size)
-    blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
-    settings = dict(recipe.settings)
-    if recipe.method in ("auto", "gatys"):
-        recipe = replace(
-            recipe, method="gatys", settings={"start": "noise", **settings, "content_weight": 0.0}
-        )
-    else:
-        generator = torch.Generator().manual_seed(recipe.controls.seed)
-        blank = Picture(torch.rand(1, 3, height, width, generator=generator))
-    controls = asdict(recipe.controls) | {"size": None}
-    controls["style_size"] = controls["style_size"] or max(first)
-    controls["stroke_size"] = 1.0 if recipe.method == "gatys" else 0.0
-    return recipe.stylizer(device).fit(blank, read, **controls)
-
-
-def _first_trained(sources: Sequence[Picture | TrainedLook | None]) -> str:
-    return next(one.source for one in sources if isinstance(one, TrainedLook))
-
-
-def _check_texture(recipe: Recipe) -> None:
-    """Raises `ControlError` for options that have no meaning without a photo."""
-    if recipe.method == "fast":
-        raise ControlError("method fast paints trained styles: a texture needs another method")
-    for name in ("strength", "preserve_color", "detail", "stroke_size"):
-        if getattr(recipe.controls, name) != getattr(Controls, name):
-            raise ControlError(f"{name} is for photos, and a texture has none: leave it out")
-
-
-def _texture_size(
-    first: tuple[int, int], height: int | None, width: int | None, longer_side: int | None
-) -> tuple[int, int]:
-    """Height and width of a texture, from what is asked and the first style's."""
-    if longer_side is not None:
-        if height is not None or width is not None:
-            raise ControlError("size is the longer side: give it, or width and height, not both")
-        scale = longer_side / max(first)
-        first = (round(first[0] * scale), round(first[1] * scale))
-    height = first[0] if height is None else height
-    width = first[1] if width is None else width
-    if min(height, width) < MIN_SIDE:
-        raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
-    return height, width
 
 
 def _steps_or_seconds(refine: str | int | None) -> str | int | None:

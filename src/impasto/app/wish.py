@@ -23,7 +23,8 @@ from impasto.images import Picture
 from impasto.look import Look, render_size
 from impasto.methods import OnStep
 from impasto.recipes import Recipe
-from impasto.stylizer import Stylizer, fit_texture
+from impasto.stylizer import Stylizer
+from impasto.textures import fit_texture
 
 UNPACKING = threading.RLock()
 """Outside of jobs, pictures are unpacked and packed one at a time, for that takes memory."""

@@ -1,0 +1,120 @@
+"""Textures: a style's statistics alone, from noise (Gatys et al. 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Unpack
+
+import torch
+
+from impasto import images
+from impasto.controls import MIN_SIDE, Controls
+from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
+from impasto.errors import ControlError
+from impasto.gallery import TrainedLook
+from impasto.images import Picture
+from impasto.look import Look
+from impasto.methods import OnStep
+from impasto.options import Options, shows_controls
+from impasto.recipes import Recipe
+
+
+@shows_controls
+def texture(
+    styles: Styles,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+    **options: Unpack[Options],
+) -> Any:
+    """Synthesises a texture: the style's statistics alone, from noise (Gatys et al. 2015).
+
+    Args:
+        styles: one or several; without ``style_size``, at the first one's own scale.
+        width, height: of the result; without them, the first style's.
+        device: see `Stylizer`.
+        on_step: called after each step with a `Progress`.
+        **options: as of `stylize`; without ``method``, it is ``gatys``. The others paint noise.
+            ``size`` is the longer side of the result. There is no photo that ``strength``,
+            ``detail`` or ``preserve_color`` could keep anything of.
+
+    Returns:
+        A PIL image.
+
+    Raises:
+        ControlError: besides what `stylize` raises, an option that needs a photo.
+    """
+    given: dict[str, Any] = dict(options)
+    look = fit_texture(styles, width=width, height=height, device=device, **given)
+    return images.to_pil(look(on_step=on_step))
+
+
+def fit_texture(
+    styles: Styles,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Look:
+    """The look that paints a texture; see `texture`."""
+    asked = as_styles(styles)
+    resolved = [one.source if isinstance(one, EncodedStyle) else resolve(one) for one in asked]
+    pictures = [source for source in resolved if isinstance(source, Picture)]
+    if len(pictures) < len(asked):
+        raise ControlError(
+            f"'{_first_trained(resolved)}' is a trained style: a texture needs a picture"
+        )
+    read = [
+        replace(one.style if isinstance(one, EncodedStyle) else one, source=picture)
+        for one, picture in zip(asked, pictures, strict=True)
+    ]
+    recipe = Recipe.of({"method": "gatys", **options})
+    _check_texture(recipe)
+    first = pictures[0].size
+    height, width = _texture_size(first, height, width, recipe.controls.size)
+    blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
+    settings = dict(recipe.settings)
+    if recipe.method in ("auto", "gatys"):
+        recipe = replace(
+            recipe, method="gatys", settings={"start": "noise", **settings, "content_weight": 0.0}
+        )
+    else:
+        generator = torch.Generator().manual_seed(recipe.controls.seed)
+        blank = Picture(torch.rand(1, 3, height, width, generator=generator))
+    controls = asdict(recipe.controls) | {"size": None}
+    controls["style_size"] = controls["style_size"] or max(first)
+    controls["stroke_size"] = 1.0 if recipe.method == "gatys" else 0.0
+    return recipe.stylizer(device).fit(blank, read, **controls)
+
+
+def _first_trained(sources: Sequence[Picture | TrainedLook | None]) -> str:
+    return next(one.source for one in sources if isinstance(one, TrainedLook))
+
+
+def _check_texture(recipe: Recipe) -> None:
+    """Raises `ControlError` for options that have no meaning without a photo."""
+    if recipe.method == "fast":
+        raise ControlError("method fast paints trained styles: a texture needs another method")
+    for name in ("strength", "preserve_color", "detail", "stroke_size"):
+        if getattr(recipe.controls, name) != getattr(Controls, name):
+            raise ControlError(f"{name} is for photos, and a texture has none: leave it out")
+
+
+def _texture_size(
+    first: tuple[int, int], height: int | None, width: int | None, longer_side: int | None
+) -> tuple[int, int]:
+    """Height and width of a texture, from what is asked and the first style's."""
+    if longer_side is not None:
+        if height is not None or width is not None:
+            raise ControlError("size is the longer side: give it, or width and height, not both")
+        scale = longer_side / max(first)
+        first = (round(first[0] * scale), round(first[1] * scale))
+    height = first[0] if height is None else height
+    width = first[1] if width is None else width
+    if min(height, width) < MIN_SIDE:
+        raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
+    return height, width
