@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from impasto import cli, images
+from impasto.cli.paint import parse_style
 from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
@@ -201,7 +202,7 @@ def test_stylize_writes_a_picture_with_its_recipe(run, folder):
 
 
 def test_the_network_paints_by_itself(run, folder, monkeypatch):
-    monkeypatch.setattr("impasto.cli._PATIENCE_S", math.inf)
+    monkeypatch.setattr("impasto.cli.progress.PATIENCE_S", math.inf)
     for name, *flags in (("a", "--tile", "64"), ("b", "--method", "adain.base"), ("c",)):
         code, _, err = run("stylize", "photo.png", "painting.png", "-o", f"{name}.png", *flags)
         assert (code, err) == (0, "")
@@ -463,15 +464,15 @@ def test_ctrl_c_keeps_the_picture_so_far(folder):
     ],
 )
 def test_styles_are_parsed(text, expected):
-    style = cli.parse_style(text)
+    style = parse_style(text)
     assert (style.source, style.weight, style.mask) == expected
 
 
 def test_a_file_with_a_colon_is_found(folder):
     (folder / "painting.png").rename(folder / "odd:2")
-    assert cli.parse_style("odd:2").source == "odd:2"
+    assert parse_style("odd:2").source == "odd:2"
     with pytest.raises(ControlError):
-        cli.parse_style("other:two")
+        parse_style("other:two")
 
 
 def test_a_terminal_shows_a_bar(folder):
@@ -547,7 +548,7 @@ def test_evaluate_against_one_photo_and_one_painting(run, painted):
 
 
 def test_many_pairs_print_only_the_means(run, painted, monkeypatch):
-    monkeypatch.setattr(cli, "_FEW_PAIRS", 1)
+    monkeypatch.setattr(cli.evaluate, "_FEW_PAIRS", 1)
     _, out, _ = run(*EVALUATE)
     assert [line.split()[0] for line in out.splitlines()] == ["score", "mean", "median", "2"]
 

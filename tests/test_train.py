@@ -219,7 +219,9 @@ def test_shipped_recipes_are_settings(name):
 
 def test_each_network_has_a_recipe_by_itself(place, monkeypatch):
     chosen = {}
-    monkeypatch.setattr(cli, "_train", lambda task, **given: chosen.update({task: given["recipe"]}))
+    monkeypatch.setattr(
+        cli.train, "run_training", lambda task, **given: chosen.update({task: given["recipe"]})
+    )
     for task in ("adain", "fast", "styletr"):
         call("train", task, "--content", "photos", "--style", "paintings", "--out", "n.safetensors")
     assert chosen == {"adain": "adain-quick", "fast": "fast", "styletr": "styletr-vit"}

@@ -17,6 +17,9 @@ ColorMode = Literal["off", "luminance", "coral", "histogram"]
 MIN_SIDE = 16
 """Shortest side, in pixels, of a picture that can be painted: deeper features need this much."""
 
+LOOK_SUFFIX = ".look"
+"""Ends the names of files that `impasto.Look.save` writes."""
+
 MIN_TILE = 64
 """Smallest side of tiles: below that the halo is all of the work."""
 

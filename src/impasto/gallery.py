@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from impasto.controls import LOOK_SUFFIX
 from impasto.errors import ControlError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def resolve(source: ImageLike) -> ImageLike | TrainedLook:
     if not isinstance(source, (str, os.PathLike)):
         return source
     name = os.fspath(source)
-    if name.endswith(".look"):
+    if name.endswith(LOOK_SUFFIX):
         raise ControlError(f"{name}: is a whole look: use Look.load({name!r}).fit(photo)()")
     file = _FILE.fullmatch(name)
     if file:

@@ -30,7 +30,6 @@ from impasto.tiling import by_strips
 if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
 
-SUFFIX = ".look"
 _FORMAT = "1"
 
 
@@ -50,7 +49,7 @@ class Inputs:
     @classmethod
     def of(cls, photo: Picture, mix: Mix, controls: Controls, device: torch.device) -> Inputs:
         """Prepares a photo, and the mix for its own size."""
-        small = photo.resized(*render_size(photo, controls.size))
+        small = photo.resized(*render_size(photo.size, controls.size))
         pixels = small.pixels.to(device)
         prepared = _prepared(pixels, controls.preserve_color)
         return cls(small, pixels, prepared, mix.resized(*small.size).to(device))
@@ -99,26 +98,16 @@ class Look:
             ControlError: the photo has another size, or the look was loaded and has no photo.
             TooLargeError: memory ran out.
         """
-        inputs, like = self.fitted, self.content
-        height, width = self.size
-        if content is not None:
-            photo, like = images.read(content), content
-            if photo.size != self.size:
-                raise ControlError(
-                    f"{images.name_of(content)}: this look was fitted to pictures of "
-                    f"{width}x{height}; fit it anew"
-                )
-            if inputs is not None and not self.transfer.ready:
-                self.transfer(inputs.prepared, inputs.mix)
-            height, width = render_size(photo, self.controls.size)
+        like = self.content if content is None else content
+        if like is None:
+            raise ControlError("this look was loaded without its photo: call it with a picture")
         footprint = max(
             (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
         )
-        with memory_guarded(footprint, height, width):
-            if content is not None:
-                inputs = Inputs.of(photo, self.mix, self.controls, self.stylizer.device)
-            if inputs is None or like is None:
-                raise ControlError("this look was loaded without its photo: call it with a picture")
+        with memory_guarded(footprint, *render_size(self.size, self.controls.size)):
+            inputs = (
+                self._inputs(like) if self.fitted is None or content is not None else self.fitted
+            )
             pixels, mode = inputs.pixels, self.controls.preserve_color
 
             def finished(image: Tensor) -> Tensor:
@@ -130,13 +119,34 @@ class Look:
             result = finished(self._painted(inputs, told)).cpu()
         return images.like(replace(inputs.photo, pixels=result), like)
 
+    def _inputs(self, content: ImageLike) -> Inputs:
+        """Another photo as methods are given it; first, the look is fitted to its own."""
+        photo = images.read(content)
+        if photo.size != self.size:
+            raise ControlError(
+                f"{images.name_of(content)}: this look was fitted to pictures of "
+                f"{self.size[1]}x{self.size[0]}; fit it anew"
+            )
+        self._finish_fitting()
+        return Inputs.of(photo, self.mix, self.controls, self.stylizer.device)
+
+    def _finish_fitting(self) -> None:
+        """Paints the photo that the look was fitted to, if that has not been done: what painting
+        coarse to fine measures is known only then.
+        """
+        if self.fitted is not None and not self.transfer.ready:
+            self.transfer(self.fitted.prepared, self._drafted(self.fitted.mix))
+
+    def _drafted(self, mix: Mix) -> Mix:
+        """The mix that is painted with before refining, which alone mixes in masks' soft edges."""
+        return mix if self.refinement is None else mix.undiluted()
+
     def _painted(self, inputs: Inputs, on_step: OnStep | None) -> Tensor:
         """Painted, and refined if asked."""
         content, mix = inputs.prepared, inputs.mix
         if self.refinement is None:
             return self.transfer(content, mix, on_step)
-        # Masks' soft edges are mixed in by the refinement, and only there.
-        start = self.transfer(content, mix.undiluted())
+        start = self.transfer(content, self._drafted(mix))
         return self.refinement(content, mix, on_step, start=start)
 
     def fit(self, content: ImageLike, **controls: Any) -> Look:
@@ -173,8 +183,7 @@ class Look:
         """
         if self.mix.masked:
             raise ControlError("a look with masks belongs to its photo: save one without masks")
-        if self.fitted is not None and not self.transfer.ready:
-            self.transfer(self.fitted.prepared, self.fitted.mix)
+        self._finish_fitting()
         try:
             packed, tensors = pack(
                 {
@@ -307,13 +316,13 @@ def _modules(painters: Mapping[str, Method]) -> dict[str, nn.Module]:
     }
 
 
-def render_size(picture: Picture, longer_side: int | None) -> tuple[int, int]:
-    """Height and width of the picture when its longer side is scaled to this.
+def render_size(size: tuple[int, int], longer_side: int | None) -> tuple[int, int]:
+    """Height and width of a picture of this height and width, its longer side scaled to that.
 
     Raises:
         ControlError: the shorter side would become too small.
     """
-    height, width = picture.size
+    height, width = size
     if longer_side is None:
         return height, width
     scale = longer_side / max(height, width)

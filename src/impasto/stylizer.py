@@ -162,7 +162,7 @@ class Stylizer:
         encoded = self.encode(styles)
         self._check_controls(encoded, knobs, refine)
         photo = images.read(content)
-        height, width = render_size(photo, knobs.size)
+        height, width = render_size(photo.size, knobs.size)
         self._check_memory(height, width, encoded, knobs, refine)
         masks = [
             None if one.style.mask is None else images.read_mask(one.style.mask, *photo.size)
@@ -359,7 +359,7 @@ def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) ->
         side: longer side of each picture on the sheet, in pixels.
     """
     photo, stylizer = images.read(content), Stylizer("fast", device=device)
-    photo = photo.resized(*render_size(photo, min(side, max(photo.size))))
+    photo = photo.resized(*render_size(photo.size, min(side, max(photo.size))))
     painted = {name: stylizer.stylize(photo, name) for name in gallery.trained()}
     return images.sheet({"photo": photo, **painted})
 

@@ -181,7 +181,7 @@ def paint(
     assert wish.photo is not None
     photo = wish.photo.read()
     controls = Recipe.of(wish.options).given
-    size = render_size(photo, controls.get("size"))
+    size = render_size(photo.size, controls.get("size"))
     _check_size(*size)
     photo = photo.resized(*size)  # masks are at the photo's size, and many megapixels take memory
     chosen: list[Any] = [style.style(photo.size) for style in wish.styles]
