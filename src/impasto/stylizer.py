@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
 
 from impasto import gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
@@ -26,6 +30,8 @@ from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
 from impasto.recipes import Recipe
 from impasto.settings import replace_known
+
+PictureT = TypeVar("PictureT", Tensor, NDArray[Any], Picture)
 
 _ENDLESS = 10**6
 """Steps, where seconds set the end."""
@@ -321,6 +327,28 @@ def _fitted(
     return CoarseToFine(method, codes, sizes, controls.tile, controls.seed)
 
 
+@overload
+def stylize(
+    content: str | os.PathLike[str] | Image.Image,
+    styles: Styles,
+    *,
+    method: str = ...,
+    device: str = ...,
+    refine: str | int | None = ...,
+    on_step: OnStep | None = ...,
+    **options: Unpack[Options],
+) -> Image.Image: ...
+@overload
+def stylize(
+    content: PictureT,
+    styles: Styles,
+    *,
+    method: str = ...,
+    device: str = ...,
+    refine: str | int | None = ...,
+    on_step: OnStep | None = ...,
+    **options: Unpack[Options],
+) -> PictureT: ...
 @shows_controls
 def stylize(
     content: ImageLike,

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any, Unpack
 
 import torch
+from PIL import Image
 
 from impasto import images
 from impasto.controls import MIN_SIDE, Controls
@@ -29,7 +30,7 @@ def texture(
     device: str = "auto",
     on_step: OnStep | None = None,
     **options: Unpack[Options],
-) -> Any:
+) -> Image.Image:
     """Synthesises a texture: the style's statistics alone, from noise (Gatys et al. 2015).
 
     Args:
