@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from impasto import images
+from impasto import Look, images
 from impasto.color import srgb_to_lab
 from impasto.controls import Style
 from impasto.errors import ImpastoError, Stop
@@ -248,6 +249,41 @@ def test_a_look_is_fitted_to_other_photos(stylizer, photo, painting):
     assert torch.equal(again, stylizer.stylize(other, style, strength=0.4, seed=2))
 
 
+def test_a_look_is_kept_in_a_file(stylizer, photo, painting, tmp_path):
+    look = stylizer.fit(photo, source(stylizer, painting), strength=0.8)
+    look.save(tmp_path / "mine.look")
+    again = Look.load(tmp_path / "mine.look", stylizer=stylizer)
+    torch.testing.assert_close(again(photo), look(), atol=1e-4, rtol=0)
+
+
+def test_it_mixes_with_trained_looks(stylizer, photo, painting):
+    trained = write_fast(LOOKS / "trained.safetensors", {"look": 1 - painting})
+    style = source(stylizer, painting)
+    mixed = stylizer.stylize(photo, [Style(style, 3.0), Style(trained, 1.0)])
+    alone = stylizer.stylize(photo, style)
+    looks = Stylizer("fast", device="cpu", precision="float32").stylize(photo, trained)
+    torch.testing.assert_close(mixed, 0.75 * alone + 0.25 * looks, atol=2e-2, rtol=0)
+
+
+def test_a_single_pass_stays_in_range(network, photo, painting):
+    for strength in (0.5, 1.0):
+        painted = network.stylize(
+            photo, source(network, painting), stroke_size=0, strength=strength
+        )
+        assert painted.min() >= 0
+        assert painted.max() <= 1
+
+
+def test_bad_settings_are_refused(stylizer):
+    """Each setting with bounds or choices is checked by the method's own config."""
+    config = type(stylizer.method).Config
+    for knob in fields(config):
+        if knob.metadata["choices"] or knob.metadata["least"] is not None:
+            bad = "none of these" if knob.metadata["choices"] else knob.metadata["least"] - 1
+            with pytest.raises(ImpastoError, match=knob.name):
+                config(**{knob.name: bad})
+
+
 def test_encoded_styles_paint_what_styles_do(stylizer, photo, painting):
     style = Style(source(stylizer, painting), 2.0)
     encoded = stylizer.encode([style, source(stylizer, 1 - painting)])
@@ -285,8 +321,11 @@ def test_recoloured_styles_keep_the_palette(stylizer, photo, painting, mode):
     assert (kept - wanted).norm() < 0.5 * (lost - wanted).norm()
 
 
-@pytest.mark.parametrize(("size", "masked"), [((150, 203), True), ((64, 200), False)])
-def test_tiled_equals_whole(network, painting, size, masked):
+@pytest.mark.parametrize(
+    ("size", "masked", "tile"),
+    [((150, 203), True, 64), ((64, 200), False, 64), ((64, 200), True, 71)],
+)
+def test_tiled_equals_whole(network, painting, size, masked, tile):
     photo = as_tensor(photo_array(*size))
     mask = photo[:, :1, :, :].numpy()[0, 0] if masked else None
     styles = [
@@ -294,7 +333,7 @@ def test_tiled_equals_whole(network, painting, size, masked):
         Style(source(network, 1 - painting), 0.5),
     ]
     whole = network.stylize(photo, styles, strength=0.8, tile=10_000)
-    tiled = network.stylize(photo, styles, strength=0.8, tile=64)
+    tiled = network.stylize(photo, styles, strength=0.8, tile=tile)
     # Quantiles of tiles add up to those of the whole only as finely as they are kept.
     exact = getattr(network.method.config, "matching", None) != "histogram"
     torch.testing.assert_close(tiled, whole, atol=1e-5 if exact else 0.05, rtol=0)

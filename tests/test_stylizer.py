@@ -1,6 +1,9 @@
 """The public object: which method is meant, tiles by themselves, refinement."""
 
 import math
+import sys
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,8 @@ import torch
 import impasto
 from impasto.errors import ControlError, Stop, TooLargeError
 from impasto.memory import check_memory, free_in_container, tile_side
-from impasto.methods import choose_method
+from impasto.methods import METHODS, Entry, choose_method
+from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer, parse_refine
 
 from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg, write_fast
@@ -266,3 +270,41 @@ def test_a_texture_refuses_what_needs_a_photo(tiny_encoder, painting, options, m
 
 def test_the_size_of_a_texture_is_its_longer_side(tiny_encoder, painting):
     assert impasto.texture(painting, size=28, iterations=1).size == (20, 28)
+
+
+@pytest.fixture
+def mosaic(tmp_path, monkeypatch):
+    """The method that CONTRIBUTING.md shows, registered as it says."""
+    page = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = page.split("```python\n", 1)[1].split("   ```\n", 1)[0]
+    (tmp_path / "mosaic.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(METHODS, "mosaic", Entry("mosaic:Mosaic", "blocks"))
+    yield
+    del sys.modules["mosaic"]
+
+
+def test_the_method_of_the_contributors_page_paints(mosaic, photo, painting, tmp_path):
+    stylizer = Stylizer("mosaic", block=4, device="cpu")
+    painted = stylizer.stylize(photo, painting, stroke_size=0)
+    blocks = painted.unfold(2, 4, 4).unfold(3, 4, 4)
+    assert blocks.std((-2, -1)).max() < 1e-5
+    torch.testing.assert_close(painted.mean((2, 3)), painting.mean((2, 3)), atol=0.05, rtol=0)
+    tiled = stylizer.stylize(as_tensor(photo_array(150, 203)), painting, tile=71)
+    whole = stylizer.stylize(as_tensor(photo_array(150, 203)), painting, tile=1000)
+    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+    with pytest.raises(ControlError, match="block is 0"):
+        Stylizer("mosaic", block=0)
+    with pytest.raises(ControlError, match="mosaic has no weights to name; use mosaic"):
+        Stylizer("mosaic.small")
+
+
+def test_settings_of_trained_looks_beside_a_method_that_lacks_them(
+    mosaic, photo, painting, tmp_path
+):
+    trained = write_fast(tmp_path / "mine.safetensors", {"look": 1 - painting})
+    look = Stylizer("mosaic", device="cpu", precision="float32").fit(photo, [painting, trained])
+    again = Recipe.of({k: v for k, v in look.recipe().items() if k != "impasto"}).stylizer("cpu")
+    assert torch.equal(again.stylize(photo, [painting, trained]), look())
+    with pytest.raises(ControlError, match="precision is for trained styles"):
+        Stylizer("mosaic", device="cpu", precision="float32").stylize(photo, painting)

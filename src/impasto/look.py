@@ -208,12 +208,15 @@ class Look:
         files.replace(Path(path), save(tensors, metadata))
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto") -> Look:
+    def load(
+        cls, path: str | Path, *, device: str = "auto", stylizer: Stylizer | None = None
+    ) -> Look:
         """Reads a look that `save` wrote.
 
         Args:
             path: the file.
             device: see `impasto.Stylizer`.
+            stylizer: what paints, if the method is one of your own; else it is loaded as it was.
 
         Raises:
             WeightsError: the file cannot be read, or the weights it needs are others here.
@@ -223,7 +226,8 @@ class Look:
         with _reading(Path(path)) as (metadata, tensors):
             recipe = Recipe.of(json.loads(metadata["recipe"]))
             packed = json.loads(metadata["look"])["dict"]
-        stylizer = recipe.stylizer(device)
+        if stylizer is None:
+            stylizer = recipe.stylizer(device)
         with _reading(Path(path)):
             return _loaded(Path(path), stylizer, recipe.controls, packed, tensors)
 

@@ -56,7 +56,8 @@ METHODS = {
         "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
     ),
 }
-"""Every method by name. ``auto`` is the first that has the settings given."""
+"""Every method by name, the one that paints first; ``auto`` is the first that has the settings
+given, so that new ones go to the end."""
 
 
 def method_class(name: str) -> type[Method]:
@@ -92,7 +93,8 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
         return (able or list(METHODS))[0], dict(settings)
     method, dot, tag = name.partition(".")
     if dot and "weights" not in settings_of(method):
-        raise ControlError(f"method '{name}': name the style instead, '{tag}'")
+        instead = f"name the style instead, '{tag}'" if method == "fast" else f"use {method}"
+        raise ControlError(f"method '{name}': {method} has no weights to name; {instead}")
     method_class(method)
     return method, {**settings, "weights": name} if dot else dict(settings)
 
@@ -127,11 +129,10 @@ def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned
     looks = {k: v for k, v in settings.items() if k in settings_of("fast")}
     alone = {k for k in looks if all(k not in settings_of(n) for n in METHODS if n != "fast")}
     rest = {k: v for k, v in settings.items() if k not in optimiser and k not in alone}
-    method, own = choose_method(name, rest)
+    method, rest = choose_method(name, rest)
     known = settings_of(method)
-    if method == "fast":
-        own |= looks
-    own |= {k: v for k, v in optimiser.items() if k in known}
+    own = {k: v for k, v in rest.items() if k in known or k not in looks}
+    own |= {k: v for k, v in {**looks, **optimiser}.items() if k in known}
     if refined and method == "gatys":
         raise ControlError("refine is for the other methods: gatys has iterations")
     for setting in own:
