@@ -153,6 +153,25 @@ def test_bad_calls_with_looks(run, refused, folder):
     )
 
 
+def test_a_texture_comes_again_from_its_recipe(run, folder):
+    for method in (["--method", "adain.small"], ["--encoder", "vgg16", "--iterations", "2"]):
+        assert run("texture", "painting.png", *method, "--size", "48x32", "-o", "a.png")[0] == 0
+        assert run("texture", "painting.png", "--recipe", "a.png", "-o", "b.png")[0] == 0
+        np.testing.assert_array_equal(pixels("a.png"), pixels("b.png"))
+        assert (
+            run("texture", "painting.png", "--recipe", "a.png", "--size", "32x40", "-o", "b.png")[0]
+            == 0
+        )
+        assert pixels("b.png").shape == (40, 32, 3)
+
+
+def test_a_picture_by_a_look_comes_again_from_its_recipe(run, folder):
+    assert run("stylize", "photo.png", "udnie", "-o", "a.png", "--save-look", "u.look")[0] == 0
+    assert run("stylize", "photo.png", "u.look", "-o", "b.png")[0] == 0
+    assert run("stylize", "photo.png", "u.look", "-o", "c.png", "--recipe", "b.png")[0] == 0
+    np.testing.assert_array_equal(pixels("c.png"), pixels("a.png"))
+
+
 def test_a_recipe_of_other_weights_is_told(run, folder):
     base = ["stylize", "photo.png", "starry-night"]
     assert run(*base, "-o", "out.png")[0] == 0

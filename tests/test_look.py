@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 
 import impasto
 from impasto import Look, Style, Stylizer
-from impasto.errors import ControlError, WeightsError
+from impasto.errors import ControlError, OutputError, WeightsError
+from impasto.look import _digest
 
 from .conftest import (
     as_tensor,
@@ -86,8 +87,18 @@ def test_a_saved_look_has_no_photo_and_no_masks(photo, painting, tmp_path):
         again()
     with pytest.raises(ControlError, match="fitted to pictures of 64x48"):
         again(photo[..., :40])
-    with pytest.raises(ControlError, match="no picture to recolour"):
-        again.fit(photo, preserve_color="coral")
+    for options in ({"preserve_color": "coral"}, {"style_size": 40}):
+        with pytest.raises(ControlError, match="which a saved look has not; leave it out"):
+            again.fit(photo, **options)
+    with pytest.raises(ControlError, match="is of a saved look, and belongs to it"):
+        Stylizer("styletr", device="cpu").stylize(photo, list(again.styles))
+    with pytest.raises(ControlError, match="a texture needs a picture"):
+        impasto.texture(list(again.styles))
+    recoloured = stylizer.fit(photo, painting, preserve_color="luminance")
+    with pytest.raises(ControlError, match="save one without preserve_color"):
+        recoloured.save(tmp_path / "recoloured.look")
+    with pytest.raises(OutputError, match=r"kept in \.look files"):
+        stylizer.fit(photo, painting).save(tmp_path / "mine.png")
     mask = torch.ones(48, 64)
     mask[:, :9] = 0
     masked = stylizer.fit(photo, Style(painting, mask=mask.numpy()))
@@ -106,11 +117,18 @@ def test_several_styles_of_both_kinds_are_kept(photo, painting, tmp_path):
     torch.testing.assert_close(again.fit(other)(), look.fit(other)(), atol=1e-4, rtol=0)
 
 
-def test_a_refined_look_is_kept(photo, painting, tmp_path, monkeypatch):
+def test_a_refined_look_is_not_kept(photo, painting, tmp_path, monkeypatch):
     monkeypatch.setattr("impasto.methods.gatys.load_encoder", lambda *_, **__: tiny_vgg())
     look = Stylizer("adain.small", device="cpu").fit(photo, painting, refine=3)
+    with pytest.raises(ControlError, match="refine needs the style's picture"):
+        look.save(tmp_path / "mine.look")
+
+
+def test_a_single_pass_is_kept_with_all_that_more_levels_need(photo, painting, tmp_path):
+    look = Stylizer("adain.small", device="cpu").fit(photo, painting, stroke_size=0)
     again = loaded(look, tmp_path)
-    torch.testing.assert_close(again(photo), look(), atol=1e-4, rtol=0)
+    expected = look.fit(photo, stroke_size=1)()
+    torch.testing.assert_close(again.fit(photo, stroke_size=1)(), expected, atol=1e-4, rtol=0)
 
 
 def test_the_file_is_small_and_holds_no_picture(photo, painting, tmp_path):
@@ -134,6 +152,12 @@ def saved(photo, painting, tmp_path):
     return path
 
 
+def forge(path, tensors, metadata):
+    """A file whose parts agree, whatever they are."""
+    metadata = {name: text for name, text in metadata.items() if name != "sha256"}
+    save_file(tensors, path, {**metadata, "sha256": _digest(metadata, tensors)})
+
+
 def refused(path, message):
     with pytest.raises(WeightsError, match=message) as caught:
         Look.load(path, device="cpu")
@@ -154,11 +178,22 @@ def test_what_is_no_look_is_refused(saved, tmp_path):
     tensors = load_file(saved)
     with safe_open(saved, "pt") as file:
         metadata = file.metadata()
+    raw = bytearray(saved.read_bytes())
+    raw[-100] ^= 1
+    (tmp_path / "flipped.look").write_bytes(raw)
+    refused(tmp_path / "flipped.look", "not a look, or damaged")
     changes = {
         "not a look, or of another version": {"kind": "weights"},
         "another version of impasto": {"impasto_format": "99"},
         r"damaged, or of another version \(Expecting": {"look": "{"},
         "damaged, or of another version": {"look": '{"dict": {}}'},
+        "maximum recursion": {"look": "[" * 10**5},
+        "not what a look is made of": {
+            "look": metadata["look"]
+            .replace("impasto.mixing:Mix", "impasto.matching:Affine")
+            .replace('"weights": {"tensor": ', '"matrix": {"tensor": ')
+            .replace('"strength": ', '"shift": ')
+        },
         "os:system is none of ours": {
             "look": metadata["look"].replace("impasto.methods.fast:Painter", "os:system")
         },
@@ -169,10 +204,9 @@ def test_what_is_no_look_is_refused(saved, tmp_path):
         },
     }
     for message, changed in changes.items():
-        save_file(tensors, tmp_path / "odd.look", {**metadata, **changed})
+        forge(tmp_path / "odd.look", tensors, {**metadata, **changed})
         refused(tmp_path / "odd.look", message)
-    fewer = dict(list(tensors.items())[:3])
-    save_file(fewer, tmp_path / "odd.look", metadata)
+    forge(tmp_path / "odd.look", dict(list(tensors.items())[:3]), metadata)
     refused(tmp_path / "odd.look", "damaged, or of another version")
 
 

@@ -11,12 +11,21 @@ import torch
 
 import impasto
 from impasto.errors import ControlError, Stop, TooLargeError
+from impasto.history import History
 from impasto.memory import check_memory, free_in_container, tile_side
 from impasto.methods import METHODS, Entry, choose_method
 from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer, parse_refine
 
-from .conftest import as_tensor, photo_array, tiny_adain, tiny_gatys, tiny_vgg, write_fast
+from .conftest import (
+    as_tensor,
+    photo_array,
+    tiny_adain,
+    tiny_gatys,
+    tiny_styletr,
+    tiny_vgg,
+    write_fast,
+)
 
 CPU = torch.device("cpu")
 
@@ -210,10 +219,23 @@ def test_the_optimiser_mixes_with_trained_looks_and_can_stop(photo, painting, tm
 
     painted = stylizer.stylize(photo, [painting, trained], on_step=watch)
     assert [step for step, _, _ in seen] == [1, 2, 3, 4, 5]
+    shares = [step / steps for step, steps, _ in seen]
+    assert shares == sorted(shares)
     assert all(step <= steps for step, steps, _ in seen)
     torch.testing.assert_close(painted, seen[-1][2])
-    whole = stylizer.stylize(photo, [painting, trained])
+    history, shares = History(), []
+    watchers = [history, lambda progress: shares.append(progress.step / progress.steps)]
+    whole = stylizer.stylize(
+        photo, [trained, painting], on_step=lambda progress: [watch(progress) for watch in watchers]
+    )
     assert not torch.allclose(whole, painted)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+    for name in ("losses.csv", "losses.png"):
+        (history.write_csv if name.endswith("csv") else history.write_plot)(tmp_path / name)
+    lines = (tmp_path / "losses.csv").read_text().splitlines()
+    assert lines[0].startswith("step,content,style")
+    assert len(lines) == 1 + len(shares)
 
 
 def test_a_look_reports_all_that_painted(photo, painting, tmp_path):
@@ -249,6 +271,21 @@ def test_refine_can_be_asked_of_a_loaded_method(tiny_encoder, photo, painting):
         Stylizer(tiny_gatys(), device="cpu").stylize(photo, painting, refine=3)
 
 
+def test_styles_that_were_encoded_for_another_method_are_measured_anew(photo, painting, tmp_path):
+    trained = write_fast(tmp_path / "mine.safetensors", {"look": painting})
+    one, other = Stylizer(tiny_adain(), device="cpu"), Stylizer(tiny_styletr(), device="cpu")
+    encoded = one.encode([painting, trained])
+    one.stylize(photo, encoded)
+    expected = other.stylize(photo, [painting, trained])
+    assert torch.equal(other.stylize(photo, encoded), expected)
+
+
+def test_refine_alone_says_how_long(tiny_encoder, photo, painting):
+    for more in ({"iterations": 5}, {"seconds": 5.0}):
+        with pytest.raises(ControlError, match="refine says how long to optimise: leave out"):
+            Stylizer("adain.small", refine=3, **more)
+
+
 def test_a_method_that_is_given_takes_no_settings():
     with pytest.raises(ControlError, match="matching: a method that is given has its settings"):
         Stylizer(tiny_adain(), device="cpu", matching="wct")
@@ -260,6 +297,8 @@ def test_a_method_that_is_given_takes_no_settings():
         ({"strength": 0.5}, "strength is for photos"),
         ({"preserve_color": "coral"}, "preserve_color is for photos"),
         ({"detail": 0.1}, "detail is for photos"),
+        ({"content_weight": 3.0}, "content_weight is for photos"),
+        ({"content_layers": "relu1_1"}, "content_layers is for photos"),
         ({"size": 40, "width": 30}, "give it, or width and height"),
     ],
 )

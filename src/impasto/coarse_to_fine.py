@@ -167,10 +167,10 @@ class CoarseToFine(Transfer):
     palettes: list[list[Affine]] = field(default_factory=list)
     """Maps of colours for each style: of the photo, and of what was painted."""
 
-    @property
-    def ready(self) -> bool:
-        """Whether all levels have been fitted to a photo."""
-        return len(self.palettes) == 2
+    def finish_fitting(self, content: Tensor, mix: Mix) -> None:
+        """See `Transfer.finish_fitting`."""
+        if len(self.palettes) < 2:
+            self(content, mix)
 
     @torch.no_grad()
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:

@@ -31,7 +31,9 @@ class EncodedStyle:
     method: Method
     """What paints it."""
     latest: tuple[Any, StyleCode] | None = field(default=None, repr=False)
-    """What was measured last, and how."""
+    """What was measured last, and at which size."""
+    saved_with: Controls = field(default_factory=Controls, repr=False)
+    """If there is only what was saved: the controls that it was measured with."""
 
     def size(self, area: int, controls: Controls) -> tuple[int, int] | None:
         """Height and width that the picture is measured at; None if there is no picture.
@@ -57,7 +59,7 @@ class EncodedStyle:
         """
         size = self.size(photo.shape[-2] * photo.shape[-1], controls)
         if size is None or not isinstance(self.source, Picture):
-            raise ControlError(f"'{self.style.source}': only a picture can be measured so")
+            raise ControlError(f"'{self.style.source}': there is no picture of this style here")
         picture = self.source.resized(*size).pixels.to(photo.device)
         return color.prepare_style(picture, photo, controls.preserve_color)
 
@@ -71,23 +73,28 @@ class EncodedStyle:
         if isinstance(self.source, TrainedLook):
             look = color.prepare_style(self.source, photo, mode)
             return StyleCode(self.method.encode_style(look))
-        drafts = self.method.footprint.tiling is not None and controls.stroke_size > 0
-        key = (self.size(photo.shape[-2] * photo.shape[-1], controls), drafts)
-        if self.source is None and self.latest is not None:
-            if mode != "off":
-                raise ControlError(
-                    f"'{self.style.source}': a saved look has no picture to recolour; leave out "
-                    "preserve_color"
-                )
-            return self.latest[1]
+        if self.source is None:
+            return self._saved_code(controls)
+        key = self.size(photo.shape[-2] * photo.shape[-1], controls)
         if mode == "off" and self.latest is not None and self.latest[0] == key:
             return self.latest[1]
         pixels = self.pixels(photo, controls)
         code = StyleCode(self.method.encode_style(pixels))
-        if drafts:
+        if self.method.footprint.tiling is not None:  # may be painted coarse to fine
             code = replace(code, palette=Moments.of(pixels[0]), texture=Texture.of(pixels))
         self.latest = (key, code) if mode == "off" else None
         return code
+
+    def _saved_code(self, controls: Controls) -> StyleCode:
+        """What was measured of a style whose picture is not here."""
+        for name in ("preserve_color", "style_size"):
+            if getattr(controls, name) != getattr(self.saved_with, name):
+                raise ControlError(
+                    f"'{self.style.source}': {name} needs the style's picture, which a saved look "
+                    "has not; leave it out"
+                )
+        assert self.latest is not None
+        return self.latest[1]
 
 
 def as_styles(styles: Styles) -> list[Style | EncodedStyle]:

@@ -22,6 +22,10 @@ class History:
         """Takes down one step."""
         self.rows.append({"step": progress.step, **progress.losses})
 
+    def _names(self) -> list[str]:
+        """The columns: ``step``, and all losses, which steps of networks do not have."""
+        return list(dict.fromkeys(["step", *(name for row in self.rows for name in row)]))
+
     def write_csv(self, path: Path) -> None:
         """Writes one line for each step.
 
@@ -29,8 +33,7 @@ class History:
             OutputError: the file cannot be written.
         """
         text = io.StringIO()
-        names = list(self.rows[0]) if self.rows else ["step"]
-        table = csv.DictWriter(text, names, lineterminator="\n")
+        table = csv.DictWriter(text, self._names(), lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         files.replace(path, text.getvalue().encode())
@@ -45,9 +48,10 @@ class History:
 
         figure = Figure(figsize=(8, 5), layout="constrained")
         axes = figure.subplots()
-        steps = [row["step"] for row in self.rows]
-        for name in [name for name in (self.rows[0] if self.rows else {}) if name != "step"]:
-            values = [row[name] for row in self.rows]
+        for name in self._names()[1:]:
+            steps, values = zip(
+                *((r["step"], r[name]) for r in self.rows if name in r), strict=True
+            )
             if any(value > 0 for value in values):
                 width = 2 if name == "total" else 1
                 axes.plot(steps, values, label=name, linewidth=width)

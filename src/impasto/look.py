@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,15 +16,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from impasto import color, files, images
-from impasto.controls import MIN_SIDE, ColorMode, Controls, Style
+from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
 from impasto.encoding import EncodedStyle
-from impasto.errors import ControlError, WeightsError
+from impasto.errors import ControlError, OutputError, WeightsError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
 from impasto.memory import memory_guarded
 from impasto.methods.base import Method, OnStep, Progress, Transfer
 from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
+from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
 from impasto.tiling import by_strips
 
@@ -134,8 +136,8 @@ class Look:
         """Paints the photo that the look was fitted to, if that has not been done: what painting
         coarse to fine measures is known only then.
         """
-        if self.fitted is not None and not self.transfer.ready:
-            self.transfer(self.fitted.prepared, self._drafted(self.fitted.mix))
+        if self.fitted is not None:
+            self.transfer.finish_fitting(self.fitted.prepared, self._drafted(self.fitted.mix))
 
     def _drafted(self, mix: Mix) -> Mix:
         """The mix that is painted with before refining, which alone mixes in masks' soft edges."""
@@ -149,15 +151,28 @@ class Look:
         start = self.transfer(content, self._drafted(mix))
         return self.refinement(content, mix, on_step, start=start)
 
-    def fit(self, content: ImageLike, **controls: Any) -> Look:
-        """The same styles fitted to another photo of any size, with other controls if they are
-        given (fields of `Controls`).
+    @shows_controls
+    def fit(
+        self,
+        content: ImageLike,
+        *,
+        refine: str | int | None = None,
+        **controls: Unpack[ControlOptions],
+    ) -> Look:
+        """The same styles fitted to another photo of any size.
+
+        Args:
+            content: the photo.
+            refine: in place of the look's own.
+            **controls: fields of `Controls`; those that are not given are the look's. Styles of a
+                look that was loaded are as they were measured.
 
         Raises:
             ControlError, ImageError, TooLargeError: as `Stylizer.fit`.
         """
-        given = {"refine": self.refine, **asdict(self.controls), **controls}
-        return self.stylizer.fit(content, list(self.styles), **given)
+        given: dict[str, Any] = {**asdict(self.controls), **controls}
+        refine = self.refine if refine is None else refine
+        return self.stylizer.fit(content, list(self.styles), refine=refine, **given)
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
@@ -178,11 +193,12 @@ class Look:
             path: the file, NAME.look.
 
         Raises:
-            ControlError: the look cannot be saved: it has masks, or needs the style's pixels.
-            OutputError: the file cannot be written.
+            ControlError: see `check_can_be_saved`.
+            OutputError: the file cannot be written, or is not called NAME.look.
         """
-        if self.mix.masked:
-            raise ControlError("a look with masks belongs to its photo: save one without masks")
+        if Path(path).suffix.lower() != LOOK_SUFFIX:
+            raise OutputError(f"{path}: looks are kept in {LOOK_SUFFIX} files")
+        self.check_can_be_saved()
         self._finish_fitting()
         try:
             packed, tensors = pack(
@@ -191,10 +207,9 @@ class Look:
                     "size": self.size,
                     "weights": dict(self.weights),
                     "transfer": self.transfer,
-                    "refinement": self.refinement,
                     "styles": [_saved(style) for style in self.styles],
                 },
-                _modules(self.stylizer.painters(self.refine)),
+                _modules(self.stylizer.painters()),
             )
         except TypeError as error:
             raise ControlError(f"this look cannot be saved: {error}") from error
@@ -205,7 +220,25 @@ class Look:
             "recipe": json.dumps(recipe),
             "look": json.dumps(packed),
         }
+        metadata["sha256"] = _digest(metadata, tensors)
         files.replace(Path(path), save(tensors, metadata))
+
+    def check_can_be_saved(self) -> None:
+        """Finds out whether all that the look paints with is what can be measured of its styles.
+
+        Raises:
+            ControlError: it has masks, keeps the colours of its photo, or refines.
+        """
+        pictures = [s for s in self.styles if not isinstance(s.source, TrainedLook)]
+        if self.mix.masked:
+            raise ControlError("a look with masks belongs to its photo: save one without masks")
+        if pictures and self.controls.preserve_color != "off":
+            raise ControlError(
+                "a look with the colours of its photo paints no other: save one without "
+                "preserve_color"
+            )
+        if self.refinement is not None:
+            raise ControlError("refine needs the style's picture: save a look without it")
 
     @classmethod
     def load(
@@ -253,7 +286,7 @@ def _loaded(
     """Puts a look together. Networks come from the weights here, whose hashes must agree."""
 
     def made(part: str) -> Any:
-        modules = _modules(stylizer.painters(stylizer.refine))
+        modules = _modules(stylizer.painters())
         return unpack(packed[part], tensors, modules, stylizer.device)
 
     styles: list[EncodedStyle] = []
@@ -264,25 +297,38 @@ def _loaded(
         encoded = code.code if look is None else method.encode_style(look)  # loads its network
         here |= method.weights_used(encoded)
         style = Style(kept["name"], kept["weight"])
-        styles.append(EncodedStyle(style, look, method, None if code is None else (None, code)))
+        latest = None if code is None else (None, code)
+        styles.append(EncodedStyle(style, look, method, latest, controls))
     for name, sha256 in made("weights").items():
         if here.get(name) != sha256:
             raise WeightsError(
                 f"{path}: was made with other weights of the name {name}, sha256 {sha256[:12]}...; "
                 "use the version of impasto that it was made with"
             )
-    size = made("size")
+    height, width = made("size")
+    mix, transfer = made("mix"), made("transfer")
+    if not (isinstance(mix, Mix) and isinstance(transfer, Transfer) and styles):
+        raise TypeError("not what a look is made of")
     return Look(
         stylizer,
         controls,
         styles,
-        made("mix"),
-        (int(size[0]), int(size[1])),
-        made("transfer"),
-        made("refinement"),
-        stylizer.refine,
+        mix,
+        (int(height), int(width)),
+        transfer,
+        None,
+        None,
         here,
     )
+
+
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    """The sha256 of all that a look holds, so that damage is seen."""
+    digest = hashlib.sha256(json.dumps(dict(sorted(metadata.items()))).encode())
+    for name in sorted(tensors):
+        data = tensors[name].contiguous().reshape(-1).view(torch.uint8)
+        digest.update(name.encode() + data.numpy().tobytes())
+    return digest.hexdigest()
 
 
 @contextmanager
@@ -300,11 +346,20 @@ def _reading(path: Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a look that was saved ({error})") from error
+    if metadata.pop("sha256", None) != _digest(metadata, tensors):
+        raise WeightsError(f"{path}: not a look, or damaged; save it anew")
     if metadata.get("kind") != "look" or metadata.get("impasto_format") != _FORMAT:
         raise WeightsError(f"{path}: not a look, or of another version of impasto; save it anew")
     try:
         yield metadata, tensors
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ImportError,
+        RecursionError,
+    ) as error:
         if isinstance(error, ControlError):
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

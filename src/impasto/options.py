@@ -60,7 +60,7 @@ class MethodOptions(TypedDict, total=False):
 
 
 class Options(ControlOptions, MethodOptions, total=False):
-    """Controls, settings of the method, and, for textures, which method."""
+    """Controls, and settings of the method."""
 
 
 def shows_controls(function: Function) -> Function:

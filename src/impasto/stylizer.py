@@ -109,7 +109,7 @@ class Stylizer:
             ControlError, ImageError, WeightsError: one line, with the fix.
         """
         encoded = [
-            one if isinstance(one, EncodedStyle) else self._encoded(one)
+            one if isinstance(one, EncodedStyle) and self._paints(one) else self._encoded(one)
             for one in as_styles(styles)
         ]
         trained = [one for one in encoded if isinstance(one.source, TrainedLook)]
@@ -120,8 +120,22 @@ class Stylizer:
             raise ControlError(f"{name} is for trained styles: leave it out, or add one")
         return encoded
 
-    def _encoded(self, style: Style) -> EncodedStyle:
-        source = resolve(style)
+    def _paints(self, style: EncodedStyle) -> bool:
+        """Whether a style was encoded for the methods of this stylizer."""
+        return style.method is (
+            self.looks if isinstance(style.source, TrainedLook) else self.method
+        )
+
+    def _encoded(self, style: Style | EncodedStyle) -> EncodedStyle:
+        """A style as it is read, whatever it was encoded for."""
+        if isinstance(style, EncodedStyle):
+            if style.source is None:
+                raise ControlError(
+                    f"'{style.style.source}' is of a saved look, and belongs to it: use Look.fit"
+                )
+            source, style = style.source, style.style
+        else:
+            source = resolve(style)
         if isinstance(source, Picture) and isinstance(self.method, Fast):
             raise ControlError(
                 f"{images.name_of(style.source)}: method {self.name} paints trained styles, not "
@@ -275,6 +289,8 @@ class Stylizer:
             if isinstance(self.method, Gatys):
                 raise ControlError("refine is for the other methods: gatys has iterations")
             # Large forms are painted already.
+            for name in {"iterations", "seconds"} & set(self._settings.optimiser):
+                raise ControlError(f"refine says how long to optimise: leave out {name}")
             given = {"coarse_to_fine": False, **self._settings.optimiser, **parse_refine(refine)}
             self._refiners[key] = Gatys(replace_known(GatysConfig, given)).to(self.device).eval()
         return self._refiners[key]
@@ -368,7 +384,7 @@ def stylize(
             `Style` (with weight and mask).
         method, device, refine: see `Stylizer`.
         on_step: called after each step with a `Progress`.
-        **options: fields of `Controls` and settings of the method.
+        **options: fields of `Controls`, and ``settings``: those of the method.
 
     Returns:
         A picture in the type of ``content``; a PIL image if that is a path.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Unpack
 
@@ -13,12 +12,17 @@ from impasto import images
 from impasto.controls import MIN_SIDE, Controls
 from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
 from impasto.errors import ControlError
-from impasto.gallery import TrainedLook
 from impasto.images import Picture
 from impasto.look import Look
 from impasto.methods import OnStep
+from impasto.methods.gatys import GatysConfig
 from impasto.options import Options, shows_controls
 from impasto.recipes import Recipe
+
+_OF_PHOTOS = (
+    *("strength", "preserve_color", "detail", "stroke_size"),
+    *("content_weight", "content_layers"),
+)
 
 
 @shows_controls
@@ -27,7 +31,9 @@ def texture(
     *,
     width: int | None = None,
     height: int | None = None,
+    method: str = "gatys",
     device: str = "auto",
+    refine: str | int | None = None,
     on_step: OnStep | None = None,
     **options: Unpack[Options],
 ) -> Image.Image:
@@ -36,11 +42,12 @@ def texture(
     Args:
         styles: one or several; without ``style_size``, at the first one's own scale.
         width, height: of the result; without them, the first style's.
-        device: see `Stylizer`.
+        method: the optimiser, or another, which paints noise.
+        device, refine: see `Stylizer`.
         on_step: called after each step with a `Progress`.
-        **options: as of `stylize`; without ``method``, it is ``gatys``. The others paint noise.
-            ``size`` is the longer side of the result. There is no photo that ``strength``,
-            ``detail`` or ``preserve_color`` could keep anything of.
+        **options: fields of `Controls`, and ``settings``: those of the method. ``size`` is the
+            longer side of the result. There is no photo that ``strength``, ``detail`` or
+            ``preserve_color`` could keep anything of.
 
     Returns:
         A PIL image.
@@ -48,7 +55,7 @@ def texture(
     Raises:
         ControlError: besides what `stylize` raises, an option that needs a photo.
     """
-    given: dict[str, Any] = dict(options)
+    given: dict[str, Any] = {**options, "method": method, "refine": refine}
     look = fit_texture(styles, width=width, height=height, device=device, **given)
     return images.to_pil(look(on_step=on_step))
 
@@ -65,10 +72,10 @@ def fit_texture(
     asked = as_styles(styles)
     resolved = [one.source if isinstance(one, EncodedStyle) else resolve(one) for one in asked]
     pictures = [source for source in resolved if isinstance(source, Picture)]
-    if len(pictures) < len(asked):
-        raise ControlError(
-            f"'{_first_trained(resolved)}' is a trained style: a texture needs a picture"
-        )
+    for source in resolved:
+        if not isinstance(source, Picture):
+            which = f"'{source.source}' is a trained style" if source else "a saved look has none"
+            raise ControlError(f"{which}: a texture needs a picture")
     read = [
         replace(one.style if isinstance(one, EncodedStyle) else one, source=picture)
         for one, picture in zip(asked, pictures, strict=True)
@@ -92,16 +99,15 @@ def fit_texture(
     return recipe.stylizer(device).fit(blank, read, **controls)
 
 
-def _first_trained(sources: Sequence[Picture | TrainedLook | None]) -> str:
-    return next(one.source for one in sources if isinstance(one, TrainedLook))
-
-
 def _check_texture(recipe: Recipe) -> None:
     """Raises `ControlError` for options that have no meaning without a photo."""
     if recipe.method == "fast":
         raise ControlError("method fast paints trained styles: a texture needs another method")
-    for name in ("strength", "preserve_color", "detail", "stroke_size"):
-        if getattr(recipe.controls, name) != getattr(Controls, name):
+    allowed = {"stroke_size": 0, "content_weight": 0}  # what textures have
+    given = {**asdict(recipe.controls), **recipe.settings}
+    for name in _OF_PHOTOS:
+        default = getattr(Controls if hasattr(Controls, name) else GatysConfig, name)
+        if given.get(name, default) not in (default, allowed.get(name, default)):
             raise ControlError(f"{name} is for photos, and a texture has none: leave it out")
 
 

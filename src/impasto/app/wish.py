@@ -204,7 +204,8 @@ def paint_texture(wish: Wish, on_step: OnStep) -> Painted:
 
 def _painted(wish: Wish, look: Look, on_step: OnStep) -> Painted:
     image = images.to_pil(look(on_step=on_step))
-    return Painted(wish, image, {**look.recipe(), "styles": wish.recipe_styles}, look.notes)
+    size = {} if wish.photo else {"width": image.width, "height": image.height}
+    return Painted(wish, image, {**look.recipe(), **size, "styles": wish.recipe_styles}, look.notes)
 
 
 def _check_size(height: int, width: int) -> None:

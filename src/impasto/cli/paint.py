@@ -100,7 +100,7 @@ def texture(
         return fit_texture(job.styles, device=job.device, **options)
 
     with interruptible() as stop:
-        job.report([job.paint(Path("texture"), output, fit, stop)])
+        job.report([job.paint(Path("texture"), output, fit, stop, texture=True)])
 
 
 def parse_style(text: str) -> Style:
@@ -234,13 +234,19 @@ class Job:
         """The look that a style is; it has its method, settings and styles, all of which hold."""
         from impasto.look import Look
 
-        own = set(self.recipe.options) - set(self.recipe.given)
+        look = Look.load(str(style.source), device=self.device)
+        made = {**look.recipe(), "refine": None}
+        own = {
+            name
+            for name, value in self.recipe.options.items()
+            if name not in self.recipe.given and made.get(name) != value
+        }
         if len(self.styles) > 1 or style.mask or style.weight != 1 or own:
             flag = f"--{min(own)}".replace("_", "-") if own else "other styles, weights and masks"
             raise ControlError(
                 f"{style.source}: this look has its own method and styles: leave out {flag}"
             )
-        return Look.load(str(style.source), device=self.device)
+        return look
 
     def check_outputs(self, targets: Sequence[Path], contents: Sequence[Path]) -> None:
         """Finds out, before work begins, whether all files can be written and none is lost.
@@ -270,6 +276,8 @@ class Job:
         target: Path,
         fit: Callable[[], Look],
         stop: threading.Event,
+        *,
+        texture: bool = False,
     ) -> dict[str, Any]:
         """Fits, paints and writes one picture; returns its row of the report."""
         from impasto import images
@@ -277,6 +285,8 @@ class Job:
 
         started, losses = time.monotonic(), History()
         look = fit()
+        if self.save_look:
+            look.check_can_be_saved()
         others = [
             f"painted with other weights of {name} than the recipe's picture"
             for name in self.recipe.other_weights(look.weights)
@@ -300,8 +310,10 @@ class Job:
 
             result = look(on_step=on_step)
         recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
+        if texture:
+            recipe |= {"width": result.size[1], "height": result.size[0]}
         images.write(target, result, recipe)
-        if self.save_look:
+        if self.save_look and not stopped:
             look.save(self.save_look)
         if self.history:
             losses.write_csv(self.history)

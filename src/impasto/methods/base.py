@@ -51,10 +51,8 @@ class Transfer(ABC):
     it can be saved (`impasto.packing`).
     """
 
-    @property
-    def ready(self) -> bool:
-        """Whether it is fitted to a photo; if not, it is to the first that it paints."""
-        return True
+    def finish_fitting(self, content: Tensor, mix: Mix) -> None:  # noqa: B027 - most are finished
+        """Fits what is only fitted as the first photo is painted, to that one; see `__call__`."""
 
     @abstractmethod
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:

@@ -21,21 +21,20 @@ class BlendedTransfer(Transfer):
     styles: Sequence[Sequence[int]]
     """Of each transfer, the numbers of its styles."""
 
-    @property
-    def ready(self) -> bool:
-        """See `Transfer.ready`."""
-        return all(transfer.ready for transfer in self.transfers)
+    def finish_fitting(self, content: Tensor, mix: Mix) -> None:
+        """See `Transfer.finish_fitting`."""
+        for transfer, numbers in zip(self.transfers, self.styles, strict=True):
+            transfer.finish_fitting(content, mix.only(numbers))
 
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
         shares = [mix.part(numbers) for numbers in self.styles]
         result, left = torch.zeros_like(content), 1 - torch.stack(shares).sum(0)
-        done, stopped = 0, False
+        stopped = False
 
         def told(progress: Progress) -> None:
-            nonlocal done, stopped
-            done += 1
-            steps = done + progress.steps - progress.step
+            """Tells of a step as if all transfers took as many."""
+            nonlocal stopped
             before, rest, share = result, 1 - painted_share, shares[number]
             if on_step is None:
                 return
@@ -43,8 +42,8 @@ class BlendedTransfer(Transfer):
                 on_step(
                     replace(
                         progress,
-                        step=done,
-                        steps=steps,
+                        step=number * progress.steps + progress.step,
+                        steps=len(shares) * progress.steps,
                         image=lambda: before + share * progress.image() + (rest - share) * content,
                     )
                 )
