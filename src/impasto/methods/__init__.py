@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from impasto.controls import Controls
 from impasto.errors import ControlError
 from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer
 from impasto.settings import replace_known
@@ -142,6 +144,9 @@ def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned
                 f"unknown setting '{setting}' of {method}: it is one of {' and '.join(owners)}; "
                 f"known are {', '.join(known)}"
             )
+        near = get_close_matches(setting, [knob.name for knob in fields(Controls)] + known, n=1)
+        if setting not in known and near:
+            raise ControlError(f"unknown setting '{setting}': did you mean {near[0]}?")
     return Assigned(method, own, optimiser, looks)
 
 
