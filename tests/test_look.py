@@ -80,6 +80,17 @@ def test_a_saved_look_is_fitted_to_photos_of_any_size(stylizer, style, photo, tm
     assert (faint - photo).abs().mean() < 0.6 * (same - photo).abs().mean()
 
 
+def test_a_look_is_kept_as_it_was_measured_whatever_came_after(photo, painting, tmp_path):
+    stylizer = Stylizer("adain.small", device="cpu")
+    styles = stylizer.encode(painting)
+    look = stylizer.fit(photo, styles)
+    painted = look.fit(photo)()
+    for options in ({"style_size": 20}, {"preserve_color": "coral"}):
+        stylizer.stylize(photo, styles, **options)
+        again = loaded(look, tmp_path)
+        torch.testing.assert_close(again.fit(photo)(), painted, atol=1e-4, rtol=0)
+
+
 def test_a_saved_look_has_no_photo_and_no_masks(photo, painting, tmp_path):
     stylizer = Stylizer("adain.small", device="cpu")
     again = loaded(stylizer.fit(photo, painting), tmp_path)

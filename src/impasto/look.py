@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from impasto import color, files, images
+from impasto.coarse_to_fine import StyleCode
 from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
 from impasto.encoding import EncodedStyle
 from impasto.errors import ControlError, OutputError, WeightsError
@@ -67,6 +68,8 @@ class Look:
     stylizer: Stylizer
     controls: Controls
     styles: Sequence[EncodedStyle]
+    codes: Sequence[StyleCode]
+    """What was measured of each style for this photo."""
     mix: Mix
     """How much of which style goes where on the photo, at its own size."""
     size: tuple[int, int]
@@ -207,7 +210,7 @@ class Look:
                     "size": self.size,
                     "weights": dict(self.weights),
                     "transfer": self.transfer,
-                    "styles": [_saved(style) for style in self.styles],
+                    "styles": list(map(_saved, self.styles, self.codes)),
                 },
                 _modules(self.stylizer.painters()),
             )
@@ -265,14 +268,14 @@ class Look:
             return _loaded(Path(path), stylizer, recipe.controls, packed, tensors)
 
 
-def _saved(style: EncodedStyle) -> dict[str, Any]:
+def _saved(style: EncodedStyle, code: StyleCode) -> dict[str, Any]:
     """A style as it is kept: what is measured of it, and no picture."""
     source = style.style.source
     return {
         "name": Path(source).name if isinstance(source, (str, Path)) else "picture",
         "weight": style.style.weight,
         "look": style.source if isinstance(style.source, TrainedLook) else None,
-        "code": style.latest[1] if style.latest else None,
+        "code": code,
     }
 
 
@@ -290,15 +293,17 @@ def _loaded(
         return unpack(packed[part], tensors, modules, stylizer.device)
 
     styles: list[EncodedStyle] = []
+    codes: list[StyleCode] = []
     here: dict[str, str] = {}
     for kept in made("styles"):
         look, code = kept["look"], kept["code"]
         method = stylizer.method if look is None else stylizer.looks
-        encoded = code.code if look is None else method.encode_style(look)  # loads its network
-        here |= method.weights_used(encoded)
+        if look is not None:  # whose network is here
+            code = StyleCode(method.encode_style(look))
+        here |= method.weights_used(code.code)
         style = Style(kept["name"], kept["weight"])
-        latest = None if code is None else (None, code)
-        styles.append(EncodedStyle(style, look, method, latest, controls))
+        styles.append(EncodedStyle(style, look, method, (None, code), controls))
+        codes.append(code)
     for name, sha256 in made("weights").items():
         if here.get(name) != sha256:
             raise WeightsError(
@@ -313,6 +318,7 @@ def _loaded(
         stylizer,
         controls,
         styles,
+        codes,
         mix,
         (int(height), int(width)),
         transfer,

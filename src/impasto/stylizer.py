@@ -211,6 +211,7 @@ class Stylizer:
             self,
             knobs,
             encoded,
+            codes,
             mix,
             photo.size,
             transfer,
