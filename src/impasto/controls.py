@@ -17,6 +17,12 @@ ColorMode = Literal["off", "luminance", "coral", "histogram"]
 MIN_SIDE = 16
 """Shortest side, in pixels, of a picture that can be painted: deeper features need this much."""
 
+OF_PHOTOS = (
+    *("strength", "stroke_size", "detail", "preserve_color"),
+    *("content_weight", "content_layers"),
+)
+"""Controls and settings that make no sense for a texture."""
+
 LOOK_SUFFIX = ".look"
 """Ends the names of files that `impasto.Look.save` writes."""
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto import color, files, images
+from impasto import __version__, color, files, images
 from impasto.coarse_to_fine import StyleCode
 from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
 from impasto.encoding import EncodedStyle
@@ -28,6 +28,7 @@ from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
+from impasto.recipes import Recipe
 from impasto.tiling import by_strips
 
 if TYPE_CHECKING:
@@ -78,14 +79,20 @@ class Look:
     refinement: GatysTransfer | None
     refine: str | int | None
     """Steps or seconds of the refinement; see `impasto.Stylizer`."""
-    weights: Mapping[str, str]
-    """Name and sha256 of the weights that paint."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the pictures were read."""
     fitted: Inputs | None = None
     """The photo that it was fitted to; None if the look was loaded."""
     content: ImageLike | None = None
     """The same as it was given."""
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Name and sha256 of the weights that paint."""
+        used: dict[str, str] = {}
+        for style, code in zip(self.styles, self.codes, strict=True):
+            used |= style.method.weights_used(code.code)
+        return used
 
     def __call__(self, content: ImageLike | None = None, on_step: OnStep | None = None) -> Any:
         """Paints.
@@ -179,12 +186,10 @@ class Look:
 
     def recipe(self) -> dict[str, Any]:
         """What made the picture; written into it, and read back by ``--recipe``."""
-        from impasto import __version__
-
         return {
             "impasto": __version__,
             **self.stylizer.described(self.styles, self.refine),
-            "sha256": dict(self.weights),
+            "sha256": self.weights,
             **asdict(self.controls),
         }
 
@@ -208,7 +213,7 @@ class Look:
                 {
                     "mix": self.mix,
                     "size": self.size,
-                    "weights": dict(self.weights),
+                    "weights": self.weights,
                     "transfer": self.transfer,
                     "styles": list(map(_saved, self.styles, self.codes)),
                 },
@@ -257,15 +262,22 @@ class Look:
         Raises:
             WeightsError: the file cannot be read, or the weights it needs are others here.
         """
-        from impasto.recipes import Recipe
-
-        with _reading(Path(path)) as (metadata, tensors):
+        path = Path(path)
+        metadata, tensors = _read(path)
+        with _damage_told(path):
             recipe = Recipe.of(json.loads(metadata["recipe"]))
             packed = json.loads(metadata["look"])["dict"]
         if stylizer is None:
             stylizer = recipe.stylizer(device)
-        with _reading(Path(path)):
-            return _loaded(Path(path), stylizer, recipe.controls, packed, tensors)
+        with _damage_told(path):
+            look = _loaded(stylizer, recipe.controls, packed, tensors)
+            for name, sha256 in packed["weights"]["dict"].items():
+                if look.weights.get(name) != sha256:
+                    raise WeightsError(
+                        f"{path}: was made with other weights of the name {name}, sha256 "
+                        f"{sha256[:12]}...; use the version of impasto that it was made with"
+                    )
+        return look
 
 
 def _saved(style: EncodedStyle, code: StyleCode) -> dict[str, Any]:
@@ -280,13 +292,12 @@ def _saved(style: EncodedStyle, code: StyleCode) -> dict[str, Any]:
 
 
 def _loaded(
-    path: Path,
     stylizer: Stylizer,
     controls: Controls,
     packed: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
 ) -> Look:
-    """Puts a look together. Networks come from the weights here, whose hashes must agree."""
+    """Puts a look together; its networks are those here."""
 
     def made(part: str) -> Any:
         modules = _modules(stylizer.painters())
@@ -294,22 +305,14 @@ def _loaded(
 
     styles: list[EncodedStyle] = []
     codes: list[StyleCode] = []
-    here: dict[str, str] = {}
     for kept in made("styles"):
         look, code = kept["look"], kept["code"]
         method = stylizer.method if look is None else stylizer.looks
         if look is not None:  # whose network is here
             code = StyleCode(method.encode_style(look))
-        here |= method.weights_used(code.code)
         style = Style(kept["name"], kept["weight"])
         styles.append(EncodedStyle(style, look, method, (None, code), controls))
         codes.append(code)
-    for name, sha256 in made("weights").items():
-        if here.get(name) != sha256:
-            raise WeightsError(
-                f"{path}: was made with other weights of the name {name}, sha256 {sha256[:12]}...; "
-                "use the version of impasto that it was made with"
-            )
     height, width = made("size")
     mix, transfer = made("mix"), made("transfer")
     if not (isinstance(mix, Mix) and isinstance(transfer, Transfer) and styles):
@@ -324,7 +327,6 @@ def _loaded(
         transfer,
         None,
         None,
-        here,
     )
 
 
@@ -337,9 +339,8 @@ def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
-    """The metadata and tensors of a saved look; what is wrong with them is told in one line.
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and tensors of a saved look.
 
     Raises:
         WeightsError: missing, damaged, or no look.
@@ -356,8 +357,14 @@ def _reading(path: Path) -> Iterator[tuple[dict[str, str], dict[str, Tensor]]]:
         raise WeightsError(f"{path}: not a look, or damaged; save it anew")
     if metadata.get("kind") != "look" or metadata.get("impasto_format") != _FORMAT:
         raise WeightsError(f"{path}: not a look, or of another version of impasto; save it anew")
+    return metadata, tensors
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    """Turns what is wrong with the parts of a saved look into a `WeightsError` of one line."""
     try:
-        yield metadata, tensors
+        yield
     except (
         LookupError,
         TypeError,

@@ -75,7 +75,7 @@ def shows_controls(function: Function) -> Function:
         )
         for knob in fields(Controls)
     ]
-    if "Control" not in str(rest.annotation):
+    if rest.annotation == "Unpack[Options]":
         shown.append(rest.replace(name="settings", annotation="Unpack[MethodOptions]"))
     function.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*before, *shown]

@@ -1,4 +1,4 @@
-"""The public face: `Stylizer`, and `stylize` and `texture` for single use."""
+"""The public face: `Stylizer`, and `stylize` for single use."""
 
 from __future__ import annotations
 
@@ -74,9 +74,10 @@ class Stylizer:
         self._settings = assign(named, given, refined=refine is not None)
         if isinstance(method, str):
             method = load_method(self._settings.method, **self._settings.own)
-        elif set(self._settings.own) - set(self._settings.optimiser):
-            (name, *_) = set(self._settings.own) - set(self._settings.optimiser)
-            raise ControlError(f"{name}: a method that is given has its settings; leave it out")
+        elif extra := self._settings.own.keys() - self._settings.optimiser.keys():
+            raise ControlError(
+                f"{min(extra)}: a method that is given has its settings; leave it out"
+            )
         self.method = method.to(self.device).eval()
         self.name = type(method).__name__.lower()
         if refine is not None:
@@ -115,9 +116,9 @@ class Stylizer:
         trained = [one for one in encoded if isinstance(one.source, TrainedLook)]
         if trained and len(trained) == len(encoded):
             self._check_all_trained(trained[0])
-        if not trained and set(self._settings.looks) - set(settings_of(self._settings.method)):
-            (name, *_) = set(self._settings.looks) - set(settings_of(self._settings.method))
-            raise ControlError(f"{name} is for trained styles: leave it out, or add one")
+        alone = self._settings.looks.keys() - set(settings_of(self._settings.method))
+        if alone and not trained:
+            raise ControlError(f"{min(alone)} is for trained styles: leave it out, or add one")
         return encoded
 
     def _paints(self, style: EncodedStyle) -> bool:
@@ -200,9 +201,6 @@ class Stylizer:
                 )
             codes = [one.code(inputs.pixels, knobs) for one in encoded]
             transfer = self._transfer(encoded, codes, inputs, knobs)
-        used: dict[str, str] = {}
-        for one, code in zip(encoded, codes, strict=True):
-            used |= one.method.weights_used(code.code)
         notes = (
             *photo.notes,
             *(n for one in encoded if isinstance(one.source, Picture) for n in one.source.notes),
@@ -217,7 +215,6 @@ class Stylizer:
             transfer,
             refinement,
             refine,
-            used,
             notes,
             inputs,
             content,
@@ -289,9 +286,9 @@ class Stylizer:
         if key not in self._refiners:
             if isinstance(self.method, Gatys):
                 raise ControlError("refine is for the other methods: gatys has iterations")
-            # Large forms are painted already.
             for name in {"iterations", "seconds"} & set(self._settings.optimiser):
                 raise ControlError(f"refine says how long to optimise: leave out {name}")
+            # Large forms are painted already.
             given = {"coarse_to_fine": False, **self._settings.optimiser, **parse_refine(refine)}
             self._refiners[key] = Gatys(replace_known(GatysConfig, given)).to(self.device).eval()
         return self._refiners[key]

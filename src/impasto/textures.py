@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from impasto import images
-from impasto.controls import MIN_SIDE, Controls
+from impasto.controls import MIN_SIDE, OF_PHOTOS, Controls
 from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
 from impasto.errors import ControlError
 from impasto.images import Picture
@@ -18,11 +18,6 @@ from impasto.methods import OnStep
 from impasto.methods.gatys import GatysConfig
 from impasto.options import Options, shows_controls
 from impasto.recipes import Recipe
-
-_OF_PHOTOS = (
-    *("strength", "preserve_color", "detail", "stroke_size"),
-    *("content_weight", "content_layers"),
-)
 
 
 @shows_controls
@@ -85,10 +80,11 @@ def fit_texture(
     first = pictures[0].size
     height, width = _texture_size(first, height, width, recipe.controls.size)
     blank = Picture(torch.full((1, 3, 1, 1), 0.5).expand(1, 3, height, width))  # takes no memory
-    settings = dict(recipe.settings)
     if recipe.method in ("auto", "gatys"):
         recipe = replace(
-            recipe, method="gatys", settings={"start": "noise", **settings, "content_weight": 0.0}
+            recipe,
+            method="gatys",
+            settings={"start": "noise", **recipe.settings, "content_weight": 0.0},
         )
     else:
         generator = torch.Generator().manual_seed(recipe.controls.seed)
@@ -105,7 +101,7 @@ def _check_texture(recipe: Recipe) -> None:
         raise ControlError("method fast paints trained styles: a texture needs another method")
     allowed = {"stroke_size": 0, "content_weight": 0}  # what textures have
     given = {**asdict(recipe.controls), **recipe.settings}
-    for name in _OF_PHOTOS:
+    for name in OF_PHOTOS:
         default = getattr(Controls if hasattr(Controls, name) else GatysConfig, name)
         if given.get(name, default) not in (default, allowed.get(name, default)):
             raise ControlError(f"{name} is for photos, and a texture has none: leave it out")

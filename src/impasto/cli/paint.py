@@ -18,7 +18,7 @@ import click
 from impasto.cli.base import INTERRUPTED, check_apart, cli, fail, say
 from impasto.cli.options import SettingsCommand, painting_options
 from impasto.cli.progress import progress_of
-from impasto.controls import LOOK_SUFFIX, Style
+from impasto.controls import LOOK_SUFFIX, OF_PHOTOS, Style
 from impasto.errors import ControlError, ImageError, OutputError, Stop, TooLargeError
 from impasto.interrupt import interruptible
 
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from impasto.look import Look
     from impasto.methods import OnStep, Progress
     from impasto.recipes import Recipe
-
-_OF_PHOTOS = (
-    *("size", "strength", "stroke_size", "detail", "preserve_color"),
-    *("content_weight", "content_layers"),
-)
-"""Settings that make no sense for a texture."""
 
 
 @cli.command(cls=SettingsCommand)
@@ -70,7 +64,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: Path, **opti
     _paint_all(job, targets)
 
 
-@cli.command(cls=SettingsCommand, without=_OF_PHOTOS)
+@cli.command(cls=SettingsCommand, without=("size", *OF_PHOTOS))
 @click.argument("pictures", nargs=-1, metavar="[STYLE]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
 @click.option("--size", "size_text", metavar="WxH", help="Of the result.  [default: the style's]")
@@ -262,8 +256,6 @@ class Job:
             history.plot_format(self.plot)
         if self.save_look and self.save_look.suffix != LOOK_SUFFIX:
             raise OutputError(f"{self.save_look}: looks are kept in {LOOK_SUFFIX} files")
-        if self.save_look and any(style.mask for style in self.styles):
-            raise ControlError("a look with masks belongs to its photo: save one without masks")
         extras = [path for path in (self.history, self.plot, self.save_look) if path]
         for path in extras:
             files.check_writable(path)

@@ -137,15 +137,15 @@ def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned
     own |= {k: v for k, v in {**looks, **optimiser}.items() if k in known}
     if refined and method == "gatys":
         raise ControlError("refine is for the other methods: gatys has iterations")
-    for setting in own:
+    for setting in own.keys() - set(known):
         owners = [n for n in METHODS if setting in settings_of(n)]
-        if setting not in known and owners:
+        if owners:
             raise ControlError(
                 f"unknown setting '{setting}' of {method}: it is one of {' and '.join(owners)}; "
                 f"known are {', '.join(known)}"
             )
         near = get_close_matches(setting, [knob.name for knob in fields(Controls)] + known, n=1)
-        if setting not in known and near:
+        if near:
             raise ControlError(f"unknown setting '{setting}': did you mean {near[0]}?")
     return Assigned(method, own, optimiser, looks)
 

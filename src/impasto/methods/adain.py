@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 
 from impasto.gallery import TrainedLook
-from impasto.methods.base import Footprint, Transfer
+from impasto.methods.base import Footprint, Transfer, picture_of
 from impasto.methods.path import (
     STYLE_AREA,
     ArbitraryStyle,
     PathTransfer,
     moments_inside,
-    picture_of,
 )
 from impasto.mixing import Mix
 from impasto.moments import Moments, Quantiles

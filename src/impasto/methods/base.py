@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
+from impasto.errors import ControlError
 from impasto.gallery import TrainedLook
 from impasto.mixing import Mix
 from impasto.tiling import Box, Tiling
@@ -123,3 +124,16 @@ class Method(nn.Module, ABC):
     def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002
         """Name and sha256 of the weights that paint in a style, of `encode_style`."""
         return {}
+
+
+def picture_of(style: Tensor | TrainedLook, method: str) -> Tensor:
+    """A style that has to be a picture.
+
+    Raises:
+        ControlError: it is a trained look.
+    """
+    if isinstance(style, TrainedLook):
+        raise ControlError(
+            f"'{style.source}' is a trained style, and {method} needs the picture of one"
+        )
+    return style

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from impasto.errors import Stop
@@ -29,13 +28,12 @@ class BlendedTransfer(Transfer):
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
         shares = [mix.part(numbers) for numbers in self.styles]
-        result, left = torch.zeros_like(content), 1 - torch.stack(shares).sum(0)
-        stopped = False
+        result, stopped = content, False
 
         def told(progress: Progress) -> None:
             """Tells of a step as if all transfers took as many."""
             nonlocal stopped
-            before, rest, share = result, 1 - painted_share, shares[number]
+            before, share = result, shares[number]
             if on_step is None:
                 return
             try:
@@ -44,18 +42,15 @@ class BlendedTransfer(Transfer):
                         progress,
                         step=number * progress.steps + progress.step,
                         steps=len(shares) * progress.steps,
-                        image=lambda: before + share * progress.image() + (rest - share) * content,
+                        image=lambda: before + share * (progress.image() - content),
                     )
                 )
             except Stop:
                 stopped = True
                 raise
 
-        painted_share = torch.zeros_like(left)
         for number, (numbers, transfer) in enumerate(zip(self.styles, self.transfers, strict=True)):
-            painted = content
             if not stopped and shares[number].any():
                 painted = transfer(content, mix.only(numbers), told)
-            result = result + shares[number] * painted
-            painted_share = painted_share + shares[number]
-        return result + left * content
+                result = result + shares[number] * (painted - content)
+        return result

@@ -24,6 +24,7 @@ from impasto.methods.base import Footprint, Method, OnStep, Transfer
 from impasto.mixing import Mix, blend
 from impasto.networks import TrainedNetwork, load_network
 from impasto.networks.encoder import Precision, dtype_of, precision_setting
+from impasto.networks.layers import calculated_in
 from impasto.networks.transform import (
     Statistics,
     TransformNetwork,
@@ -207,8 +208,7 @@ class Painter:
             return scaled(x, statistics(place, x), gain, bias)
 
         height, width = image.shape[-2:]
-        lower = self.method.precision == torch.bfloat16
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):
+        with calculated_in(self.method.precision, image):
             painted = network.run(network.tiling.padded(image), normalise)
         return painted[..., :height, :width].clamp(0, 1)
 

@@ -28,8 +28,7 @@ from impasto.controls import MIN_SIDE
 from impasto.errors import ControlError, Stop
 from impasto.gallery import TrainedLook
 from impasto.matching import wct
-from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer
-from impasto.methods.path import picture_of
+from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer, picture_of
 from impasto.mixing import Mix, Region
 from impasto.moments import Moments
 from impasto.networks.encoder import Encoder, Precision, parse_layers, precision_setting

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the customary name
 
-from impasto.errors import ControlError
-from impasto.gallery import TrainedLook
 from impasto.methods.base import Method, OnStep, Transfer
 from impasto.mixing import Mix, blend
 from impasto.moments import Moments
 from impasto.networks import Network, TrainedNetwork, load_network
 from impasto.networks.adain import AdainNetwork
 from impasto.networks.encoder import dtype_of
+from impasto.networks.layers import calculated_in
 from impasto.tiling import Box
 
 Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
@@ -56,19 +55,6 @@ class ArbitraryStyle(Method):
         return {Path(self.config.weights).name: self.sha256}
 
 
-def picture_of(style: Tensor | TrainedLook, method: str) -> Tensor:
-    """A style that has to be a picture.
-
-    Raises:
-        ControlError: it is a trained look.
-    """
-    if isinstance(style, TrainedLook):
-        raise ControlError(
-            f"'{style.source}' is a trained style, and {method} needs the picture of one"
-        )
-    return style
-
-
 @dataclass(frozen=True)
 class PathTransfer(Transfer):
     """Paints with a network, features being mapped at each place of matching."""
@@ -97,8 +83,7 @@ class PathTransfer(Transfer):
                 visit(place, features, where, stride)
             return blend(features, where, [maps[place] for maps in self.maps])
 
-        lower = self.precision == torch.bfloat16
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=lower):
+        with calculated_in(self.precision, image):
             painted = self.network.run(image, transfer)
         height, width = content.shape[-2:]
         if weights[0].any():

@@ -21,17 +21,17 @@ import torch
 from torch import Tensor
 
 from impasto.gallery import TrainedLook
-from impasto.methods.base import Footprint, OnStep, Transfer
+from impasto.methods.base import Footprint, OnStep, Transfer, picture_of
 from impasto.methods.path import (
     STYLE_AREA,
     ArbitraryStyle,
     PathTransfer,
     moments_inside,
-    picture_of,
 )
 from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks.encoder import Precision, precision_setting
+from impasto.networks.layers import calculated_in
 from impasto.networks.styletr import SHARPNESS, Given, Plan, StyletrNetwork
 from impasto.settings import check_settings, setting
 from impasto.tiling import Box
@@ -73,8 +73,7 @@ class Styletr(ArbitraryStyle):
     def encode_style(self, style: Tensor | TrainedLook) -> Given:
         """See `Method.encode_style`."""
         picture = picture_of(style, "method styletr")
-        low = self.precision == torch.bfloat16
-        with torch.autocast(picture.device.type, torch.bfloat16, enabled=low):
+        with calculated_in(self.precision, picture):
             return self.network.study(self.network.path.tiling.padded(picture))[0]
 
     @torch.no_grad()
@@ -135,8 +134,7 @@ class StyletrTransfer(Transfer):
     @torch.no_grad()
     def plans(self, content: Tensor, window: Sequence[float] = (0, 0, 1, 1)) -> list[Plan]:
         """What each style wants where, in a window of the photo; see `Plan.window`."""
-        low = self.precision == torch.bfloat16
-        with torch.autocast(content.device.type, torch.bfloat16, enabled=low):
+        with calculated_in(self.precision, content):
             tokens = self.network.encode(content, "content")
             plans = [self.network.plan(tokens, given, self.sharpness) for given in self.given]
         return [replace(plan, window=window) for plan in plans]

@@ -14,6 +14,11 @@ def full_precision(features: Tensor) -> torch.autocast:
     return torch.autocast(features.device.type, enabled=False)
 
 
+def calculated_in(precision: torch.dtype, image: Tensor) -> torch.autocast:
+    """Switches autocast to bfloat16 on within, where the picture is, if that is the precision."""
+    return torch.autocast(image.device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
+
+
 def channels_last(network: nn.Module) -> None:
     """Stores weights as convolutions on processors like them best."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
