@@ -5,6 +5,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
+from tests.helpers import cli
 from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 # The first call into torch takes longer than any deadline; CI must not depend on luck.
@@ -35,3 +36,15 @@ def folder(tmp_path, monkeypatch):
     Image.fromarray(painting_array()).save(tmp_path / "painting.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(folder):
+    """Runs ``impasto ...`` in that folder; returns exit code, stdout, stderr."""
+    return cli.run
+
+
+@pytest.fixture
+def refused(folder):
+    """Runs a call that must fail with one line, in that folder; returns the line."""
+    return cli.refused
