@@ -1,6 +1,7 @@
 """Looks that are kept: what comes back from a file paints what the look painted."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,10 +13,11 @@ import impasto
 from impasto import Look, Style, Stylizer
 from impasto.errors import ControlError, OutputError, WeightsError
 from impasto.look import _digest
+from impasto.methods import Method
 from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, tiny_vgg, write_fast
 from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
-TINY = {
+TINY: dict[str, Callable[[], Method]] = {
     "adain": tiny_adain,
     "adain histogram": partial(tiny_adain, "histogram"),
     "styletr": tiny_styletr,

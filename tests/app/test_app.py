@@ -12,6 +12,7 @@ import time
 import zipfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from tests.helpers.cli import run
 from tests.helpers.pictures import painting_array, photo_array
 
 WAIT_S = 60
-EASY = {"encoder": "vgg16", "iterations": 2}
+EASY: dict[str, Any] = {"encoder": "vgg16", "iterations": 2}
 
 
 def png(array):
