@@ -107,9 +107,14 @@ def photo_file(tmp_path):
     return path
 
 
+def wait_for_pictures(page):
+    """Until all that are on the page are decoded."""
+    page.evaluate("Promise.all([...document.images].map(image => image.decode().catch(() => {})))")
+
+
 def keep(page, name):
     SCREENSHOTS.mkdir(exist_ok=True)
-    page.wait_for_timeout(500)  # for pictures to be decoded
+    wait_for_pictures(page)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
@@ -212,8 +217,7 @@ def test_a_picture_comes_soon(visit, photo_file):
 def test_a_photo_from_the_camera(visit):
     page = visit(permissions=["camera"])
     page.get_by_text("Take one with the camera").click()
-    page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
-    page.wait_for_timeout(1500)
+    page.wait_for_function("document.querySelector('video')?.currentTime > 0.5")
     page.get_by_role("button", name="Take Photo").click()
     page.get_by_text("Choose a style").wait_for()
     keep(page, "camera")
@@ -224,7 +228,7 @@ def test_the_slider_uncovers_the_photo(visit):
     button(page, "Coffee").click()
     painted(page)
     frame = page.locator(".frame")
-    page.wait_for_timeout(500)
+    wait_for_pictures(page)
 
     def seen():
         with Image.open(io.BytesIO(frame.screenshot())) as shot:
@@ -260,7 +264,7 @@ def test_refining_shows_its_progress_and_stops_with_the_picture_so_far(visit):
     page.get_by_text(re.compile(r"Step \d+ of \d+, content .*, style ")).wait_for()
     page.get_by_alt_text("So far").wait_for()
     keep(page, "refining")
-    page.wait_for_timeout(2000)
+    page.get_by_text(re.compile(r"Step ([3-9]|\d\d+) of ")).wait_for()  # one snapshot at least
     button(page, "Stop").click()
     wait_for_another(page, before)
     expect(button(page, "Stop")).to_have_count(0)
@@ -284,9 +288,8 @@ def test_styles_go_where_they_are_painted(visit, photo_file, tmp_path):
     before = painted(page)
     page.get_by_text("Paint only where I say").click()
     canvas = page.locator("canvas")
-    canvas.wait_for()
-    page.wait_for_timeout(500)
-    canvas.scroll_into_view_if_needed()
+    expect(canvas).to_have_js_property("width", 512)
+    canvas.hover()  # waits until it no longer moves
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()
