@@ -83,7 +83,7 @@ class CompactEncoder(Encoder):
         return {tap: features[tap] for tap in taps}
 
 
-_Conv3 = partial(Conv, side=3, beyond="replicate")
+_Conv3 = partial(Conv, kernel_size=3, padding_mode="replicate")
 
 
 class _Block(nn.Module):
