@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 
 def full_precision(features: Tensor) -> torch.autocast:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.networks import Network
 from impasto.networks.layers import Conv, channels_last
