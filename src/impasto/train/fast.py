@@ -135,14 +135,14 @@ class FastTask(Task):
             self.network = TransformNetwork(built)
             return
         origin = load_network(init, TransformNetwork)
-        start, self.origin = origin.network, origin.family
+        start, self.origin = origin.network, origin.base_sha256
         built = replace(start.config, looks=names)
         _check_agree(config, built)
         self.config = replace(
             config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
         self.network = TransformNetwork(built)
-        self.network.load_state_dict(start.look(self._nearest(start, run.content)))
+        self.network.load_state_dict(start.select_styles(self._nearest(start, run.content)))
 
     @torch.no_grad()
     def _grams(self, image: Tensor) -> dict[str, Tensor]:
