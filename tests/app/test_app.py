@@ -19,7 +19,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 import impasto
-from impasto import app, cli, images
+from impasto import app, images
 from impasto.app import batch, jobs, paint, pictures, visit, wish
 from impasto.app.jobs import BusyError, Job, Studio
 from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
@@ -27,8 +27,8 @@ from impasto.controls import Controls
 from impasto.errors import ImageError, Stop, TooLargeError
 from impasto.methods import METHODS, Progress
 from impasto.methods.gatys import GatysConfig
-
-from .conftest import painting_array, photo_array
+from tests.helpers.cli import run
+from tests.helpers.pictures import painting_array, photo_array
 
 WAIT_S = 60
 EASY = {"encoder": "vgg16", "iterations": 2}
@@ -279,10 +279,8 @@ def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypa
     lay_out(asked, tmp_path)
     painted = by_the_app(asked)
     mine = np.asarray(painted.image, int)
-    monkeypatch.setattr(sys, "argv", shlex.split(command(asked)))
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert not caught.value.code
+    program, *arguments = shlex.split(command(asked))
+    assert (program, run(*arguments).code) == ("impasto", 0)
     written = tmp_path / f"{asked.title}.png"
     with Image.open(written) as theirs:
         assert np.abs(mine - np.asarray(theirs, int)).max() <= 1
@@ -553,33 +551,20 @@ def test_names_are_no_markdown():
 # The server
 
 
-@pytest.fixture
-def refused(monkeypatch, capsys):
-    def refused(*arguments):
-        monkeypatch.setattr(sys, "argv", ["impasto", "app", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
-        return err
-
-    return refused
-
-
 def test_a_port_that_is_taken(refused):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert f"cannot listen on 127.0.0.1:{port}" in refused(
-            "--host", "127.0.0.1", "--port", port
+            "app", "--host", "127.0.0.1", "--port", port
         )
 
 
 def test_bad_arguments(refused):
-    assert "cannot listen on" in refused("--host", "no.such.host.invalid")
-    assert "--port" in refused("--port", "0")
-    assert "--max-megapixels" in refused("--max-megapixels", "0")
+    assert "cannot listen on" in refused("app", "--host", "no.such.host.invalid")
+    assert "--port" in refused("app", "--port", "0")
+    assert "--max-megapixels" in refused("app", "--max-megapixels", "0")
 
 
 def test_without_streamlit(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "streamlit.starlette", None)
-    assert "pip install 'impasto[app]'" in refused()
+    assert "pip install 'impasto[app]'" in refused("app")
