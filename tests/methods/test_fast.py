@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.signal import correlate2d
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 import impasto
 from impasto import gallery

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.methods.base import Method, OnStep, Transfer
 from impasto.mixing import Mix, blend

@@ -48,8 +48,8 @@ class StyletrConfig:
         SHARPNESS,
         "How narrowly each place of the photo takes after its like in the style: from 0, palette "
         "and strokes of all of it go everywhere, to 20, skies take after skies alone.",
-        least=0,
-        most=100,
+        min=0,
+        max=100,
     )
     precision: Precision = precision_setting()
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import matching
 from impasto.matching import Affine, Lookup
@@ -83,7 +83,7 @@ class CompactEncoder(Encoder):
         return {tap: features[tap] for tap in taps}
 
 
-_Conv3 = partial(Conv, side=3, beyond="replicate")
+_Conv3 = partial(Conv, kernel_size=3, padding_mode="replicate")
 
 
 class _Block(nn.Module):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 
 def full_precision(features: Tensor) -> torch.autocast:
@@ -42,26 +42,36 @@ def _averages(side: int, cells: int) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """A convolution. Zeros beyond the border would be painted: the picture goes on there.
+    """A convolution that pads by continuing the picture, so that its output has the input's size.
+
+    Zeros beyond the border, torch's default, would be painted as a dark frame.
 
     Args:
-        inputs, outputs: channels.
-        side: of the kernel, odd.
-        stride: of the convolution.
-        beyond: ``replicate`` or ``reflect``.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the kernel, odd.
+        stride: input pixels per output pixel, along each side.
+        padding_mode: ``replicate`` or ``reflect``.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, side: int, stride: int = 1, *, beyond: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        padding_mode: str,
     ) -> None:
-        super().__init__(inputs, outputs, side, stride=stride)
-        self.beyond, self.margins = beyond, [side // 2] * 4
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride)
+        # Not `self.padding_mode`: torch would pad as well.
+        self.border, self.margins = padding_mode, [kernel_size // 2] * 4
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Convolves (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         device = x.device.type
         if torch.is_autocast_enabled(device):  # it would pad in float32, and convert back and forth
             x = x.to(torch.get_autocast_dtype(device))
         with full_precision(x):
-            x = F.pad(x, self.margins, mode=self.beyond)
+            x = F.pad(x, self.margins, mode=self.border)
         return super().forward(x)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.networks import Network
 from impasto.networks.layers import Conv, channels_last
@@ -53,7 +53,7 @@ class TransformNetworkConfig:
         return 4 + 1 + 2 + 8 * self.residuals + 2 * 2 + 2 + 4
 
 
-_Conv = partial(Conv, beyond="reflect")
+_Conv = partial(Conv, padding_mode="reflect")
 
 
 class _Up(Conv):
@@ -151,7 +151,7 @@ class TransformNetwork(Network):
 
 def _upsampling(config: TransformNetworkConfig, inputs: int, outputs: int) -> nn.Module:
     if config.upsampling == "nearest":
-        return _Up(inputs, outputs, 3, beyond="reflect")
+        return _Up(inputs, outputs, 3, padding_mode="reflect")
     return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import weights as weights_files
 from impasto.errors import ControlError, WeightsError
