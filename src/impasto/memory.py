@@ -101,14 +101,20 @@ def check_memory(
             )
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error of Python, PyTorch or one of its libraries says that memory is lacking."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return any(text in str(error) for text in _FAILED_ALLOCATIONS)
+
+
 @contextmanager
 def memory_guarded(footprint: Footprint, height: int, width: int) -> Iterator[None]:
     """Turns failures to allocate, while a picture of this size is painted, into `TooLargeError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        out = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not out and not any(text in str(error) for text in _FAILED_ALLOCATIONS):
+        if not is_out_of_memory(error):
             raise
         needed = footprint.bytes_per_pixel * height * width
         raise _too_large(height, width, needed, math.sqrt(0.5)) from error

@@ -16,7 +16,7 @@ from impasto.cli.options import SettingsCommand
 from impasto.errors import SetupError, TrainingError
 
 if TYPE_CHECKING:
-    from impasto.train.loop import Task
+    from impasto.train.task import Task
 
 TRAIN_RECIPES = "impasto.train.recipes"
 """Where their recipes are."""
@@ -64,7 +64,7 @@ def _trains(task: str, style: str) -> Callable[[Callable[..., None]], click.Comm
             click.option("--devices", default=1, show_default=True, help="How many on a machine."),
             click.option("--accelerator", default="auto", help="auto, cpu, cuda or mps."),
             click.option("--resume", is_flag=True, help="Go on with the run beside OUT."),
-            click.option("--init", help="Weights to start from: a name, or a file of an own run."),
+            click.option("--init-from", help="Weights to start from: their name, or a file."),
             click.option("--recipe", help="Settings by name (see `recipes`) or from a YAML file."),
             click.option("--out", type=folder, required=True, help="The weights file to write."),
             click.option("--style", type=folder, required=True, help=style),
@@ -116,7 +116,7 @@ def run_training(
     style: Path,
     out: Path,
     recipe: str | None,
-    init: str | None,
+    init_from: str | None,
     resume: bool,
     **options: Any,
 ) -> None:
@@ -125,31 +125,30 @@ def run_training(
     import torch
 
     from impasto.recipes import read_recipe
-    from impasto.settings import make_settings
-    from impasto.train.config import TrainConfig
-    from impasto.train.loop import Run, Trainer
+    from impasto.train.config import split_settings
+    from impasto.train.run import Run
+    from impasto.train.trainer import Trainer
 
     place = {name: options.pop(name) for name in ("accelerator", "devices", "nodes")}
     given = {name: value for name, value in options.items() if value is not None}
     values = {**(read_recipe(recipe, TRAIN_RECIPES) if recipe else {}), **given}
-    own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
-    start = values.pop("init", None)
-    if init is None and start is not None:
-        init = str(start)
-    config = make_settings(TrainConfig, values)
+    start = values.pop("init_from", None)
+    if init_from is None and start is not None:
+        init_from = str(start)
+    config, own = split_settings(values, kind.Config)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)
-    made = kind(kind.Config(**own), run, init)
-    trainer = Trainer(made, config, run, resume=resume, say=say, **place)
+    made = kind(own, run, init_from)
+    trainer = Trainer(made, config, run, resume=resume, on_message=say, **place)
     try:
-        finished = trainer.train()
+        result = trainer.train()
     except TrainingError:
         if trainer.fabric.is_global_zero:
             raise
         return  # the first process says why
     if not trainer.fabric.is_global_zero:
         return
-    if not finished:
+    if not result.finished:
         sys.exit(INTERRUPTED)
     click.echo(f"{out}: after {config.steps} steps; {made.usage(out)}")
