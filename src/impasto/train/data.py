@@ -94,8 +94,10 @@ def _search(source: Path, unreadable: list[str]) -> Iterator[Path]:
             path = folder / entry.name
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()
-            except OSError as error:  # a link to where one may not look, or to itself
+            except PermissionError as error:  # a link to where one may not look
                 unreadable.append(_cannot_search(path, error))
+                continue
+            except OSError:  # a link to itself
                 continue
             if entry.name.startswith("."):
                 continue

@@ -66,6 +66,10 @@ class Run:
         """
         if self.out.suffix != ".safetensors":
             raise OutputError(f"{self.out}: weights are kept in .safetensors files")
+        try:
+            str(self.out).encode()
+        except UnicodeEncodeError as error:  # which TensorBoard cannot write to
+            raise OutputError(f"{self.out}: its name is not UTF-8; choose another name") from error
         files.check_writable(self.out)
         if self.folder.exists() and not self.folder.is_dir():
             raise OutputError(f"{self.folder}: is in the way of the run's folder; move it")

@@ -258,7 +258,7 @@ class Trainer:
 
     def _result(self) -> TrainingResult:
         if self.skipped:
-            self.on_message(f"{len(self.skipped)} pictures or folders could not be read")
+            self.on_message(f"{len(self.skipped)} unreadable pictures or folders were skipped")
         finished = self.step == self.config.steps
         if not finished:
             self.on_message(f"stopped after step {self.step}; --resume goes on from there")
