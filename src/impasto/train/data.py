@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
-from impasto import images
+from impasto import formats, images
 from impasto.errors import ImageError, TooLargeError
 
 _MAX_CACHED_PIXELS = 2**29
@@ -64,7 +64,7 @@ def find_pictures(source: Path, unreadable: list[str] | None = None) -> list[Pat
         raise ImageError(messages[0])
     if not found:
         what = "holds no pictures" if source.is_dir() else "no such folder"
-        kinds = ", ".join(sorted(images.FORMATS))
+        kinds = ", ".join(formats.readable())
         raise ImageError(f"{source}: {what}; name a folder of {kinds}")
     if unreadable is not None:
         unreadable += messages
@@ -72,7 +72,7 @@ def find_pictures(source: Path, unreadable: list[str] | None = None) -> list[Pat
 
 
 def _search(source: Path, unreadable: list[str]) -> Iterator[Path]:
-    pending, searched = deque([source]), set()
+    pending, searched, extensions = deque([source]), set(), formats.readable()
     while pending:
         folder = pending.popleft()
         real = os.path.realpath(folder)
@@ -105,7 +105,7 @@ def _search(source: Path, unreadable: list[str]) -> Iterator[Path]:
                 pending.append(path)  # after all others, which are found under their own names
             elif is_folder:
                 pending.appendleft(path)
-            elif is_file and path.suffix.lower() in images.FORMATS:
+            elif is_file and path.suffix.lower() in extensions:
                 yield path
 
 

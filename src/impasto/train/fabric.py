@@ -21,7 +21,7 @@ from impasto.errors import (
     TooLargeError,
     TrainingError,
 )
-from impasto.memory import is_out_of_memory
+from impasto.memory import is_want_of_memory
 from impasto.train.config import TrainConfig
 from impasto.train.log import OnMessage
 
@@ -157,7 +157,7 @@ def clear_errors(config: TrainConfig) -> Iterator[None]:
     except ImageError as error:  # in a reading process, with its traceback before the message
         raise ImageError(str(error).rpartition("ImageError: ")[-1].strip()) from error
     except (MemoryError, RuntimeError) as error:
-        if is_out_of_memory(error):
+        if is_want_of_memory(error):
             raise TooLargeError(
                 "there is not enough memory for this training: lower batch_size (now "
                 f"{config.batch_size}; gradient_accumulation makes up for it) or crop (now "
