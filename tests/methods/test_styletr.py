@@ -101,25 +101,25 @@ def without_decoder(network):
     return network
 
 
-def test_what_is_wanted_is_what_attention_mixes(photo, painting):
-    """Mean and deviation at a place, by the definition, for each token of the photo."""
+def test_the_targets_are_what_attention_mixes(photo, painting):
+    """Mean and deviation at a layer, by the definition, for each token of the photo."""
     network = without_decoder(tiny_styletr().network)
     with torch.no_grad():
-        given, _ = network.study(painting)
+        stats, _ = network.encode_style(painting)
         content = network.encode(photo, "content")
-        plan = network.plan(content, given, 7.0)
-    seen = [part.plain[0].flatten(1).T.double().numpy() for part in (content, given.tokens)]
+        targets = network.attend(content, stats, 7.0)
+    seen = [part.frozen[0].flatten(1).T.double().numpy() for part in (content, stats.tokens)]
     one, other = (tokens - tokens.mean(0) for tokens in seen)
     cosines = (one @ other.T) / np.linalg.norm(one, axis=1)[:, None]
-    looks = softmax(7 * cosines / np.linalg.norm(other, axis=1), axis=1)
-    assert list(given.local) == ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
-    for place, both in given.local.items():
-        mean, square = np.split(looks @ both[0].flatten(1).T.double().numpy(), 2, axis=1)
+    attention = softmax(7 * cosines / np.linalg.norm(other, axis=1), axis=1)
+    assert list(stats.local) == ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
+    for layer, both in stats.local.items():
+        mean, square = np.split(attention @ both[0].flatten(1).T.double().numpy(), 2, axis=1)
         deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
-        found = plan.means[place][0].flatten(1).T
+        found = targets.means[layer][0].flatten(1).T
         np.testing.assert_allclose(found, mean, atol=1e-4)
-        np.testing.assert_allclose(plan.deviations[place][0].flatten(1).T, deviation, atol=1e-3)
-    assert plan.means["relu4"].std((2, 3)).max() > 0.01  # not the same everywhere
+        np.testing.assert_allclose(targets.deviations[layer][0].flatten(1).T, deviation, atol=1e-3)
+    assert targets.means["relu4"].std((2, 3)).max() > 0.01  # not the same everywhere
 
 
 def test_without_sharpness_it_is_adain(photo, painting):
@@ -155,21 +155,21 @@ def test_the_decoder_is_the_papers(photo, painting):
         one, other = (
             network.encode(x, role) for x, role in ((photo, "content"), (painting, "style"))
         )
-        given, _ = network.study(painting)
-        found = network.plan(one, given, 7.0).means["relu8"]
+        stats, _ = network.encode_style(painting)
+        found = network.attend(one, stats, 7.0).means["relu8"]
         tokens, theirs = (
-            network.project[role](part.tuned[0].flatten(1).T)
+            network.project[role](part.finetuned[0].flatten(1).T)
             for part, role in ((one, "content"), (other, "style"))
         )
-        grid = one.tuned.shape[-2:]
+        grid = one.finetuned.shape[-2:]
         places = network.cape(tokens.T.reshape(1, -1, *grid))[0].flatten(1).T
         tokens = network.layers[0]((tokens + places)[None], theirs[None])
         wanted = network.added(network.norm(tokens))[0].T.reshape(found.shape)
-        found = found - without_decoder(network).plan(one, given, 7.0).means["relu8"]
+        found = found - without_decoder(network).attend(one, stats, 7.0).means["relu8"]
     assert grid[0] != grid[1]
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
     assert found.std() > 0.01
-    assert not torch.equal(one.plain, one.tuned)
+    assert not torch.equal(one.frozen, one.finetuned)
 
 
 def test_each_picture_of_a_batch_has_its_sharpness_and_strength(photo, painting):
@@ -249,11 +249,11 @@ def test_places_take_after_what_resembles_them():
     left, right = (as_tensor(array(168, 112)) for array in (photo_array, painting_array))
     style, content = torch.cat((left, right), -1), torch.cat((right, left), -1)
     with torch.no_grad():
-        given, _ = network.study(style)
-        plan = network.plan(network.encode(content, "content"), given, 20.0)
-    theirs = given.local["relu4"][:, :64]
+        stats, _ = network.encode_style(style)
+        targets = network.attend(network.encode(content, "content"), stats, 20.0)
+    theirs = stats.local["relu4"][:, :64]
     swapped = theirs.roll(8, -1)
-    wanted = plan.means["relu4"]
+    wanted = targets.means["relu4"]
     assert (wanted - swapped).abs().mean() < 0.6 * (wanted - theirs).abs().mean()
 
 
@@ -262,7 +262,7 @@ def test_the_number_of_tokens_is_bounded():
     network, sizes = tiny_styletr().network, {}
     for height, width in ((16, 16), (97, 211), (252, 252), (1000, 800), (4096, 64)):
         tokens = network.encode(torch.rand(1, 3, height, width), "content")
-        sizes[height, width] = tuple(tokens.plain.shape[-2:])
+        sizes[height, width] = tuple(tokens.frozen.shape[-2:])
     assert sizes[16, 16] == (4, 4)
     assert sizes[97, 211] == (24, 53)
     assert sizes[252, 252] == (63, 63)

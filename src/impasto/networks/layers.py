@@ -10,23 +10,35 @@ from torch.nn import functional as F
 
 
 def full_precision(features: Tensor) -> torch.autocast:
-    """Switches autocast off within."""
+    """Returns a context in which autocast is off, on the device of a tensor."""
     return torch.autocast(features.device.type, enabled=False)
 
 
 def calculated_in(precision: torch.dtype, image: Tensor) -> torch.autocast:
-    """Switches autocast to bfloat16 on within, where the picture is, if that is the precision."""
+    """Returns a context in which the networks calculate in a precision, by autocast.
+
+    Args:
+        precision: ``torch.bfloat16``, or ``torch.float32`` to leave autocast off.
+        image: any tensor on the device.
+    """
     return torch.autocast(image.device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
 def channels_last(network: nn.Module) -> None:
-    """Stores weights as convolutions on processors like them best."""
+    """Stores a network's weights in the channels-last layout, which is faster on processors."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def adaptive_pool(maps: Tensor, grid: Sequence[int]) -> Tensor:
-    """(..., H, W) averaged down to (..., *grid). What `F.adaptive_avg_pool2d` does, which Apple's
-    GPUs only know for sides that divide.
+    """Averages maps down to a grid, as `torch.nn.functional.adaptive_avg_pool2d` does, but also on
+    Apple's GPUs, where that needs sides that divide.
+
+    Args:
+        maps: (..., H, W).
+        grid: height and width of the result.
+
+    Returns:
+        (..., *grid)
     """
     down, across = (
         _averages(side, cells).to(maps) for side, cells in zip(maps.shape[-2:], grid, strict=True)

@@ -171,14 +171,14 @@ class FastTask(Task):
     def _start_from(self, init_from: str) -> None:
         """Starts with an earlier network, and for each style with the nearest of its own."""
         earlier = load_network(init_from, TransformNetwork)
-        self.base_sha256 = earlier.family
+        self.base_sha256 = earlier.base_sha256
         built = replace(earlier.network.config, looks=self.names)
         _check_agreement(self.config, built)
         self.config = replace(
             self.config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
         self.network = TransformNetwork(built)
-        self.network.load_state_dict(earlier.network.look(self._nearest_styles(earlier.network)))
+        self.network.load_state_dict(earlier.network.select_styles(self._nearest_styles(earlier.network)))
 
     @torch.no_grad()
     def _grams(self, image: Tensor) -> dict[str, Tensor]:
