@@ -10,8 +10,8 @@ from impasto import coarse_to_fine
 from impasto.coarse_to_fine import Texture, levels, revised
 from impasto.mixing import Mix
 from impasto.stylizer import Stylizer
-
-from .conftest import as_tensor, painting_array, photo_array, tiny_adain
+from tests.helpers.networks import tiny_adain
+from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 
 def sides(found):

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from impasto import color
 from impasto.moments import Moments
-
-from .conftest import as_tensor, painting_array, photo_array
+from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 
 def numpy_lab(rgb):

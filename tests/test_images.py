@@ -13,8 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from impasto import images
 from impasto.errors import ImageError, OutputError, TooLargeError
-
-from .conftest import as_tensor, photo_array
+from tests.helpers.pictures import as_tensor, photo_array
 
 RECIPE = {"impasto": "0", "method": "gatys", "name": "Hokusai \u2603"}
 

@@ -12,17 +12,8 @@ import impasto
 from impasto import Look, Style, Stylizer
 from impasto.errors import ControlError, OutputError, WeightsError
 from impasto.look import _digest
-
-from .conftest import (
-    as_tensor,
-    painting_array,
-    photo_array,
-    tiny_adain,
-    tiny_gatys,
-    tiny_styletr,
-    tiny_vgg,
-    write_fast,
-)
+from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, tiny_vgg, write_fast
+from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 TINY = {
     "adain": tiny_adain,

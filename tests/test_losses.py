@@ -8,8 +8,7 @@ import torch
 
 from impasto import losses
 from impasto.moments import Moments
-
-from .test_moments import features
+from tests.helpers.pictures import features
 
 ONE, OTHER = features(30), features(31) + 1
 

@@ -7,8 +7,7 @@ import torch
 
 from impasto.matching import adain, coral, histogram, wct
 from impasto.moments import Moments, Quantiles
-
-from .test_moments import features
+from tests.helpers.pictures import features
 
 CONTENT, STYLE = features(20), features(21) @ torch.diag(torch.linspace(0.5, 2, 7).double()) + 3
 

@@ -9,9 +9,7 @@ from impasto import images, metrics
 from impasto.errors import TooLargeError
 from impasto.metrics import Judge, Scores
 from impasto.moments import Moments
-
-from .conftest import tiny_vgg
-from .test_vit import tiny_vit
+from tests.helpers.networks import tiny_vgg, tiny_vit
 
 CONTENT_LAYERS = ("relu1_2", "relu2_2", "relu3_4", "relu4_4", "relu5_4")
 

@@ -10,12 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from impasto.moments import Moments, Quantiles, interpolate, newton_schulz, square_roots
-
-
-def features(seed, channels=5, height=6, width=7, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(channels, height, width, generator=generator, dtype=dtype)
-    return values * 3 + torch.arange(channels, dtype=dtype)[:, None, None]
+from tests.helpers.pictures import features
 
 
 def close(one, other, tolerance=1e-10):

@@ -16,16 +16,8 @@ from impasto.memory import check_memory, free_in_container, tile_side
 from impasto.methods import METHODS, Entry, choose_method
 from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer, parse_refine
-
-from .conftest import (
-    as_tensor,
-    photo_array,
-    tiny_adain,
-    tiny_gatys,
-    tiny_styletr,
-    tiny_vgg,
-    write_fast,
-)
+from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, tiny_vgg, write_fast
+from tests.helpers.pictures import as_tensor, photo_array
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,10 @@ from impasto.recipes import read_recipe
 from impasto.train import data, fast, loop
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
-
-from .conftest import painting_array, tiny_gatys, tiny_vgg, write_fast
-from .test_train import FLAGS, TINY, FakeJudge, checkpoint, same, same_run
-from .test_train import one_thread as one_thread  # noqa: PLC0414 - a fixture
+from tests.helpers.networks import tiny_gatys, tiny_vgg, write_fast
+from tests.helpers.pictures import painting_array
+from tests.train.test_train import FLAGS, TINY, FakeJudge, checkpoint, same, same_run
+from tests.train.test_train import one_thread as one_thread  # noqa: PLC0414 - a fixture
 
 CALL = ["train", "fast", "--content", "photos", "--out", "my.safetensors", *FLAGS]
 CALL += ["--recipe", "fast-scratch", "--width", "4", "--residuals", "1"]

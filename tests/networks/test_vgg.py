@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from impasto import weights
 from impasto.errors import ControlError, WeightsError
 from impasto.networks.vgg import VGG, load_encoder
-
-from .conftest import as_tensor, photo_array, tiny_vgg
+from tests.helpers.networks import tiny_vgg
+from tests.helpers.pictures import as_tensor, photo_array
 
 BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 

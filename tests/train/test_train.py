@@ -32,10 +32,10 @@ from impasto.settings import replace_known
 from impasto.train import adain, data, fast, loop, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
+from tests.helpers.networks import tiny_vgg
+from tests.helpers.pictures import painting_array, photo_array, psnr
 
-from .conftest import painting_array, photo_array, psnr, tiny_vgg
-
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = {
     "steps": 6,
     "batch": 2,
@@ -860,7 +860,7 @@ def tiny(*arguments, dies=""):
 
 
 def process(*arguments, dies=""):
-    command = [sys.executable, "-m", "tests.train_tiny", *CALL, *arguments]
+    command = [sys.executable, "-m", "tests.train.train_tiny", *CALL, *arguments]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "TINY_DIES": dies}
     environment["OMP_NUM_THREADS"] = "1"

@@ -18,12 +18,11 @@ from impasto.networks.styletr import StyletrNetwork
 from impasto.train import perceptual, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
-
-from .conftest import tiny_vgg
-from .test_train import FLAGS, ROOT, TINY, call, checkpoint, same_run
-from .test_train import one_thread as one_thread  # noqa: PLC0414 - fixtures
-from .test_train import place as place  # noqa: PLC0414
-from .test_train import tiny_losses as tiny_losses  # noqa: PLC0414
+from tests.helpers.networks import tiny_vgg
+from tests.train.test_train import FLAGS, ROOT, TINY, call, checkpoint, same_run
+from tests.train.test_train import one_thread as one_thread  # noqa: PLC0414 - fixtures
+from tests.train.test_train import place as place  # noqa: PLC0414
+from tests.train.test_train import tiny_losses as tiny_losses  # noqa: PLC0414
 
 CALL = ["train", "styletr", "--content", "photos", "--style", "paintings"]
 CALL += ["--out", "my.safetensors", *FLAGS]
@@ -259,7 +258,7 @@ def test_a_trained_network_paints_at_once(place):
 
 def test_both_stages_run_on_two_devices(place):
     """Encoders take no part in the first steps, on any of them."""
-    command = [sys.executable, "-m", "tests.train_tiny", *CALL, "--devices", "2"]
+    command = [sys.executable, "-m", "tests.train.train_tiny", *CALL, "--devices", "2"]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     options = ["--steps", "3", "--tune-from", "1"]

@@ -25,7 +25,7 @@ from playwright.sync_api import expect
 
 import impasto
 from impasto import Stylizer, images
-from tests.conftest import painting_array, photo_array
+from tests.helpers.pictures import painting_array, photo_array
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
@@ -33,7 +33,7 @@ BROWSER = next(
 if not BROWSER and os.environ.get("IMPASTO_BROWSER") != "required":
     pytest.skip("no Chromium here", allow_module_level=True)
 
-SCREENSHOTS = Path(__file__).parent.parent / "screenshots"
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 EXAMPLES = SCREENSHOTS.parent / "examples"
 PHONE = {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True}
 FLAGS = [

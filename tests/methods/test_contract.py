@@ -22,17 +22,8 @@ from impasto.methods import METHODS, load_method
 from impasto.methods.fast import Blending, Fast, FastConfig
 from impasto.networks.adain import Matching
 from impasto.stylizer import Stylizer
-
-from .conftest import (
-    as_tensor,
-    painting_array,
-    photo_array,
-    psnr,
-    tiny_adain,
-    tiny_gatys,
-    tiny_styletr,
-    write_fast,
-)
+from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, write_fast
+from tests.helpers.pictures import as_tensor, painting_array, photo_array, psnr
 
 TINY = {
     "gatys": tiny_gatys,

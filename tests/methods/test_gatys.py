@@ -15,8 +15,8 @@ from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks.encoder import parse_layers
 from impasto.textures import texture
-
-from .conftest import painting_array, tiny_gatys
+from tests.helpers.networks import tiny_gatys
+from tests.helpers.pictures import painting_array
 
 EVERYWHERE = Mix.of(48, 64, [1.0], [None])
 

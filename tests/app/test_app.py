@@ -27,8 +27,7 @@ from impasto.controls import Controls
 from impasto.errors import ImageError, Stop, TooLargeError
 from impasto.methods import METHODS, Progress
 from impasto.methods.gatys import GatysConfig
-
-from .conftest import painting_array, photo_array
+from tests.helpers.pictures import painting_array, photo_array
 
 WAIT_S = 60
 EASY = {"encoder": "vgg16", "iterations": 2}

@@ -20,10 +20,10 @@ from impasto.networks.layers import adaptive_pool
 from impasto.networks.styletr import Cape, Layer, StyletrNetwork, StyletrNetworkConfig
 from impasto.networks.vit import LoRA
 from impasto.tiling import render
+from tests.helpers.networks import tiny_adain, tiny_styletr
+from tests.helpers.pictures import as_tensor, painting_array, photo_array, psnr
 
-from .conftest import as_tensor, painting_array, photo_array, psnr, tiny_adain, tiny_styletr
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def shaken(module, deviation=0.5):

@@ -11,8 +11,7 @@ import torch
 
 from impasto import cli
 from impasto.train import adain, styletr
-
-from .conftest import tiny_vgg
+from tests.helpers.networks import tiny_vgg
 
 
 def dies(owner, name, number, applies=lambda *arguments: True):

@@ -6,17 +6,9 @@ import torch
 from scipy.special import erf, softmax
 
 from impasto.errors import ControlError
-from impasto.networks.vit import LoRA, ViT, load_vit
-
-from .conftest import as_tensor, photo_array
-
-
-def tiny_vit():
-    """Two blocks over 3 x 3 patches of 4 x 4 pixels, all parameters random."""
-    vit = ViT(width=8, depth=2, heads=2, patch=4, grid=3)
-    for parameter in vit.parameters():
-        parameter.normal_(0, 0.5)
-    return vit
+from impasto.networks.vit import LoRA, load_vit
+from tests.helpers.networks import tiny_vit
+from tests.helpers.pictures import as_tensor, photo_array
 
 
 def by_numpy(vit, image, tuned=()):

@@ -8,8 +8,8 @@ from impasto.images import resize
 from impasto.train import fast
 from impasto.train.loop import Run
 from impasto.train.revision import photo_and_revision
-
-from .conftest import painting_array, photo_array, tiny_vgg
+from tests.helpers.networks import tiny_vgg
+from tests.helpers.pictures import painting_array, photo_array
 
 STYLES = torch.rand(3, 3, 40, 40)
 PHOTOS = torch.rand(3, 3, 64, 64)

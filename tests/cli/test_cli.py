@@ -19,8 +19,7 @@ from impasto.cli.paint import parse_style
 from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
-
-from .conftest import painting_array, photo_array
+from tests.helpers.pictures import painting_array, photo_array
 
 
 def pixels(path):

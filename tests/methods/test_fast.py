@@ -19,8 +19,8 @@ from impasto.networks import save_network, transform
 from impasto.networks.transform import TransformNetwork, TransformNetworkConfig
 from impasto.stylizer import Stylizer, paint_sheet
 from impasto.textures import texture
-
-from .conftest import as_tensor, photo_array, psnr, tiny_fast, write_fast
+from tests.helpers.networks import tiny_fast, write_fast
+from tests.helpers.pictures import as_tensor, photo_array, psnr
 
 EXACT = {"method": "fast", "precision": "float32", "device": "cpu"}
 

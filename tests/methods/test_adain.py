@@ -13,8 +13,8 @@ from impasto.mixing import Mix, blend
 from impasto.networks import load_network
 from impasto.networks.adain import AdainNetwork, AdainNetworkConfig
 from impasto.tiling import render
-
-from .conftest import as_tensor, photo_array, tiny_adain, tiny_vgg
+from tests.helpers.networks import tiny_adain, tiny_vgg
+from tests.helpers.pictures import as_tensor, photo_array
 
 TINY = AdainNetworkConfig(widths=(8, 8, 16), blocks=(1, 1, 1))
 
