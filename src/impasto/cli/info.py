@@ -111,8 +111,8 @@ def styles(sheet: Path | None, output: Path | None, device: str, as_json: bool) 
         for known in paintings().values()
     ]
 
-    def line(name: str, title: str, artist: str, year: int, licence: str, kind: str) -> str:
-        return f"{name:22} {f'{artist}, {title} ({year})':66} {kind:8} {licence}"
+    def line(name: str, kind: str, licence: str, **about: Any) -> str:
+        return f"{name:22} {'{artist}, {title} ({year})'.format(**about):66} {kind:8} {licence}"
 
     show(rows, as_json, line)
 

@@ -34,8 +34,8 @@ from impasto.recipes import Recipe, read_recipe
 
 Row: TypeAlias = dict[str, Any]
 """What the report says about one picture."""
-Fit: TypeAlias = Callable[[Path | None], Look]
-"""Fits the styles to a photo, or to none: a texture."""
+Commission: TypeAlias = tuple[Path | None, Path, Callable[[], Look]]
+"""A photo, None for a texture; the file to write; and what fits the styles to it."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Job:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
         return cls(styles, Recipe.of(values), snapshot_every=every, **own)
 
-    def fit(self) -> Fit:
+    def fit(self) -> Callable[[Path], Look]:
         """Loads the method and reads the styles, once; returns what fits them to a photo.
 
         Raises:
@@ -79,6 +79,7 @@ class Job:
                 is painted.
         """
         saved = [style for style in self.styles if str(style.source).endswith(LOOK_SUFFIX)]
+        fit: Callable[..., Look]
         if saved:
             look = self._load_look(saved[0])
             stylizer, fit = look.stylizer, partial(look.fit, **self.recipe.given)
@@ -133,13 +134,9 @@ class Job:
         used = [source for style in self.styles for source in (style.source, style.mask) if source]
         check_apart((*targets, *extras), [*contents, *(Path(str(source)) for source in used)])
 
-    def paint_all(self, pictures: Sequence[tuple[Path | None, Path]], fit: Fit) -> int:
+    def paint_all(self, pictures: Sequence[Commission]) -> int:
         """Paints each photo, and reports; one that fails does not keep the others from being
         painted. What was written of it by then, such as snapshots, stays.
-
-        Args:
-            pictures: each photo, None for a texture, with the file to write.
-            fit: fits the styles to a photo.
 
         Returns:
             The exit code.
@@ -149,7 +146,7 @@ class Job:
         """
         rows: list[Row] = []
         with interruptible() as stop:
-            for content, target in pictures:
+            for content, target, fit in pictures:
                 try:
                     rows.append(self._paint(content, target, fit, stop))
                 except (WeightsError, SetupError):
@@ -165,10 +162,12 @@ class Job:
                     break
         return self._report(rows)
 
-    def _paint(self, content: Path | None, target: Path, fit: Fit, stop: threading.Event) -> Row:
+    def _paint(
+        self, content: Path | None, target: Path, fit: Callable[[], Look], stop: threading.Event
+    ) -> Row:
         """Fits, paints and writes one picture; returns its row of the report."""
         started = time.monotonic()
-        look = fit(content)
+        look = fit()
         if self.save_look:
             look.check_can_be_saved()
         others = [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ from impasto.cli.options import painting_options, setting_options
 from impasto.cli.targets import made, targets_of
 from impasto.controls import OF_PHOTOS, Controls, Style
 from impasto.errors import ControlError
-from impasto.look import Look
 from impasto.methods import METHODS, method_class
 from impasto.naming import is_clutter
 from impasto.stylizer import paint_sheet
 from impasto.textures import fit_texture
 
-_SETTINGS = {"": Controls, **{name: method_class(name).Config for name in METHODS}}
+_SETTINGS: dict[str, type[Any]] = {
+    "": Controls,
+    **{name: method_class(name).Config for name in METHODS},
+}
 
 
 @click.command()
@@ -76,7 +79,8 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
     with made(folder):
         job.check_outputs(targets, contents)
         fit = job.fit()
-        return job.paint_all(list(zip(contents, targets, strict=True)), fit)
+        pairs = zip(contents, targets, strict=True)
+        return job.paint_all([(photo, target, partial(fit, photo)) for photo, target in pairs])
 
 
 @click.command()
@@ -120,12 +124,10 @@ def texture(
         options.pop("size", None)  # of the recipe
     folder, targets = targets_of([Path(str(job.styles[0].source))], output)
 
-    def fit(_content: Path | None) -> Look:
-        return fit_texture(job.styles, device=job.device, **options)
-
     with made(folder):
         job.check_outputs(targets, [])
-        return job.paint_all([(None, targets[0])], fit)
+        fit = partial(fit_texture, job.styles, device=job.device, **options)
+        return job.paint_all([(None, targets[0], fit)])
 
 
 def write_sheet(photo: Path, output: Path, device: str) -> None:
@@ -164,10 +166,12 @@ def parse_style(text: str) -> Style:
 
 
 def _is_file(name: str) -> bool:
-    """Whether there is something of that name to read; a network's file may end with a ``#look``."""
-    path, _, look = name.rpartition(".safetensors#")
-    path = f"{path}.safetensors" if look else name
-    return os.path.exists(path) and not os.path.isdir(path)
+    """Whether there is a file of that name. A network's may be followed by a style, ``#wave``."""
+    path, _, style = name.partition(".safetensors#")
+    file = Path(f"{path}.safetensors" if style else name)
+    with suppress(OSError):  # a name that is too long, for one
+        return file.exists() and not file.is_dir()
+    return False
 
 
 def parse_size(text: str) -> tuple[int, int]:
