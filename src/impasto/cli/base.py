@@ -107,8 +107,9 @@ def reason(error: BaseException) -> str:
     """What went wrong, as one line."""
     if isinstance(error, ImpastoError):
         return str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{name}{error.strerror}"
     if isinstance(error, MemoryError):
         return "there is not enough memory for this; give a smaller --size"
     text = str(error).strip()
