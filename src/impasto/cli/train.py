@@ -13,7 +13,7 @@ from impasto.cli.base import INTERRUPTED, TRAIN_RECIPES, say, tell
 from impasto.cli.options import setting_options
 from impasto.errors import TrainingError
 from impasto.recipes import read_recipe
-from impasto.settings import replace_known
+from impasto.settings import make_settings
 from impasto.train.adain import AdainTask
 from impasto.train.config import TrainConfig
 from impasto.train.fast import FastTask
@@ -139,7 +139,7 @@ def run_training(
     start = values.pop("init", None)
     if init is None and start is not None:
         init = str(start)
-    config = replace_known(TrainConfig, values)
+    config = make_settings(TrainConfig, values)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)
