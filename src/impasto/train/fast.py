@@ -178,7 +178,9 @@ class FastTask(Task):
             self.config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
         self.network = TransformNetwork(built)
-        self.network.load_state_dict(earlier.network.select_styles(self._nearest_styles(earlier.network)))
+        self.network.load_state_dict(
+            earlier.network.select_styles(self._nearest_styles(earlier.network))
+        )
 
     @torch.no_grad()
     def _grams(self, image: Tensor) -> dict[str, Tensor]:
