@@ -13,12 +13,13 @@ from impasto.cli.base import INTERRUPTED, TRAIN_RECIPES, say, tell
 from impasto.cli.options import setting_options
 from impasto.errors import TrainingError
 from impasto.recipes import read_recipe
-from impasto.settings import make_settings
 from impasto.train.adain import AdainTask
-from impasto.train.config import TrainConfig
+from impasto.train.config import TrainConfig, split_settings
 from impasto.train.fast import FastTask
-from impasto.train.loop import Run, Task, Trainer
+from impasto.train.run import Run
 from impasto.train.styletr import StyletrTask
+from impasto.train.task import Task
+from impasto.train.trainer import Trainer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

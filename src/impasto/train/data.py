@@ -74,44 +74,34 @@ def find_pictures(source: Path, unreadable: list[str] | None = None) -> list[Pat
 def _search(source: Path, unreadable: list[str]) -> Iterator[Path]:
     pending, searched, extensions = deque([source]), set(), formats.readable()
     while pending:
-        folder = pending.popleft()
-        real = os.path.realpath(folder)
+        path = pending.popleft()
+        real = os.path.realpath(path)
         if real in searched:
             continue
-        searched.add(real)
         try:
-            entries = list(os.scandir(folder))
+            entries = list(os.scandir(path))
+        except NotADirectoryError:
+            if path.is_file() and (path == source or path.suffix.lower() in extensions):
+                yield path
+            continue
         except FileNotFoundError:
             continue
-        except NotADirectoryError:  # the source is a file
-            if folder.is_file():
-                yield folder
-            continue
         except OSError as error:
-            unreadable.append(_cannot_search(folder, error))
+            reason = error.strerror or error
+            unreadable.append(
+                f"{path}: cannot be searched ({reason}); allow it to be read, or take it away"
+            )
             continue
+        searched.add(real)
         for entry in entries:
-            path = folder / entry.name
-            try:
-                is_folder, is_file = entry.is_dir(), entry.is_file()
-            except PermissionError as error:  # a link to where one may not look
-                unreadable.append(_cannot_search(path, error))
-                continue
-            except OSError:  # a link to itself
-                continue
             if entry.name.startswith("."):
                 continue
-            if is_folder and entry.is_symlink():
-                pending.append(path)  # after all others, which are found under their own names
-            elif is_folder:
-                pending.appendleft(path)
-            elif is_file and path.suffix.lower() in extensions:
-                yield path
-
-
-def _cannot_search(path: Path, error: OSError) -> str:
-    reason = error.strerror or error
-    return f"{path}: cannot be searched ({reason}); allow it to be read, or name another folder"
+            if entry.is_symlink():  # last, so that folders are found under their own names
+                pending.append(path / entry.name)
+            elif entry.is_dir():
+                pending.appendleft(path / entry.name)
+            elif entry.is_file() and Path(entry.name).suffix.lower() in extensions:
+                yield path / entry.name
 
 
 def check_readable(pictures: Sequence[Path]) -> None:
