@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from impasto import files
@@ -20,7 +21,11 @@ class History:
 
     def __call__(self, progress: Progress) -> None:
         """Takes down one step."""
-        self.rows.append({"step": progress.step, **progress.losses})
+        self.add(progress.step, progress.losses)
+
+    def add(self, step: int, losses: Mapping[str, float]) -> None:
+        """Takes down the losses of a step, by name."""
+        self.rows.append({"step": step, **losses})
 
     def _names(self) -> list[str]:
         """The columns: ``step``, and all losses, which steps of networks do not have."""
