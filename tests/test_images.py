@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
 
-from impasto import images
+from impasto import formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
 from tests.helpers.pictures import as_tensor, photo_array
 
@@ -29,7 +29,7 @@ def assert_same(picture, array, tolerance=1.5):
     assert difference.mean() < tolerance
 
 
-@pytest.mark.parametrize("suffix", sorted(images._SAVE))
+@pytest.mark.parametrize("suffix", sorted(formats.FORMATS))
 def test_every_format_comes_back(tmp_path, suffix):
     array, path = photo_array(), tmp_path / f"out{suffix}"
     images.write(path, images.Picture(as_tensor(array)), RECIPE)
@@ -278,7 +278,7 @@ def test_resizing_keeps_range_and_mean():
 
 
 def test_a_picture_too_wide_for_its_format_is_one_line(tmp_path):
-    with pytest.raises(OutputError, match="WEBP cannot hold this picture"):
+    with pytest.raises(OutputError, match="WEBP cannot hold 17000x16, at most 16383 pixels a side"):
         images.write(tmp_path / "wide.webp", images.Picture(torch.zeros(1, 3, 16, 17_000)))
     assert not list(tmp_path.iterdir())
 
@@ -309,7 +309,7 @@ def test_bytes_of_anybody_are_of_usual_formats(kind):
         images.decode(encoded.getvalue(), "x.png")
 
 
-@pytest.mark.parametrize("extension", images.FORMATS)
+@pytest.mark.parametrize("extension", formats.FORMATS)
 def test_what_is_encoded_is_decoded(extension, photo):
     data = images.encode(Path(f"a{extension}"), images.Picture(photo))
     read = images.decode(data, "a", most=48 * 64)
