@@ -193,7 +193,9 @@ class Painter:
     """
 
     method: Fast
+    """The method, which holds the networks."""
     styles: Sequence[LoadedLook]
+    """The K styles that it paints as one."""
     shares: Tensor | None
     """How much each of K styles counts, (K,); None for a single style."""
     statistics: Sequence[Statistics] = ()
@@ -244,6 +246,7 @@ class FastTransfer(Transfer):
     """Blends what several networks paint."""
 
     painters: Sequence[Painter]
+    """The fitted networks."""
     groups: Sequence[Sequence[int]]
     """For each painter, the numbers of the styles that it paints, from 0."""
 

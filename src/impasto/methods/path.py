@@ -44,6 +44,7 @@ class ArbitraryStyle(Method):
     Architecture: ClassVar[type[Network]]
     """The class of the network."""
     network: Any
+    """The trained network."""
 
     def __init__(self, config: Any = None, network: Network | None = None) -> None:
         super().__init__()
@@ -65,6 +66,7 @@ class PathTransfer(Transfer):
     """Paints with a network whose features are mapped at each layer of matching."""
 
     network: AdainNetwork
+    """The network that encodes and decodes."""
     maps: Sequence[Mapping[str, Callable[[Tensor], Tensor]]]
     """For each of K styles, the maps of features (N, C, h, w) by layer."""
     precision: torch.dtype

@@ -50,8 +50,8 @@ class StyletrConfig:
     )
     sharpness: float = setting(
         SHARPNESS,
-        "How closely each part of the photo follows the part of the style that resembles it most: "
-        "at 0 the whole style goes everywhere alike, at 20 skies are painted like skies only.",
+        "How closely each part of the photo follows what resembles it in the style: at 0 the whole "
+        "style goes everywhere alike, at 20 a sky is painted like the style's sky alone.",
         min=0,
         max=100,
     )
@@ -139,6 +139,7 @@ class StyletrTransfer(Transfer):
     """
 
     network: StyletrNetwork
+    """The network with its encoders, transformer decoder and path."""
     styles: Sequence[StyleStats]
     """What was measured of each of K styles."""
     precision: torch.dtype
