@@ -191,7 +191,7 @@ class Gatys(Method):
         self,
         content: Tensor,
         styles: Sequence[Tensor],
-        mix: Mix,  # noqa: ARG002 - regions are measured while painting
+        mix: Mix,
         *,
         seed: int = 0,
     ) -> tuple[GatysTransfer, None]:
@@ -211,7 +211,7 @@ class Gatys(Method):
         palette = [Moments.of(style[0]).normalised() for style in styles]
         return GatysTransfer(self, scales, targets, palette, seed), None
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the encoder's weights, which are the same for all styles."""
         return {self.encoder.name: self.encoder.sha256}
 
@@ -397,7 +397,7 @@ class GatysTransfer(Transfer):
             image = pixels.mean
         return composed(image)
 
-    def steps(self, content: Tensor) -> int:  # noqa: ARG002 - the same for every photo
+    def steps(self, content: Tensor) -> int:
         """Returns the number of steps of the optimiser, at all scales together."""
         return sum(self._counts())
 

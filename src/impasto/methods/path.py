@@ -56,7 +56,7 @@ class ArbitraryStyle(Method):
             trained = TrainedNetwork(network, "", "")
         self.network, self.sha256 = trained.network.requires_grad_(False).eval(), trained.sha256
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the network's weights, which are the same for all styles."""
         return {Path(self.config.weights).name: self.sha256}
 
@@ -72,7 +72,7 @@ class PathTransfer(Transfer):
     precision: torch.dtype
     """float32, or bfloat16 for autocast."""
 
-    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """Paints a picture (1, 3, H, W), or a tile; see `Transfer.__call__` for the arguments."""
         return self.paint(content, mix)
 

@@ -103,7 +103,7 @@ class Styletr(ArbitraryStyle):
         styles: Sequence[StyleStats],
         mix: Mix,
         *,
-        seed: int = 0,  # noqa: ARG002 - nothing is random
+        seed: int = 0,
     ) -> tuple[Transfer, Tensor]:
         """Measures the photo inside of each style's region.
 
@@ -149,7 +149,7 @@ class StyletrTransfer(Transfer):
     content: Mapping[str, Sequence[Moments]]
     """By layer, moments of the photo that it was fitted to, inside of each style's region."""
 
-    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """Paints a picture (1, 3, H, W) as a whole; see `Transfer.__call__` for the arguments."""
         return next(self.parts(content, mix, [self.whole(content)]))
 
