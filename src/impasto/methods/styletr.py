@@ -114,7 +114,7 @@ class Styletr(ArbitraryStyle):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
         content_moments: dict[str, list[Moments]] = {}
