@@ -3,7 +3,7 @@
 import inspect
 import shlex
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -61,8 +61,9 @@ def test_settings_by_their_former_names_still_load(tmp_path):
     (tmp_path / "mine.yaml").write_text("method: gatys\nstart: noise\naverage: 0.5\n")
     settings = read_recipe(str(tmp_path / "mine.yaml"))
     assert settings == {"method": "gatys", "init": "noise", "avg_decay": 0.5}
+    former: dict[str, Any] = {"method": "gatys", "start": "noise"}
     with pytest.raises(ControlError, match="unknown setting 'start'"):
-        impasto.stylize("photo.png", "painting.png", method="gatys", start="noise")
+        impasto.stylize("photo.png", "painting.png", **former)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_a_setting_of_another_method_names_its_owner():
     with pytest.raises(ControlError, match="'iterations' of adain: it is one of gatys; known are"):
         assign("adain", {"iterations": 3}, refined=False)
     with pytest.raises(ControlError, match=r"'strenght': did you mean strength\?"):
-        impasto.stylize("photo.png", "painting.png", strenght=0.5)
+        impasto.stylize("photo.png", "painting.png", strenght=0.5)  # type: ignore[call-overload]
     with pytest.raises(ControlError, match="gatys has iterations"):
         assign("gatys", {}, refined=True)
 

@@ -48,7 +48,7 @@ _PLAIN_NOISE = 0.03
 _TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
 """A style's texture is what a Gaussian blur of the first deviation removes; correlations are taken
 up to the second distance. Both are in pixels."""
-_PALETTE = 0.5
+PALETTE = 0.5
 """How far the colours of the photo and of the painting are moved to the style's palette, 0..1."""
 
 
@@ -276,7 +276,7 @@ class CoarseToFine(Transfer):
         maps = self.palettes[number]
 
         def recoloured(part: Tensor, weights: Tensor) -> Tensor:
-            return torch.lerp(part, blend(part, weights, maps), _PALETTE).clamp(0, 1)
+            return torch.lerp(part, blend(part, weights, maps), PALETTE).clamp(0, 1)
 
         if not mix.masked:
             return by_strips(lambda part: recoloured(part, mix.weights), image)

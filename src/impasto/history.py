@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from impasto import files
@@ -19,8 +20,12 @@ class History:
         """For each step its number, ``step``, and its losses by name."""
 
     def __call__(self, progress: Progress) -> None:
-        """Adds a row for one step."""
-        self.rows.append({"step": progress.step, **progress.losses})
+        """Adds a row for one step of a painting."""
+        self.add(progress.step, progress.losses)
+
+    def add(self, step: int, losses: Mapping[str, float]) -> None:
+        """Adds a row: the number of a step, and its losses by name."""
+        self.rows.append({"step": step, **losses})
 
     def _names(self) -> list[str]:
         """The columns: ``step``, and the losses that any row has."""

@@ -188,7 +188,7 @@ class Stylizer:
         knobs: Controls = make_settings(Controls, dict(controls))
         refine = self.refine if refine is None else _steps_or_seconds(refine)
         encoded = self.encode(styles)
-        self._check_controls(encoded, knobs, refine)
+        self.check_controls(encoded, knobs, refine)
         photo = images.read(content)
         height, width = render_size(photo.size, knobs.size)
         self._check_memory(height, width, encoded, knobs, refine)
@@ -345,10 +345,19 @@ class Stylizer:
             self._refiners[key] = Gatys(make_settings(GatysConfig, options)).to(self.device).eval()
         return self._refiners[key]
 
-    def _check_controls(
+    def check_controls(
         self, styles: Sequence[EncodedStyle], controls: Controls, refine: str | int | None
     ) -> None:
-        """Raises `ControlError` for what the styles or their methods cannot do."""
+        """Finds out whether the styles and their methods can do what is asked, whatever the photo.
+
+        Args:
+            styles: as `encode` returns them.
+            controls: of the painting.
+            refine: steps or seconds of the refinement, if any.
+
+        Raises:
+            ControlError: they cannot.
+        """
         trained = [one for one in styles if isinstance(one.source, TrainedLook)]
         if trained and refine is not None:
             raise ControlError(

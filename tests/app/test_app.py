@@ -12,6 +12,7 @@ import time
 import zipfile
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ from tests.helpers.cli import run
 from tests.helpers.pictures import painting_array, photo_array
 
 WAIT_S = 60
-EASY = {"encoder": "vgg16", "iterations": 2}
+EASY: dict[str, Any] = {"encoder": "vgg16", "iterations": 2}
 
 
 def png(array):
@@ -148,7 +149,7 @@ def test_a_job_ends_when_told_to_or_when_nobody_looks(photo, monkeypatch):
     stopped.wait(WAIT_S)
     stopped.stop()
     assert done(stopped).result < 10_000
-    monkeypatch.setattr(jobs, "_DESERTED_S", 0.2)
+    monkeypatch.setattr(jobs, "DESERTED_S", 0.2)
     studio.take(deserted)
     end = time.monotonic() + WAIT_S
     while not deserted.finished and time.monotonic() < end:
@@ -170,7 +171,7 @@ def test_steps_leave_losses_snapshots_and_a_preview(photo):
 
 
 def test_snapshots_are_thinned_out(photo, monkeypatch):
-    monkeypatch.setattr(jobs, "_SNAPSHOT_PIXELS", 4 * 48 * 64)
+    monkeypatch.setattr(jobs, "SNAPSHOT_PIXELS", 4 * 48 * 64)
 
     def work(job):
         for step in range(30):
@@ -182,6 +183,7 @@ def test_snapshots_are_thinned_out(photo, monkeypatch):
 
 
 def test_when_all_ends_so_does_the_job_in_hand(photo):
+    before = set(threading.enumerate())
     studio = Studio()
     job, waiting = (Job(steps(10_000, photo), quick=False) for _ in range(2))
     studio.take(job)
@@ -190,12 +192,12 @@ def test_when_all_ends_so_does_the_job_in_hand(photo):
     studio.close()
     assert job.finished
     assert job.result < 10_000
-    assert not studio._thread.is_alive()
+    assert set(threading.enumerate()) <= before
     assert not waiting.started
 
 
 def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, monkeypatch):
-    monkeypatch.setattr(jobs, "_LONGEST_S", 0.1)
+    monkeypatch.setattr(jobs, "LONGEST_S", 0.1)
     studio, work = Studio(), steps(100, photo)
     alone = Job(work, quick=False)
     studio.take(alone)
@@ -527,13 +529,13 @@ def test_several_styles_have_weights(visitor):
 
 
 def test_a_session_keeps_so_many_pictures(visitor, monkeypatch):
-    monkeypatch.setattr(paint, "_KEPT", 3)
+    monkeypatch.setattr(paint, "KEPT", 3)
     for strength in (0.1, 0.2, 0.3, 0.4):
         visitor.slider(key="paint.strength").set_value(strength)
         ran(visitor)
     kept = [kept.painted.recipe["strength"] for kept in history(visitor)]
     assert kept == [0.2, 0.3, 0.4]
-    monkeypatch.setattr(paint, "_KEPT_BYTES", 0)
+    monkeypatch.setattr(paint, "KEPT_BYTES", 0)
     visitor.slider(key="paint.strength").set_value(0.9)
     ran(visitor)
     assert [kept.painted.recipe["strength"] for kept in history(visitor)] == [0.9]

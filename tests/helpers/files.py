@@ -45,8 +45,8 @@ def tiff(array, bits, *, white_is_zero=False, sample_format=1):
         if channels == 3 and tag in (258, 339):
             directory += struct.pack("<HHII", tag, 3, 3, size + (0 if tag == 258 else 6))
         else:
-            value = size + len(extra) if tag == 273 else value
-            directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, value)
+            number = size + len(extra) if tag == 273 else value
+            directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, number)
     return b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4 + extra + data
 
 

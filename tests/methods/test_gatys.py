@@ -48,7 +48,7 @@ def test_the_objective_is_the_papers_sum(photo, painting):
 
     x, c = features(image, "relu3_1"), features(photo, "relu3_1")
     content = 0.3 * ((x - c) ** 2).mean() / (c**2).mean()
-    style = 0
+    style = torch.zeros((), dtype=torch.float64)
     for tap in ("relu1_1", "relu2_1", "relu3_1"):
         f, s = features(image, tap)[0].flatten(1), features(painting, tap)[0].flatten(1)
         g, a = f @ f.T / f.shape[1], s @ s.T / s.shape[1]
@@ -224,7 +224,7 @@ def test_texture_has_the_styles_statistics_and_not_its_picture():
     with pytest.raises(ControlError, match="at least 16"):
         texture(source, width=4, height=40)
     with pytest.raises(ControlError, match="width is '48': use a whole number of pixels"):
-        texture(source, width="48", height=40)
+        texture(source, width="48", height=40)  # type: ignore[arg-type]
 
 
 def test_a_masked_style_is_a_guided_gram_loss(photo, painting):
