@@ -276,6 +276,7 @@ def lay_out(asked, folder):
 
 
 @pytest.mark.parametrize("asked", WISHES.values(), ids=WISHES)
+@pytest.mark.slow
 def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay_out(asked, tmp_path)

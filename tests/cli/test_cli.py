@@ -197,6 +197,7 @@ def test_the_network_paints_by_itself(run, folder, monkeypatch):
     assert np.array_equal(pixels("d.png"), pixels("c.png"))
 
 
+@pytest.mark.slow
 def test_matchings_differ(run):
     painted = []
     for name in ("adain", "wct", "coral", "histogram"):
@@ -235,6 +236,7 @@ def test_flags_override_the_recipe(run, folder):
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.slow
 def test_every_shipped_recipe_runs(run, folder, name):
     options = ["--recipe", name, "--iterations", "1"]
     code, _, err = run("stylize", "photo.png", "painting.png", "-o", "out.jpg", *options)
@@ -407,6 +409,7 @@ def test_bad_input_is_one_line(refused, case):
     assert message in refused(*arguments)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(folder):
     """A limit on the size of files is the full disk that needs no mount."""
 
@@ -421,6 +424,7 @@ def test_a_full_disk_is_one_line(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["painting.png", "photo.png"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_picture_so_far(folder):
     long = command(*CALL, "--encoder", "vgg16", "--iterations", "5000")
     with subprocess.Popen(long, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
@@ -458,6 +462,7 @@ def test_a_file_with_a_colon_is_found(folder):
         parse_style("other:two")
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar(folder):
     """In a pseudo-terminal the progress is a bar with the losses."""
     import pty
@@ -505,6 +510,7 @@ def painted(folder):
 EVALUATE = ["evaluate", "painted", "--content", "photos", "--style", "paintings"]
 
 
+@pytest.mark.slow
 def test_evaluate(run, painted):
     outputs = ["--csv", "e.csv", "--json", "e.json", "--html", "e.html"]
     code, out, err = run(*EVALUATE, *outputs)
@@ -524,6 +530,7 @@ def test_evaluate(run, painted):
     assert (painted / "e.html").read_text().count("<img") == 6
 
 
+@pytest.mark.slow
 def test_evaluate_against_one_photo_and_one_painting(run, painted):
     pictures = ["--content", "photos/cat.jpg", "--style", "paintings/monet.png"]
     code, out, _ = run("evaluate", "painted", *pictures)
@@ -531,12 +538,14 @@ def test_evaluate_against_one_photo_and_one_painting(run, painted):
     assert out.splitlines()[-1] == "3 judged"
 
 
+@pytest.mark.slow
 def test_many_pairs_print_only_the_means(run, painted, monkeypatch):
     monkeypatch.setattr(cli.evaluate, "_FEW_PAIRS", 1)
     _, out, _ = run(*EVALUATE)
     assert [line.split()[0] for line in out.splitlines()] == ["score", "mean", "median", "2"]
 
 
+@pytest.mark.slow
 def test_a_broken_picture_does_not_stop_the_others(run, painted):
     (painted / "painted/dog_monet.png").write_text("no picture")
     code, out, err = run(*EVALUATE)
