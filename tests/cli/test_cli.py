@@ -362,7 +362,7 @@ BAD = {
         [*CALL, "--encoder-weights", "text.jpg"],
         "text.jpg: not a readable safetensors",
     ),
-    "start file": ([*CALL, "--start", "no.png"], "no.png: no such file"),
+    "start file": ([*CALL, "--init", "no.png"], "no.png: no such file"),
     "texture size": (
         ["texture", "painting.png", "-o", "t.png", "--size", "big"],
         "write WIDTHxHEIGHT",

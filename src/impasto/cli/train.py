@@ -13,12 +13,13 @@ from impasto.cli.base import INTERRUPTED, TRAIN_RECIPES, say, tell
 from impasto.cli.options import setting_options
 from impasto.errors import TrainingError
 from impasto.recipes import read_recipe
-from impasto.settings import make_settings
 from impasto.train.adain import AdainTask
-from impasto.train.config import TrainConfig
+from impasto.train.config import TrainConfig, split_settings
 from impasto.train.fast import FastTask
-from impasto.train.loop import Run, Task, Trainer
+from impasto.train.run import Run
 from impasto.train.styletr import StyletrTask
+from impasto.train.task import Task
+from impasto.train.trainer import Trainer
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -58,7 +59,7 @@ def training_options(task: str, style: str) -> Callable[[Function], Function]:
                 "--resume", is_flag=True, help="Go on with the run in the folder OUT-training."
             ),
             click.option(
-                "--init",
+                "--init-from",
                 metavar="NAME|FILE",
                 help="Start from these weights: a name that `impasto weights list` lists, or a "
                 "file that `impasto train` wrote.",
@@ -126,7 +127,7 @@ def run_training(
     style: Path,
     out: Path,
     recipe: str,
-    init: str | None,
+    init_from: str | None,
     resume: bool,
     **options: Any,
 ) -> int | None:
@@ -135,25 +136,24 @@ def run_training(
     place = {name: options.pop(name) for name in ("accelerator", "devices", "nodes")}
     given = {name: value for name, value in options.items() if value is not None}
     values = {**read_recipe(recipe, TRAIN_RECIPES), **given}
-    own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
-    start = values.pop("init", None)
-    if init is None and start is not None:
-        init = str(start)
-    config = make_settings(TrainConfig, values)
+    start = values.pop("init_from", None)
+    if init_from is None and start is not None:
+        init_from = str(start)
+    config, own = split_settings(values, kind.Config)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)
-    made = kind(kind.Config(**own), run, init)
-    trainer = Trainer(made, config, run, resume=resume, say=say, **place)
+    made = kind(own, run, init_from)
+    trainer = Trainer(made, config, run, resume=resume, on_message=say, **place)
     try:
-        finished = trainer.train()
+        result = trainer.train()
     except TrainingError:
         if trainer.fabric.is_global_zero:
             raise
         return None  # the first process says why
     if not trainer.fabric.is_global_zero:
         return None
-    if not finished:
+    if not result.finished:
         return INTERRUPTED
     tell(f"{out}: after {config.steps} steps; {made.usage(out)}")
     return None
