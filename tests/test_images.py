@@ -252,7 +252,7 @@ def bad_file(tmp_path, kind):
     elif kind == "tiny":
         Image.new("RGB", (1, 1)).save(path)
     elif kind == "bomb":
-        Image.new("1", (20_000, 20_000)).save(path, "PNG")
+        path.write_bytes(bomb())
     return path
 
 

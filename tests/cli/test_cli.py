@@ -18,6 +18,7 @@ from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
 from tests.helpers.cli import command, run_apart, run_on_terminal
+from tests.helpers.files import bomb
 from tests.helpers.pictures import painting_array, photo_array
 
 
@@ -392,7 +393,7 @@ def bad_files(folder):
     Image.fromarray(photo_array(200, 200)).save("whole.jpg")
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
     Image.new("RGB", (1, 1)).save("dot.png")
-    Image.new("1", (20_000, 20_000)).save("bomb.png")
+    (folder / "bomb.png").write_bytes(bomb())
     Image.new("L", (64, 48)).save("black.png")
     (folder / "words.yaml").write_text("just words")
     (folder / "bad.yaml").write_text("a: [1\nb")

@@ -270,8 +270,8 @@ def test_bad_settings_are_refused(stylizer):
     """Each setting with bounds or choices is checked by the method's own config."""
     config = type(stylizer.method).Config
     for knob in fields(config):
-        if knob.metadata["choices"] or knob.metadata["least"] is not None:
-            bad = "none of these" if knob.metadata["choices"] else knob.metadata["least"] - 1
+        if knob.metadata["choices"] or knob.metadata["min"] is not None:
+            bad = "none of these" if knob.metadata["choices"] else knob.metadata["min"] - 1
             with pytest.raises(ImpastoError, match=knob.name):
                 config(**{knob.name: bad})
 

@@ -121,7 +121,7 @@ class Adain(ArbitraryStyle):
         styles: Sequence[Mapping[str, Statistics]],
         mix: Mix,
         *,
-        seed: int = 0,  # noqa: ARG002 - nothing is random
+        seed: int = 0,
     ) -> tuple[Transfer, Tensor]:
         """Measures the photo inside of each style's region.
 

@@ -63,7 +63,7 @@ class Transfer(ABC):
             mix: how much of which style goes where, for this size.
         """
 
-    def steps(self, content: Tensor) -> int:  # noqa: ARG002
+    def steps(self, content: Tensor) -> int:
         """Returns how many times `__call__` is going to call ``on_step``.
 
         Args:
@@ -143,7 +143,7 @@ class Method(nn.Module, ABC):
             What paints; and the photo painted, (1, 3, H, W), if that came about on the way.
         """
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the weights that paint in a style.
 
         Args:
