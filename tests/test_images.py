@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from impasto import formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
+from tests.helpers.files import bomb
 from tests.helpers.pictures import as_tensor, photo_array
 
 RECIPE = {"impasto": "0", "method": "gatys", "name": "Hokusai \u2603"}
