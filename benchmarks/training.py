@@ -20,13 +20,13 @@ from statistics import median
 
 import numpy as np
 import torch
+from impasto.train.loop import Run
 from PIL import Image
 
 from feed_forward import seconds
 from impasto.recipes import read_recipe
 from impasto.train.adain import AdainTask, AdainTraining
 from impasto.train.data import Crops, collate, find_pictures
-from impasto.train.loop import Run
 from impasto.train.perceptual import halved
 
 ROOT = Path(__file__).parent.parent
