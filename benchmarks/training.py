@@ -20,7 +20,6 @@ from statistics import median
 
 import numpy as np
 import torch
-from impasto.train.loop import Run
 from PIL import Image
 
 from feed_forward import seconds
@@ -28,6 +27,7 @@ from impasto.recipes import read_recipe
 from impasto.train.adain import AdainTask, AdainTraining
 from impasto.train.data import Crops, collate, find_pictures
 from impasto.train.perceptual import halved
+from impasto.train.run import Run
 
 ROOT = Path(__file__).parent.parent
 STEPS, ROUNDS = 20, 3

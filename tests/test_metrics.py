@@ -105,6 +105,7 @@ def test_a_picture_is_at_no_distance_from_itself(judge, photo):
     assert scores.score == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_content_and_structure_are_symmetric(judge, photo):
     other = photo.flip(-1)
     one, two = judge(photo, other, photo), judge(other, photo, photo)
@@ -147,6 +148,7 @@ def test_any_shape_is_judged(judge, painting, size):
     assert judge(image, image, painting).structure == 0
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_each_time(judge, photo, painting):
     assert judge(photo, painting, painting) == judge(photo, painting, painting)
 

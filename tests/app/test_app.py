@@ -295,6 +295,7 @@ def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["own", "several"])
+@pytest.mark.slow
 def test_pictures_painted_between_two_steps_disturb_nothing(name):
     between = []
     long, quick = by_the_app(WISHES["optimised"]), by_the_app(WISHES[name])

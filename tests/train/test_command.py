@@ -15,6 +15,8 @@ from tests.helpers.cli import refused, run
 from tests.helpers.pictures import painting_array, photo_array
 from tests.helpers.train import CALL, checkpoint, process, trained
 
+pytestmark = pytest.mark.slow  # together, these trainings take long
+
 
 def test_each_network_has_a_recipe_by_itself(place, monkeypatch):
     chosen = {}
