@@ -317,6 +317,7 @@ def test_recoloured_styles_keep_the_palette(stylizer, photo, painting, mode):
     ("size", "masked", "tile"),
     [((150, 203), True, 64), ((64, 200), False, 64), ((64, 200), True, 71)],
 )
+@pytest.mark.slow
 def test_tiled_equals_whole(network, painting, size, masked, tile):
     photo = as_tensor(photo_array(*size))
     mask = photo[:, :1, :, :].numpy()[0, 0] if masked else None

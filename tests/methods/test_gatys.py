@@ -214,6 +214,7 @@ def test_history_becomes_csv_and_plot(photo, painting, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+@pytest.mark.slow
 def test_texture_has_the_styles_statistics_and_not_its_picture():
     source = painting_array(64, 64)
     made = texture(source, width=48, height=40, iterations=60, encoder="vgg16")
