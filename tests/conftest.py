@@ -1,15 +1,30 @@
 """What every test may ask for by name."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import settings
 from PIL import Image
 
+from tests.helpers import cli
 from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 # The first call into torch takes longer than any deadline; CI must not depend on luck.
 settings.register_profile("impasto", deadline=None, derandomize=True)
 settings.load_profile("impasto")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_environment(tmp_path_factory):
+    """What a developer has set reaches no test, and no test reaches the network or their cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("IMPASTO_", "STREAMLIT_")) or name in ("COLUMNS", "FORCE_COLOR"):
+                patch.delenv(name)
+        patch.setenv("IMPASTO_HOME", str(tmp_path_factory.mktemp("home")))
+        patch.setenv("IMPASTO_OFFLINE", "1")
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +50,15 @@ def folder(tmp_path, monkeypatch):
     Image.fromarray(painting_array()).save(tmp_path / "painting.png")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def run(folder):
+    """Runs ``impasto ...`` in that folder; returns exit code, stdout, stderr."""
+    return cli.run
+
+
+@pytest.fixture
+def refused(folder):
+    """Runs a call that must fail with one line, in that folder; returns the line."""
+    return cli.refused

@@ -119,5 +119,5 @@ def test_colours_come_close_to_the_palette_of_the_style(monkeypatch, painting):
         return float((one - other).norm() / other.norm())
 
     near = distance()
-    monkeypatch.setattr(coarse_to_fine, "_PALETTE", 0.0)
+    monkeypatch.setattr(coarse_to_fine, "PALETTE", 0.0)
     assert near < distance()

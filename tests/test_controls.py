@@ -7,7 +7,7 @@ import pytest
 
 from impasto.controls import Controls, Style
 from impasto.errors import ControlError
-from impasto.settings import check_settings, replace_known, setting
+from impasto.settings import check_settings, make_settings, setting
 
 
 @pytest.mark.parametrize("weight", [-1, math.nan, math.inf])
@@ -35,8 +35,8 @@ def test_controls_are_checked(values):
 
 @dataclass(frozen=True)
 class Knobs:
-    share: float = setting(0.5, "", least=0, most=1)
-    count: int | None = setting(None, "", least=3)
+    share: float = setting(0.5, "", min=0, max=1)
+    count: int | None = setting(None, "", min=3)
 
 
 def test_bounds_are_inside_and_named():
@@ -50,4 +50,4 @@ def test_bounds_are_inside_and_named():
 
 def test_unknown_settings_are_refused_with_the_known_ones():
     with pytest.raises(ControlError, match=r"'strenght': known are strength, stroke_size, detail"):
-        replace_known(Controls, {"strenght": 1})
+        make_settings(Controls, {"strenght": 1})

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 
 from impasto import images
 from impasto.errors import ImageError, OutputError, TooLargeError
@@ -44,7 +46,7 @@ def test_jpeg_is_of_high_quality_and_full_chroma(tmp_path):
     array[:, ::2] = (255, 0, 0)  # one-pixel stripes: gone with halved chroma
     array[:, 1::2] = (0, 0, 255)
     images.write(tmp_path / "out.jpg", images.Picture(as_tensor(array)))
-    with Image.open(tmp_path / "out.jpg") as image:
+    with JpegImageFile(tmp_path / "out.jpg") as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
         assert image.quantization[0][0] <= 2
     assert_same(images.read(tmp_path / "out.jpg"), array, tolerance=4)
@@ -263,7 +265,7 @@ def test_pictures_without_recipe_say_so(tmp_path):
 
 def test_the_recipe_is_plain_json(tmp_path):
     images.write(tmp_path / "out.png", images.Picture(as_tensor(photo_array())), RECIPE)
-    with Image.open(tmp_path / "out.png") as image:
+    with PngImageFile(tmp_path / "out.png") as image:
         assert json.loads(image.text["impasto"]) == RECIPE
 
 

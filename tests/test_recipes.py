@@ -83,7 +83,7 @@ def test_a_setting_of_another_method_names_its_owner():
     with pytest.raises(ControlError, match="'iterations' of adain: it is one of gatys; known are"):
         assign("adain", {"iterations": 3}, refined=False)
     with pytest.raises(ControlError, match=r"'strenght': did you mean strength\?"):
-        impasto.stylize("photo.png", "painting.png", strenght=0.5)
+        impasto.stylize("photo.png", "painting.png", strenght=0.5)  # type: ignore[call-overload]
     with pytest.raises(ControlError, match="gatys has iterations"):
         assign("gatys", {}, refined=True)
 

@@ -4,6 +4,7 @@ import math
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,9 +64,9 @@ def test_refine_of_another_form_is_refused(text):
 
 
 def test_refining_goes_on_from_what_the_network_painted(tiny_encoder, photo, painting):
-    settings = {"refine": 3, "style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1"}
+    layers: dict[str, Any] = {"style_layers": "relu1_1,relu2_1", "content_layers": "relu2_1"}
     network = Stylizer(tiny_adain(), device="cpu").stylize(photo, painting)
-    refiner = Stylizer(tiny_adain(), device="cpu", coarse_to_fine=False, **settings)
+    refiner = Stylizer(tiny_adain(), device="cpu", coarse_to_fine=False, refine=3, **layers)
     losses = []
     refined = refiner.stylize(
         photo, painting, on_step=lambda progress: losses.append(progress.losses["total"])
@@ -136,7 +137,8 @@ def test_tiles_are_used_when_memory_asks_for_them(monkeypatch):
 
 def test_what_is_measured_as_a_whole_counts_whatever_the_tiles(monkeypatch):
     monkeypatch.setattr("psutil.virtual_memory", lambda: type("Free", (), {"available": 2**28}))
-    footprint, rest = tiny_adain().footprint, {"styles": [], "tile": 64, "device": CPU}
+    footprint = tiny_adain().footprint
+    rest: dict[str, Any] = {"styles": [], "tile": 64, "device": CPU}
     check_memory(footprint, 400, 400, **rest)
     with pytest.raises(TooLargeError):
         check_memory(footprint, 1000, 1000, **rest)
@@ -216,10 +218,12 @@ def test_the_optimiser_mixes_with_trained_looks_and_can_stop(photo, painting, tm
     assert all(step <= steps for step, steps, _ in seen)
     torch.testing.assert_close(painted, seen[-1][2])
     history, shares = History(), []
-    watchers = [history, lambda progress: shares.append(progress.step / progress.steps)]
-    whole = stylizer.stylize(
-        photo, [trained, painting], on_step=lambda progress: [watch(progress) for watch in watchers]
-    )
+
+    def on_step(progress):
+        history(progress)
+        shares.append(progress.step / progress.steps)
+
+    whole = stylizer.stylize(photo, [trained, painting], on_step=on_step)
     assert not torch.allclose(whole, painted)
     assert shares == sorted(shares)
     assert shares[-1] == 1
@@ -316,7 +320,8 @@ def mosaic(tmp_path, monkeypatch):
 
 
 def test_the_method_of_the_contributors_page_paints(mosaic, photo, painting, tmp_path):
-    stylizer = Stylizer("mosaic", block=4, device="cpu")
+    options: dict[str, Any] = {"block": 4}
+    stylizer = Stylizer("mosaic", device="cpu", **options)
     painted = stylizer.stylize(photo, painting, stroke_size=0)
     blocks = painted.unfold(2, 4, 4).unfold(3, 4, 4)
     assert blocks.std((-2, -1)).max() < 1e-5
@@ -325,7 +330,7 @@ def test_the_method_of_the_contributors_page_paints(mosaic, photo, painting, tmp
     whole = stylizer.stylize(as_tensor(photo_array(150, 203)), painting, tile=1000)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
     with pytest.raises(ControlError, match="block is 0"):
-        Stylizer("mosaic", block=0)
+        Stylizer("mosaic", **(options | {"block": 0}))
     with pytest.raises(ControlError, match="mosaic has no weights to name; use mosaic"):
         Stylizer("mosaic.small")
 

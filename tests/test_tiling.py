@@ -65,7 +65,14 @@ def test_stopping_keeps_what_is_painted():
     assert image.eq(0).all()
 
 
-def test_strips_are_put_together(monkeypatch):
-    monkeypatch.setattr("impasto.tiling._STRIP_PIXELS", 100)
-    one, other = torch.rand(1, 3, 23, 40), torch.rand(1, 3, 23, 40)
-    torch.testing.assert_close(by_strips(torch.mul, one, other), one * other)
+def test_strips_are_put_together():
+    """Of a picture of nine megapixels."""
+    one, other, heights = torch.rand(1, 1, 9, 10**6), torch.rand(1, 1, 9, 10**6), []
+
+    def product(one, other):
+        heights.append(one.shape[-2])
+        return one * other
+
+    assert torch.equal(by_strips(product, one, other), one * other)
+    assert len(heights) > 1
+    assert sum(heights) == 9

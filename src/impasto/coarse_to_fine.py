@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.controls import MIN_SIDE
 from impasto.errors import Stop
@@ -48,7 +48,7 @@ _PLAIN_NOISE = 0.03
 _TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
 """Pixels: what a Gaussian of this deviation takes away from a style is its texture, and pixels
 farther apart than the other have no part in the same stroke."""
-_PALETTE = 0.5
+PALETTE = 0.5
 """How far the photo, and what was painted, are brought to the style's palette."""
 
 
@@ -257,7 +257,7 @@ class CoarseToFine(Transfer):
         maps = self.palettes[number]
 
         def recoloured(part: Tensor, weights: Tensor) -> Tensor:
-            return torch.lerp(part, blend(part, weights, maps), _PALETTE).clamp(0, 1)
+            return torch.lerp(part, blend(part, weights, maps), PALETTE).clamp(0, 1)
 
         if not mix.masked:
             return by_strips(lambda part: recoloured(part, mix.weights), image)

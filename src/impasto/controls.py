@@ -51,21 +51,21 @@ class Controls:
     """The user's knobs, the same for every method."""
 
     strength: float = setting(
-        1.0, "How much style: 0 is the photo itself, 1 the full style.", least=0, most=1
+        1.0, "How much style: 0 is the photo itself, 1 the full style.", min=0, max=1
     )
     stroke_size: float = setting(
         1.0,
         "Size of the largest brush strokes, relative to the picture, for networks: 2 is twice the "
         "usual, 0.5 half; 0 paints in a single pass, with strokes of a few pixels.",
-        least=0,
-        most=4,
+        min=0,
+        max=4,
     )
     detail: float = setting(
         0.75,
         "How much of the photo's detail there is between the strokes, for networks: 0 is the "
         "boldest painting, 1 the most faithful.",
-        least=0,
-        most=1,
+        min=0,
+        max=1,
     )
     preserve_color: ColorMode = setting(
         "off",
@@ -76,22 +76,20 @@ class Controls:
     size: int | None = setting(
         None,
         "Longer side of the result in pixels; without it, the photo's own size.",
-        least=MIN_SIDE,
+        min=MIN_SIDE,
     )
     style_size: int | None = setting(
         None,
         "Longer side, in pixels, that the style picture is scaled to before it is measured: the "
         "optimiser's strokes grow with it. Without it, as large an area as the result.",
-        least=MIN_SIDE,
+        min=MIN_SIDE,
     )
     tile: str | int = setting(
         "auto",
         "Paint large pictures in tiles of so many pixels a side, with the same result; auto: when "
         "memory asks for it.",
     )
-    seed: int = setting(
-        0, "Seed of all randomness: same seed, same picture.", least=0, most=2**63 - 1
-    )
+    seed: int = setting(0, "Seed of all randomness: same seed, same picture.", min=0, max=2**63 - 1)
 
     def __post_init__(self) -> None:
         check_settings(self)

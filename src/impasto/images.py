@@ -32,7 +32,7 @@ from PIL import (
 )
 from PIL import features as pillow_features
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import files
 from impasto.controls import MIN_SIDE

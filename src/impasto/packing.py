@@ -1,7 +1,7 @@
-"""Dataclasses of tensors as a safetensors file and back: how a look is kept. There is no pickle.
+"""Packing: dataclasses of tensors to JSON and tensors, and back. Looks are saved so, not pickled.
 
-A value is written as JSON in which tensors stand by their numbers. Only dataclasses of this package
-are made when a file is read, and networks are those of whoever reads it.
+In the JSON a tensor is referred to by its number. Only dataclasses of this package are made when a
+file is read, and networks are not stored: they are those of whoever reads it.
 """
 
 from __future__ import annotations
@@ -16,20 +16,31 @@ from torch import Tensor, nn
 
 _PACKAGE = __name__.partition(".")[0]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Names of classes and of their fields in looks that were saved before these were renamed.
+_RENAMED = {
+    "impasto.networks.styletr:Given": "impasto.networks.styletr:StyleStats",
+    "impasto.methods.fast:LookStyle": "impasto.methods.fast:LoadedLook",
+    "Tokens.plain": "frozen",
+    "Tokens.tuned": "finetuned",
+    "StyletrTransfer.given": "styles",
+    "StyletrTransfer.own": "content",
+    "LoadedLook.number": "index",
+}
 
 
 def pack(value: Any, modules: Mapping[str, nn.Module]) -> tuple[Any, dict[str, Tensor]]:
-    """Takes a value apart.
+    """Takes a value apart into what can be written as JSON, and tensors.
 
     Args:
-        value: dataclasses, lists, dictionaries by names, tensors, numbers and texts.
-        modules: by name, the networks and methods that may occur; they are not stored.
+        value: any nesting of this package's dataclasses, lists, dictionaries with text keys,
+            tensors, dtypes, numbers and texts.
+        modules: networks and methods that may occur in the value, by name; they are not stored.
 
     Returns:
-        What can be written as JSON, and the tensors that it refers to by name.
+        What can be written as JSON, and the tensors by the names under which it refers to them.
 
     Raises:
-        TypeError: there is something else in it.
+        TypeError: the value holds something else.
     """
     names = {id(module): name for name, module in modules.items()}
     tensors: dict[str, Tensor] = {}
@@ -43,8 +54,8 @@ def pack(value: Any, modules: Mapping[str, nn.Module]) -> tuple[Any, dict[str, T
             return {"dict": {key: packed(one) for key, one in part.items()}}
         kind = type(part)
         if is_dataclass(part) and kind.__module__.split(".")[0] == _PACKAGE:
-            held = {one.name: packed(getattr(part, one.name)) for one in fields(part)}
-            return {"type": f"{kind.__module__}:{kind.__qualname__}", "fields": held}
+            values = {one.name: packed(getattr(part, one.name)) for one in fields(part)}
+            return {"type": f"{kind.__module__}:{kind.__qualname__}", "fields": values}
         return leaf(part)
 
     def leaf(part: Any) -> dict[str, str]:
@@ -67,26 +78,35 @@ def unpack(
     modules: Mapping[str, nn.Module],
     device: torch.device,
 ) -> Any:
-    """Puts together what `pack` took apart.
+    """Puts together again what `pack` took apart.
 
     Args:
-        packed, tensors: of `pack`.
-        modules: networks and methods by the names that they had.
-        device: for the tensors.
+        packed: the part that was written as JSON.
+        tensors: the tensors by name.
+        modules: networks and methods by the names that they had in `pack`.
+        device: where the tensors go.
+
+    Returns:
+        The value that was packed.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not what `pack` gave.
+        KeyError, TypeError, ValueError: the parts are not what `pack` returned.
     """
 
-    def made(part: Any) -> Any:
+    def unpacked(part: Any) -> Any:
         if isinstance(part, list):
-            return [made(one) for one in part]
+            return [unpacked(one) for one in part]
         if not isinstance(part, dict):
             return part
         if "dict" in part:
-            return {key: made(one) for key, one in part["dict"].items()}
+            return {key: unpacked(one) for key, one in part["dict"].items()}
         if "type" in part:
-            return _class(part["type"])(**{key: made(one) for key, one in part["fields"].items()})
+            kind = _class(part["type"])
+            values = {
+                _RENAMED.get(f"{kind.__name__}.{key}", key): unpacked(one)
+                for key, one in part["fields"].items()
+            }
+            return kind(**values)
         return leaf(*part.items())
 
     def leaf(item: tuple[str, str]) -> Any:
@@ -95,14 +115,14 @@ def unpack(
             return tensors[name].to(device)
         return modules[name] if kind == "module" else _DTYPES[name]
 
-    return made(packed)
+    return unpacked(packed)
 
 
 def _class(name: str) -> Any:
-    module, _, kind = name.partition(":")
+    module, _, kind = _RENAMED.get(name, name).partition(":")
     if module.split(".")[0] != _PACKAGE:
         raise ValueError(f"{name} is none of ours")
-    found = getattr(import_module(module), kind, None)
-    if not (isinstance(found, type) and is_dataclass(found)):
+    packed_class = getattr(import_module(module), kind, None)
+    if not (isinstance(packed_class, type) and is_dataclass(packed_class)):
         raise ValueError(f"there is no {name}")
-    return found
+    return packed_class

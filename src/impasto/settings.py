@@ -1,15 +1,18 @@
-"""Settings: fields of frozen dataclasses, each with its sentence of help, its choices and bounds.
+"""Settings are fields of frozen dataclasses, each with a sentence of help, its choices and bounds.
 
-Command line, app and docs are made from them, so that a setting is described in one place.
+Command line, app and docs are generated from them, so that a setting is described in one place.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import Field, field, fields
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import field, fields
+from typing import Any, TypeVar
 
 from impasto.errors import ControlError
+
+SettingsT = TypeVar("SettingsT")
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -24,47 +27,59 @@ def setting(
     help: str,
     choices: tuple[str, ...] | None = None,
     *,
-    least: float | None = None,
-    most: float | None = None,
+    min: float | None = None,
+    max: float | None = None,
 ) -> Any:
-    """A dataclass field with the metadata that command line, app and docs are generated from.
+    """Returns a dataclass field with what command line, app and docs are generated from.
 
-    Numbers are from ``least`` on, and up to ``most`` if there is one.
+    Args:
+        default: the value without the user's.
+        help: a whole sentence that says what the setting does.
+        choices: the values that are allowed; None for any.
+        min: the smallest number that is allowed; None for any.
+        max: the largest number that is allowed, where there is a ``min``; None for any.
     """
-    metadata = {"help": help, "choices": choices, "least": least, "most": most}
-    return field(default=default, metadata=metadata)
+    return field(
+        default=default, metadata={"help": help, "choices": choices, "min": min, "max": max}
+    )
 
 
 def check_settings(settings: Any) -> None:
-    """Checks a dataclass of `setting` fields: types, choices, bounds, that numbers are finite.
+    """Checks the types, choices and bounds of a dataclass of `setting` fields.
 
     Raises:
-        ControlError: naming the field and what it may be.
+        ControlError: a value is not allowed; the message names the field and what it may be.
     """
     for knob in fields(settings):
         value, choices = getattr(settings, knob.name), knob.metadata.get("choices")
         named = [_TYPES[name] for name in str(knob.type).split(" | ") if name in _TYPES]
-        kinds = [kind for several in named for kind in several]
-        if kinds and value is not knob.default and type(value) not in kinds:
+        allowed = [kind for several in named for kind in several]
+        if allowed and value is not knob.default and type(value) not in allowed:
             raise ControlError(f"{knob.name} is {value!r}: use a value of type {knob.type}")
         if choices and value not in choices:
             raise ControlError(f"{knob.name} is '{value}': use {', '.join(choices)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ControlError(f"{knob.name} is {value}: use a finite number")
-        least, most = knob.metadata.get("least"), knob.metadata.get("most")
-        if least is None or value is None:
+        low, high = knob.metadata.get("min"), knob.metadata.get("max")
+        if low is None or value is None:
             continue
-        if value < least or (most is not None and value > most):
-            wanted = f"use at least {least}" if most is None else f"use {least} to {most}"
-            raise ControlError(f"{knob.name} is {value}: {wanted}")
+        if value < low or (high is not None and value > high):
+            bounds = f"at least {low}" if high is None else f"{low} to {high}"
+            raise ControlError(f"{knob.name} is {value}: use {bounds}")
 
 
-def replace_known(kind: type[Any], values: dict[str, Any]) -> Any:
-    """``kind(**values)``, with a `ControlError` for names that it does not have."""
-    known: tuple[Field[Any], ...] = fields(kind)
-    unknown = sorted(set(values) - {knob.name for knob in known})
+def make_settings(kind: type[SettingsT], values: Mapping[str, Any]) -> SettingsT:
+    """Makes a dataclass of settings from values by name.
+
+    Args:
+        kind: the dataclass.
+        values: values of its fields; the others get their defaults.
+
+    Raises:
+        ControlError: there is no field of a name, or a value is not allowed.
+    """
+    names = [knob.name for knob in fields(kind)]  # type: ignore[arg-type]
+    unknown = sorted(set(values) - set(names))
     if unknown:
-        raise ControlError(
-            f"unknown setting '{unknown[0]}': known are {', '.join(knob.name for knob in known)}"
-        )
+        raise ControlError(f"unknown setting '{unknown[0]}': known are {', '.join(names)}")
     return kind(**values)

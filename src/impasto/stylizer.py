@@ -29,7 +29,7 @@ from impasto.methods.gatys import Gatys, GatysConfig
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
 from impasto.recipes import Recipe
-from impasto.settings import replace_known
+from impasto.settings import make_settings
 
 PictureT = TypeVar("PictureT", Tensor, NDArray[Any], Picture)
 
@@ -94,7 +94,7 @@ class Stylizer:
         if isinstance(self.method, Fast):
             return self.method
         if self._looks is None:
-            self._looks = Fast(replace_known(FastConfig, self._settings.looks)).to(self.device)
+            self._looks = Fast(make_settings(FastConfig, self._settings.looks)).to(self.device)
         return self._looks
 
     def encode(self, styles: Styles) -> list[EncodedStyle]:
@@ -155,7 +155,7 @@ class Stylizer:
                 f"'{style.style.source}' is a trained style, and method {self.name} needs the "
                 "picture of one"
             )
-        replace_known(FastConfig, {**self._settings.looks, **self._settings.own})
+        make_settings(FastConfig, {**self._settings.looks, **self._settings.own})
 
     @shows_controls
     def fit(
@@ -178,7 +178,7 @@ class Stylizer:
         Raises:
             ControlError, ImageError, TooLargeError: one line each, with the fix.
         """
-        knobs: Controls = replace_known(Controls, dict(controls))
+        knobs: Controls = make_settings(Controls, dict(controls))
         refine = self.refine if refine is None else _steps_or_seconds(refine)
         encoded = self.encode(styles)
         self._check_controls(encoded, knobs, refine)
@@ -290,7 +290,7 @@ class Stylizer:
                 raise ControlError(f"refine says how long to optimise: leave out {name}")
             # Large forms are painted already.
             given = {"coarse_to_fine": False, **self._settings.optimiser, **parse_refine(refine)}
-            self._refiners[key] = Gatys(replace_known(GatysConfig, given)).to(self.device).eval()
+            self._refiners[key] = Gatys(make_settings(GatysConfig, given)).to(self.device).eval()
         return self._refiners[key]
 
     def _check_controls(

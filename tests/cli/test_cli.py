@@ -19,6 +19,7 @@ from impasto.cli.paint import parse_style
 from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
+from tests.helpers.cli import command, run_apart
 from tests.helpers.pictures import painting_array, photo_array
 
 
@@ -28,42 +29,6 @@ def pixels(path):
 
 
 FAST = ["--encoder", "vgg16", "--iterations", "2"]
-
-
-@pytest.fixture
-def run(folder, monkeypatch, capsys):
-    """Runs ``impasto ...`` in the folder; returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["impasto", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        out, err = capsys.readouterr()
-        return caught.value.code or 0, out, err
-
-    return run
-
-
-@pytest.fixture
-def refused(run, folder):
-    """Runs a call that must fail: exit code 2, one line, and no new file. Returns the line."""
-
-    def refused(*arguments):
-        before = sorted(folder.rglob("*"))
-        code, out, err = run(*arguments)
-        assert code == 2
-        assert out == ""
-        assert err.count("\n") == 1
-        assert err.startswith("impasto: error: ")
-        assert sorted(folder.rglob("*")) == before
-        return err
-
-    return refused
-
-
-def impasto(*arguments, **options):
-    command = [sys.executable, "-m", "impasto", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
 
 def test_a_trained_style_is_a_name(run, folder):
@@ -189,7 +154,7 @@ def test_help_is_light():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.split() == ["False", "False"]
-    assert "stylize" in impasto("--help").stdout
+    assert "stylize" in run_apart("--help").stdout
 
 
 def test_no_arguments_show_the_help(run):
@@ -449,7 +414,7 @@ def test_a_full_disk_is_one_line(folder):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
-    result = impasto(*CALL, *FAST, cwd=folder, preexec_fn=limit)
+    result = run_apart(*CALL, *FAST, cwd=folder, preexec_fn=limit)
     assert result.returncode == 2
     assert "out.png: cannot be written" in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -457,8 +422,8 @@ def test_a_full_disk_is_one_line(folder):
 
 
 def test_ctrl_c_keeps_the_picture_so_far(folder):
-    command = [sys.executable, "-m", "impasto", *CALL, "--encoder", "vgg16", "--iterations", "5000"]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    long = command(*CALL, "--encoder", "vgg16", "--iterations", "5000")
+    with subprocess.Popen(long, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
         line = process.stderr.readline()
         assert "step 500 of 5000" in line
         process.send_signal(signal.SIGINT)
@@ -498,9 +463,10 @@ def test_a_terminal_shows_a_bar(folder):
     import pty
 
     parent, child = pty.openpty()
-    command = [sys.executable, "-m", "impasto", *CALL, *FAST]
     environment = {**os.environ, "COLUMNS": "140", "TERM": "xterm"}
-    with subprocess.Popen(command, cwd=folder, stderr=child, env=environment) as process:
+    with subprocess.Popen(
+        command(*CALL, *FAST), cwd=folder, stderr=child, env=environment
+    ) as process:
         os.close(child)
         shown = b""
         deadline = time.monotonic() + 120

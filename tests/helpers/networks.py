@@ -1,6 +1,9 @@
 """Networks of an eighth of the width and less, with weights made by code."""
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from impasto.methods.adain import Adain, AdainConfig
 from impasto.methods.gatys import Gatys, GatysConfig
@@ -12,7 +15,7 @@ from impasto.networks.transform import TransformNetwork, TransformNetworkConfig
 from impasto.networks.vgg import VGG
 from impasto.networks.vit import LoRA, ViT
 
-TINY_PATH = {"widths": (8, 8, 16), "blocks": (1, 1, 1)}
+TINY_PATH: dict[str, Any] = {"widths": (8, 8, 16), "blocks": (1, 1, 1)}
 
 
 def tiny_vgg(architecture="vgg16", **options):
@@ -20,6 +23,7 @@ def tiny_vgg(architecture="vgg16", **options):
     torch.manual_seed(0)
     vgg = VGG(architecture, width=8, **options)
     for conv in vgg.convs.values():
+        assert isinstance(conv, nn.Conv2d)
         conv.weight.normal_(0, (2 / (9 * conv.in_channels)) ** 0.5)
         conv.bias.zero_()
     return vgg
@@ -35,8 +39,8 @@ def tiny_vit():
 
 def tiny_gatys(**settings):
     """The optimiser over a tiny network, with few steps."""
-    defaults = {"iterations": 12, "style_layers": "relu1_1,relu2_1,relu3_1"}
-    defaults["content_layers"] = "relu3_1"
+    defaults: dict[str, Any] = {"iterations": 12, "content_layers": "relu3_1"}
+    defaults["style_layers"] = "relu1_1,relu2_1,relu3_1"
     return Gatys(GatysConfig(**(defaults | settings)), encoder=tiny_vgg())
 
 
@@ -56,11 +60,9 @@ def tiny_styletr(precision="float32", sharpness=SHARPNESS):
     config = StyletrNetworkConfig(depth=1, width=16, layers=1, heads=2, rank=2, **TINY_PATH)
     network = StyletrNetwork(config, vit)
     # These begin as zeros.
-    for layer in (
-        network.added,
-        *(up for m in network.tuned.modules() if isinstance(m, LoRA) for up in m.up),
-    ):
-        layer.weight.data.normal_(0, 0.1)
+    begun = [up for m in network.tuned.modules() if isinstance(m, LoRA) for up in m.up.children()]
+    for layer in (network.added, *begun):
+        layer.get_parameter("weight").data.normal_(0, 0.1)
     carrying_colours(network.path)
     settings = StyletrConfig(precision=precision, sharpness=sharpness)
     return Styletr(settings, network)
@@ -96,7 +98,8 @@ def tiny_fast(looks):
             parameter.zero_()
         for gain in network.gains:
             gain.fill_(1)
-        first, *carriers = (*network.downs, *network.ups)
+        convs: list[Any] = [*network.downs, *network.ups]
+        first, *carriers = convs
         for n in range(3):
             both = [n, n + 3]
             first.weight[both, n, 4, 4] = signs[0]

@@ -39,27 +39,27 @@ def moments_of(vectors):
 
 @pytest.mark.parametrize("matching", ["adain", "coral", "wct", "histogram"])
 def test_close_to_the_pixels_covariances_are_matched(matching, photo, painting):
-    """Whatever is chosen for the other places."""
+    """Whatever is chosen for the other layers."""
     method = tiny_adain(matching)
     seen, theirs = features_at(method, photo, painting)
     looks = fitted(method, photo, [painting], everywhere(photo)).maps
-    for place in ("block2.0", "block1.0", "block0.0"):
-        mean, cov = moments_of(vectors(looks[0][place](seen[place])))
-        wanted_mean, wanted_cov = moments_of(vectors(theirs[place]))
+    for layer in ("block2.0", "block1.0", "block0.0"):
+        mean, cov = moments_of(vectors(looks[0][layer](seen[layer])))
+        wanted_mean, wanted_cov = moments_of(vectors(theirs[layer]))
         np.testing.assert_allclose(mean, wanted_mean, atol=1e-3)
         # All but what the ridge leaves of the weakest directions.
         assert np.linalg.norm(cov - wanted_cov) < 0.1 * np.linalg.norm(wanted_cov)
 
 
 def features_at(method, photo, painting):
-    """What comes to each place, of the photo before it is matched there, and of the painting."""
+    """What comes to each layer, of the photo before it is matched there, and of the painting."""
     seen, theirs = {}, {}
 
-    def watch(place, features, where, stride):
-        seen[place] = features
+    def watch(layer, features, where, stride):
+        seen[layer] = features
 
-    def record(place, features):
-        theirs[place] = features
+    def record(layer, features):
+        theirs[layer] = features
         return features
 
     transfer = fitted(method, photo, [painting], everywhere(photo))
@@ -74,16 +74,16 @@ def vectors(features):
 
 
 def test_features_are_matched_where_they_should(photo, painting):
-    """At each place the photo's features get the style's mean and deviation (AdaIN, eq. 8)."""
+    """At each layer the photo's features get the style's mean and deviation (AdaIN, eq. 8)."""
     method = tiny_adain()
     seen, theirs = features_at(method, photo, painting)
     looks = fitted(method, photo, [painting], everywhere(photo)).maps
-    places = ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
-    assert list(seen) == list(theirs) == places
-    for place in places[:2]:
-        matched, style = vectors(looks[0][place](seen[place])), vectors(theirs[place])
+    layers = ["relu4", "relu8", "block2.0", "block1.0", "block0.0"]
+    assert list(seen) == list(theirs) == layers
+    for layer in layers[:2]:
+        matched, style = vectors(looks[0][layer](seen[layer])), vectors(theirs[layer])
         np.testing.assert_allclose(matched.mean(0), style.mean(0), atol=1e-3)
-        alive = vectors(seen[place]).std(0) > 1e-2
+        alive = vectors(seen[layer]).std(0) > 1e-2
         np.testing.assert_allclose(matched.std(0)[alive], style.std(0)[alive], atol=1e-3)
 
 
@@ -93,13 +93,13 @@ def test_training_paints_what_the_method_paints(painting):
     photos = torch.cat([as_tensor(photo_array(48, 64)), torch.rand(1, 3, 48, 64)])
     styles = torch.cat([painting, 1 - painting])
     with torch.no_grad():
-        batch, given_back = method.network(photos, styles)
+        batch, reconstruction = method.network(photos, styles)
     for n in range(2):
         one, style = photos[n : n + 1], styles[n : n + 1]
         alone = paint(method, one, [style], everywhere(one))
         torch.testing.assert_close(batch[n : n + 1].clamp(0, 1), alone, atol=1e-4, rtol=0)
         itself = paint(method, style, [style], everywhere(style))
-        torch.testing.assert_close(given_back[n : n + 1].clamp(0, 1), itself, atol=1e-3, rtol=0)
+        torch.testing.assert_close(reconstruction[n : n + 1].clamp(0, 1), itself, atol=1e-3, rtol=0)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def test_several_photos_share_a_style_in_training():
     encoder = tiny_vgg()
     network = AdainNetwork(AdainNetworkConfig("vgg16", widths=(8, 8, 8)), encoder)
     photos, styles = torch.rand(4, 3, 32, 48), torch.rand(2, 3, 40, 32)
-    painted, given_back = network(photos, styles)
+    painted, reconstruction = network(photos, styles)
     for number, image in enumerate(painted):
         alone, _ = network(photos[number, None], styles[number % 2, None])
         torch.testing.assert_close(image[None], alone, atol=1e-5, rtol=1e-4)
@@ -117,8 +117,8 @@ def test_several_photos_share_a_style_in_training():
     known = encoder(styles, network.taps)
     encoder.convs["1_1"].weight.zero_()  # from here on it sees nothing
     blind = network(styles, styles, None, known)
-    torch.testing.assert_close(blind[1], given_back)
-    assert not torch.allclose(network(styles, styles)[1], given_back)
+    torch.testing.assert_close(blind[1], reconstruction)
+    assert not torch.allclose(network(styles, styles)[1], reconstruction)
 
 
 @pytest.mark.parametrize("encoder", ["compact", "vgg16"])
@@ -207,7 +207,7 @@ def test_a_network_comes_back_from_its_file(weights_file):
     path, network = weights_file()
     loaded = load_network(str(path), AdainNetwork)
     assert len(loaded.sha256) == 64
-    assert loaded.family == loaded.sha256
+    assert loaded.base_sha256 == loaded.sha256
     for name, tensor in network.state_dict().items():
         torch.testing.assert_close(loaded.network.state_dict()[name], tensor)
 

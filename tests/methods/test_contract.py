@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,14 @@ from impasto.color import srgb_to_lab
 from impasto.controls import Style
 from impasto.errors import ImpastoError, Stop
 from impasto.images import Picture
-from impasto.methods import METHODS, load_method
+from impasto.methods import METHODS, Method, load_method
 from impasto.methods.fast import Blending, Fast, FastConfig
 from impasto.networks.adain import Matching
 from impasto.stylizer import Stylizer
 from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, write_fast
 from tests.helpers.pictures import as_tensor, painting_array, photo_array, psnr
 
-TINY = {
+TINY: dict[str, Callable[[], Method]] = {
     "gatys": tiny_gatys,
     # Untrained, a place must look at its very like to give a picture back in its own style.
     "styletr": partial(tiny_styletr, sharpness=20),

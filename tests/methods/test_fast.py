@@ -1,13 +1,14 @@
 """The networks of trained styles: architecture, normalisation, looks, blending, errors."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.signal import correlate2d
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 import impasto
 from impasto import gallery
@@ -22,14 +23,13 @@ from impasto.textures import texture
 from tests.helpers.networks import tiny_fast, write_fast
 from tests.helpers.pictures import as_tensor, photo_array, psnr
 
-EXACT = {"method": "fast", "precision": "float32", "device": "cpu"}
+EXACT: dict[str, Any] = {"method": "fast", "precision": "float32", "device": "cpu"}
 
 
 def random_network(**config):
     torch.manual_seed(0)
-    network = TransformNetwork(
-        TransformNetworkConfig(**({"looks": ["one"], "width": 4, "residuals": 2} | config))
-    )
+    values: dict[str, Any] = {"looks": ["one"], "width": 4, "residuals": 2} | config
+    network = TransformNetwork(TransformNetworkConfig(**values))
     with torch.no_grad():
         for parts in (network.gains, network.biases):
             for part in parts:

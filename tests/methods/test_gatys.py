@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from impasto.errors import ControlError
 from impasto.history import History
@@ -48,7 +48,7 @@ def test_the_objective_is_the_papers_sum(photo, painting):
 
     x, c = features(image, "relu3_1"), features(photo, "relu3_1")
     content = 0.3 * ((x - c) ** 2).mean() / (c**2).mean()
-    style = 0
+    style = torch.zeros((), dtype=torch.float64)
     for tap in ("relu1_1", "relu2_1", "relu3_1"):
         f, s = features(image, tap)[0].flatten(1), features(painting, tap)[0].flatten(1)
         g, a = f @ f.T / f.shape[1], s @ s.T / s.shape[1]

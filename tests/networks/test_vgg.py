@@ -95,7 +95,8 @@ def test_average_pooling_averages():
     picture = torch.rand(1, 3, 8, 8)
     before = vgg(picture, ["relu1_2"])["relu1_2"]
     pooled = before.view(1, -1, 4, 2, 4, 2).mean((3, 5))
-    expected = torch.conv2d(pooled, vgg.convs["2_1"].weight, vgg.convs["2_1"].bias, padding=1)
+    weight, bias = (vgg.get_parameter(f"convs.2_1.{name}") for name in ("weight", "bias"))
+    expected = torch.conv2d(pooled, weight, bias, padding=1)
     torch.testing.assert_close(vgg(picture, ["conv2_1"])["conv2_1"], expected)
 
 
@@ -127,7 +128,7 @@ def test_other_weights_come_from_a_file(tmp_path):
     vgg = load_encoder("vgg16", weights=path)
     assert vgg.name == "mine.safetensors"
     assert vgg.sha256 == weights.sha256_of(path)
-    torch.testing.assert_close(vgg.convs["2_1"].weight, tensors["conv2_1.weight"])
+    torch.testing.assert_close(vgg.get_parameter("convs.2_1.weight"), tensors["conv2_1.weight"])
 
 
 def test_torchvisions_layout_means_its_normalisation(tmp_path):

@@ -64,12 +64,12 @@ def test_keys_and_tokens_are_those_of_the_papers(tuned):
     for parameter in (parameter for lora in maps for parameter in lora.parameters()):
         parameter.normal_(0, 0.5)
     taps = ["keys1", "block1", "keys2", "block2"]
-    features, expected = vit(image, taps, tuned=maps), by_numpy(vit, image, maps)
+    features, expected = vit(image, taps, lora=maps), by_numpy(vit, image, maps)
     for tap in taps:
         assert features[tap].shape == (1, 8, 3, 3)
         found = features[tap][0].flatten(1).T
         np.testing.assert_allclose(found, expected[tap], rtol=1e-3, atol=1e-4)
-        torch.testing.assert_close(vit(image, [tap], tuned=maps)[tap], features[tap])
+        torch.testing.assert_close(vit(image, [tap], lora=maps)[tap], features[tap])
 
 
 def test_other_grids_and_ragged_sides():

@@ -28,7 +28,7 @@ from impasto.metrics import Scores
 from impasto.networks import load_network
 from impasto.networks.adain import AdainNetwork
 from impasto.recipes import names, read_recipe
-from impasto.settings import replace_known
+from impasto.settings import make_settings
 from impasto.train import adain, data, fast, loop, styletr
 from impasto.train.config import TrainConfig
 from impasto.train.loop import Run, Trainer
@@ -214,7 +214,7 @@ def test_shipped_recipes_are_settings(name):
     own = {key: values.pop(key) for key in list(values) if hasattr(kind, key)}
     kind(**own)
     values.pop("init", None)
-    replace_known(TrainConfig, values)
+    make_settings(TrainConfig, values)
 
 
 def test_each_network_has_a_recipe_by_itself(place, monkeypatch):

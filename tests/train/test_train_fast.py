@@ -273,16 +273,16 @@ def test_relatives_know_their_origin(place, capsys, painting):
     given = ["train", "fast", "--content", "photos", "--style", "painting.png", *FLAGS]
     assert call(capsys, *given, "--init", start, "--out", "a.safetensors")[0] == 0
     origin = weights.sha256_of(Path(start))
-    assert load_network("a.safetensors", TransformNetwork).family == origin
+    assert load_network("a.safetensors", TransformNetwork).base_sha256 == origin
     made = [*given, "--init", "a.safetensors", "--out", "b.safetensors"]
     assert call(capsys, *made, "--steps", "2")[0] == 0
-    assert load_network("b.safetensors", TransformNetwork).family == origin
+    assert load_network("b.safetensors", TransformNetwork).base_sha256 == origin
     again = [*given, "--recipe", "fast-scratch", "--out", "b.safetensors", "--width", "9"]
     assert call(capsys, *again, "--residuals", "1", "--resume")[0] == 2
     scratch = ["--style-layers", "relu1_2,relu2_2", "--recipe", "fast-scratch", "--width", "4"]
     assert call(capsys, *given, *scratch, "--out", "c.safetensors")[0] == 0
     stranger = load_network("c.safetensors", TransformNetwork)
-    assert stranger.family == stranger.sha256 != origin
+    assert stranger.base_sha256 == stranger.sha256 != origin
 
 
 def test_a_look_of_the_same_name_goes_on(place, painting):

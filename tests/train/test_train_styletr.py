@@ -89,7 +89,7 @@ def test_encoders_from_scratch_are_trained_and_stored(place):
     photo = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         one, other = (n.encode(photo, "content") for n in (network, made.average.module))
-    for part in ("plain", "tuned"):
+    for part in ("frozen", "finetuned"):
         pair = getattr(one, part), getattr(other, part)
         torch.testing.assert_close(*pair, atol=0.05, rtol=0.05)
 

@@ -65,7 +65,7 @@ def knobs(
         if knob.name in without or unlimited or (only is not None and knob.name not in only):
             continue
         default = (defaults or {}).get(knob.name, knob.default)
-        limit = (limits or {}).get(knob.name, knob.metadata["most"])
+        limit = (limits or {}).get(knob.name, knob.metadata["max"])
         value = _knob(knob, f"{key}.{knob.name}", default, known, limit)
         if value is not None and value != knob.default:
             values[knob.name] = value
@@ -79,7 +79,7 @@ def _knob(
     label = knob.name.replace("_", " ").capitalize()
     st.session_state.setdefault("knobs", {})[key] = knob.default
     st.session_state.setdefault(key, default)
-    least, kind = knob.metadata["least"], int if str(knob.type).startswith("int") else float
+    least, kind = knob.metadata["min"], int if str(knob.type).startswith("int") else float
     told = knob.metadata["help"]
     if least is not None:
         told += f" From {least:g}" + (

@@ -30,15 +30,15 @@ PLACES = 8
 """How many jobs of a kind there may be."""
 PREVIEW_SIDE = 1000
 _PREVIEW_EVERY_S = 0.7
-_DESERTED_S = 20.0
+DESERTED_S = 20.0
 """A job that nobody has looked at for so long is stopped."""
-_LONGEST_S = 600.0
+LONGEST_S = 600.0
 """A job that has taken so long is stopped if others wait."""
 _LAST_STEP_S = 20
 """How long the end waits for the step in hand."""
 _PATIENCE_S = 10.0
 """How long the quick jobs may hold up a long one between two steps."""
-_SNAPSHOT_PIXELS = 12e6
+SNAPSHOT_PIXELS = 12e6
 """Of the snapshots of a job; beyond that, every second one is let go of."""
 _log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class Job:
 
     def _take_snapshot(self, image: Image.Image) -> None:
         self.snapshots[self.step] = image
-        if len(self.snapshots) * image.width * image.height > _SNAPSHOT_PIXELS:
+        if len(self.snapshots) * image.width * image.height > SNAPSHOT_PIXELS:
             self.snapshot_every *= 2
             for step in [step for step in self.snapshots if step % self.snapshot_every]:
                 del self.snapshots[step]
@@ -148,7 +148,7 @@ class Job:
     @property
     def unwanted(self) -> bool:
         """Whether it was told to stop, or nobody looks any more."""
-        return self.stopped or time.monotonic() - self._seen > _DESERTED_S
+        return self.stopped or time.monotonic() - self._seen > DESERTED_S
 
 
 class Studio:
@@ -222,7 +222,7 @@ class Studio:
         Raises:
             Stop: it is the others' turn.
         """
-        if time.monotonic() - job.began > _LONGEST_S and len(self._lanes[False]) > 1:
+        if time.monotonic() - job.began > LONGEST_S and len(self._lanes[False]) > 1:
             job.stop()
             raise Stop
         end = time.monotonic() + _PATIENCE_S

@@ -33,7 +33,7 @@ _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
 """Networks paint so many pixels, times styles, in seconds."""
-_KEPT, _KEPT_BYTES = 12, 200e6
+KEPT, KEPT_BYTES = 12, 200e6
 """How many pictures a session keeps, and how much memory they may take."""
 
 
@@ -301,7 +301,7 @@ def _keep(job: Job) -> None:
     count = st.session_state.get("count", 0) + 1
     name = f"picture-{count}"
     history[name] = job
-    while len(history) > 1 and (len(history) > _KEPT or _memory(history.values()) > _KEPT_BYTES):
+    while len(history) > 1 and (len(history) > KEPT or _memory(history.values()) > KEPT_BYTES):
         del history[next(iter(history))]
     st.session_state.update({"count": count, _PICTURES: [name]})
 

@@ -125,7 +125,7 @@ def run_training(
     import torch
 
     from impasto.recipes import read_recipe
-    from impasto.settings import replace_known
+    from impasto.settings import make_settings
     from impasto.train.config import TrainConfig
     from impasto.train.loop import Run, Trainer
 
@@ -136,7 +136,7 @@ def run_training(
     start = values.pop("init", None)
     if init is None and start is not None:
         init = str(start)
-    config = replace_known(TrainConfig, values)
+    config = make_settings(TrainConfig, values)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)

@@ -11,7 +11,7 @@ from typing import Any
 from impasto.controls import Controls
 from impasto.errors import ControlError
 from impasto.methods.base import Footprint, Method, OnStep, Progress, Transfer
-from impasto.settings import replace_known
+from impasto.settings import make_settings
 from impasto.weights import architecture
 
 __all__ = [
@@ -164,4 +164,4 @@ def load_method(name: str, **settings: Any) -> Method:
     """
     method, settings = choose_method(name, settings)
     kind = method_class(method)
-    return kind(replace_known(kind.Config, settings))
+    return kind(make_settings(kind.Config, settings))

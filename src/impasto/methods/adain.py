@@ -1,14 +1,15 @@
-"""Any style in one forward pass: encoder, matching, decoder (Huang & Belongie, ICCV 2017).
+"""Any style in one forward pass: encoder, matching, decoder (AdaIN, Huang & Belongie 2017,
+arXiv:1703.06868).
 
 The photo's features are given the statistics of the style's, and a decoder trained for that turns
 them back into a picture. Which statistics is a choice (`impasto.matching`); a decoder trained with
 one serves the others too. Beyond the paper:
 
-- features are matched at two depths and after each block of the decoder, each place by its own
-  statistics; the style's are those of the style picture sent through the same network, which
-  learns to give it back unchanged. So what is matched last is nearly the picture itself;
-- in the decoder the match is always one of covariances: palettes and strokes are more than the mean
-  and deviation of each channel;
+- features are matched at two layers of the encoder and after each block of the decoder, each by
+  its own statistics; the style's are those of the style picture sent through the same network,
+  which learns to reconstruct it. So what is matched last is nearly the picture itself;
+- in the decoder covariances are matched, whatever the choice: palettes and strokes are more than
+  the mean and deviation of each channel;
 - the photo fades into what is painted with the style's weight: ``strength`` 0 is the photo itself;
 - fitted once, everything is local, so that tiles equal the whole.
 """
@@ -50,13 +51,13 @@ class AdainConfig:
 
     weights: str = setting(
         "adain.base",
-        "The trained network: adain.small or adain.base, styletr.base, or a file that `train` "
-        "wrote.",
+        "Trained network: adain.small (faster), adain.base (better), styletr.base, or a file that "
+        "`impasto train` wrote.",
     )
     matching: Matching = setting(
         "adain",
-        "Which statistics the features take over: mean and deviation (adain), covariances (wct, "
-        "coral), or whole distributions (histogram). In the decoder it is always covariances.",
+        "Statistics of the style that the photo's features take over: mean and deviation of each "
+        "channel (adain), covariances (wct, coral), or whole distributions (histogram).",
         get_args(Matching),
     )
     precision: Precision = precision_setting()
@@ -66,21 +67,38 @@ class AdainConfig:
 
 
 class Adain(ArbitraryStyle):
-    """The method; see the module and `ArbitraryStyle`."""
+    """Paints any style by matching the statistics of features (Huang & Belongie 2017,
+    arXiv:1703.06868).
+
+    Args:
+        config: the settings, an `AdainConfig`; None for the defaults.
+        network: replaces the network that the settings name; for tests.
+
+    Raises:
+        WeightsError: the weights are missing or damaged.
+    """
 
     Config = AdainConfig
     Architecture = AdainNetwork
+    config: AdainConfig
     network: AdainNetwork
 
     @property
     def footprint(self) -> Footprint:
-        """See `Method.footprint`."""
+        """Memory for each pixel, and how the network can be tiled."""
         network = self.network
         return Footprint(_BYTES_PER_PIXEL[network.config.encoder], network.tiling, STYLE_AREA)
 
     @torch.no_grad()
     def encode_style(self, style: Tensor | TrainedLook) -> dict[str, Statistics]:
-        """Statistics of the style at each place, of all of its tiles together."""
+        """Measures a style picture (1, 3, h, w), sRGB in [0, 1], tile by tile if it is large.
+
+        Returns:
+            By layer, the statistics of the style's features.
+
+        Raises:
+            ControlError: the style is a trained look, which has no picture.
+        """
         picture = picture_of(style, "method adain")
         sums: dict[str, Any] = {}
         unchanged = PathTransfer(self.network, [], self.precision)
@@ -88,10 +106,10 @@ class Adain(ArbitraryStyle):
         for box in self.network.tiling.boxes(picture.shape[-2], picture.shape[-1], _STYLE_TILE):
 
             def visit(
-                place: str, features: Tensor, where: Tensor, stride: int, box: Box = box
+                layer: str, features: Tensor, weights: Tensor, stride: int, box: Box = box
             ) -> None:
-                (part,) = self._statistics(place, box, features, where, stride)
-                sums[place] = sums[place] + part if place in sums else part
+                (part,) = self._statistics(layer, box, features, weights, stride)
+                sums[layer] = sums[layer] + part if layer in sums else part
 
             unchanged.paint(box.outer(picture), everywhere, visit)
         return sums
@@ -105,26 +123,36 @@ class Adain(ArbitraryStyle):
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
     ) -> tuple[Transfer, Tensor]:
-        """Measures the photo inside of each style's region."""
+        """Measures the photo inside of each style's region.
+
+        Args:
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
+            styles: what `encode_style` returned, for each of K styles.
+            mix: how much of which style goes where.
+            seed: ignored, since nothing is random.
+
+        Returns:
+            What paints, and the photo painted, (1, 3, H, W).
+        """
         maps: list[dict[str, Map]] = [{} for _ in styles]
         transfer = PathTransfer(self.network, maps, self.precision)
         (box,) = self.network.tiling.boxes(content.shape[-2], content.shape[-1], None)
 
-        def match(place: str, features: Tensor, where: Tensor, stride: int) -> None:
-            matcher = matcher_at(place, self.config.matching)
-            measured = self._statistics(place, box, features, where[1:], stride)
-            for fitted, own, style in zip(maps, measured, styles, strict=True):
-                fitted[place] = matcher(own, style[place])
+        def match(layer: str, features: Tensor, weights: Tensor, stride: int) -> None:
+            matcher = matcher_at(layer, self.config.matching)
+            measured = self._statistics(layer, box, features, weights[1:], stride)
+            for fitted, inside, style in zip(maps, measured, styles, strict=True):
+                fitted[layer] = matcher(inside, style[layer])
 
         return transfer, transfer.paint(content, mix, match)
 
     def _statistics(
-        self, place: str, box: Box, features: Tensor, regions: Tensor, stride: int
+        self, layer: str, box: Box, features: Tensor, regions: Tensor, stride: int
     ) -> list[Statistics]:
         """Statistics of the features (1, C, h, w) of a tile, without its halo, for each of the
         regions (K, h, w) or (K, 1, 1).
         """
-        if self.config.matching != "histogram" or in_decoder(place):
+        if self.config.matching != "histogram" or in_decoder(layer):
             return list(moments_inside(box, features[0], regions, stride))
         features = box.inner(features, stride)[0]
         if regions.shape[-2:] == (1, 1):

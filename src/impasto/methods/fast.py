@@ -1,4 +1,4 @@
-"""One network for one style, or for a few (Johnson, Alahi & Fei-Fei, ECCV 2016).
+"""One network for one style, or for a few (Johnson et al. 2016, arXiv:1603.08155).
 
 The image-transformation network is trained for its paintings and knows nothing else, so that a
 style is the name of a trained look (`impasto.gallery`), not a picture. Beyond the paper: the
@@ -38,7 +38,7 @@ from impasto.tiling import Tiling
 Blending = Literal["parameters", "outputs"]
 
 _BYTES_PER_PIXEL = 20
-"""For each channel at full size."""
+"""Peak memory per pixel, for each of the network's channels at full size."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class FastConfig:
 
     blending: Blending = setting(
         "parameters",
-        "Several styles without masks: networks that began as the same are mixed by their "
-        "parameters, to one new style, or, as always with masks, by what they paint (outputs).",
+        "How several trained styles without masks are mixed: parameters averages the networks, if "
+        "they were trained from the same one, into one new style; outputs blends what each paints.",
         get_args(Blending),
     )
     precision: Precision = precision_setting()
@@ -58,35 +58,42 @@ class FastConfig:
 
 
 @dataclass(frozen=True)
-class LookStyle:
-    """A trained look whose network is loaded."""
+class LoadedLook:
+    """A trained look whose network is loaded: what `Fast.encode_style` returns."""
 
     weights: str
-    """Name or file of the network."""
+    """Name or file of the network's weights."""
     sha256: str
-    """Of that file."""
-    number: int
-    """Of the look in the network."""
+    """Hash of the weights file."""
+    index: int
+    """Which of the network's styles it is, from 0."""
     recolouring: Recolouring | None = None
-    """There is no style picture to recolour: what was painted is."""
+    """How what was painted is recoloured to keep the photo's colours; there is no style picture
+    that could be recoloured before."""
 
 
 class Fast(Method):
-    """The method; see the module."""
+    """Paints trained looks, each by its own network, in one pass (Johnson et al. 2016,
+    arXiv:1603.08155).
+
+    Args:
+        config: the settings; None for the defaults.
+    """
 
     Config = FastConfig
+    config: FastConfig
 
     def __init__(self, config: FastConfig | None = None) -> None:
         super().__init__()
         self.config = config or FastConfig()
         self.precision = dtype_of(self.config.precision)
         self.networks: dict[str, TrainedNetwork[TransformNetwork]] = {}
-        """Those that were needed so far, by name or file."""
+        """The networks that were needed so far, by the name or file of their weights."""
         self.register_buffer("here", torch.empty(0), persistent=False)  # tells the device
 
     @property
     def footprint(self) -> Footprint:
-        """See `Method.footprint`; that of the largest network."""
+        """Memory for each pixel, and how a picture can be tiled, with the largest network."""
         used = [trained.network for trained in self.networks.values()]
         widths = [network.config.width for network in used]
         halos = [network.tiling.halo for network in used]
@@ -94,11 +101,11 @@ class Fast(Method):
         tiling = Tiling(max(halos, default=usual.halo), TransformNetwork.stride)
         return Footprint(_BYTES_PER_PIXEL * max(widths, default=usual.width), tiling)
 
-    def encode_style(self, style: Tensor | TrainedLook) -> LookStyle:
-        """Loads the network of a trained look, once.
+    def encode_style(self, style: Tensor | TrainedLook) -> LoadedLook:
+        """Loads the network of a trained look, unless that is done already.
 
         Raises:
-            ControlError: it is a picture, or there is no such look in the network.
+            ControlError: the style is a picture, or the network has no such look.
             WeightsError: weights are missing or damaged.
         """
         if not isinstance(style, TrainedLook):
@@ -110,24 +117,34 @@ class Fast(Method):
         trained = self.networks[style.weights]
         looks = list(trained.network.config.looks)
         if style.look is None and len(looks) == 1:
-            number = 0
+            index = 0
         elif style.look in looks:
-            number = looks.index(style.look)
+            index = looks.index(style.look)
         else:
-            written = ", ".join(f"{style.weights}#{known}" for known in looks)
-            raise ControlError(f"style '{style.source}': no such look; write one of {written}")
-        return LookStyle(style.weights, trained.sha256, number, style.recolouring)
+            choices = ", ".join(f"{style.weights}#{look}" for look in looks)
+            raise ControlError(f"style '{style.source}': no such look; write one of {choices}")
+        return LoadedLook(style.weights, trained.sha256, index, style.recolouring)
 
     @torch.no_grad()
     def fit(
         self,
         content: Tensor,
-        styles: Sequence[LookStyle],
+        styles: Sequence[LoadedLook],
         mix: Mix,
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
     ) -> tuple[Transfer, Tensor]:
-        """Measures the photo, in each look."""
+        """Measures the photo in each style's network.
+
+        Args:
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
+            styles: what `encode_style` returned, for each of K styles.
+            mix: how much of which style goes where.
+            seed: ignored, since nothing is random.
+
+        Returns:
+            What paints, and the photo painted, (1, 3, H, W).
+        """
         groups = self._groups(styles, mix)
         fitted = [
             Painter(
@@ -138,20 +155,25 @@ class Fast(Method):
         transfer = FastTransfer([painter for painter, _ in fitted], groups)
         return transfer, transfer.blended(content, mix, [image for _, image in fitted])
 
-    def _groups(self, styles: Sequence[LookStyle], mix: Mix) -> list[list[int]]:
-        """The styles that are painted as one: those of one family that go to the same places."""
+    def _groups(self, styles: Sequence[LoadedLook], mix: Mix) -> list[list[int]]:
+        """The styles that are mixed by parameters: without masks, those with a common base."""
         if self.config.blending == "outputs" or mix.masked:
             return [[number] for number in range(len(styles))]
-        families = [self.networks[style.weights].family for style in styles]
-        return [[n for n, its in enumerate(families) if its == f] for f in dict.fromkeys(families)]
+        bases = [self.networks[style.weights].base_sha256 for style in styles]
+        return [[n for n, b in enumerate(bases) if b == base] for base in dict.fromkeys(bases)]
 
-    def mixed(self, styles: Sequence[LookStyle], shares: Tensor | None) -> TransformNetwork:
-        """A network of one look: the mean of several by their shares (K,)."""
+    def mixed(self, styles: Sequence[LoadedLook], shares: Tensor | None) -> TransformNetwork:
+        """Returns a network of one style whose parameters are the mean of several networks'.
+
+        Args:
+            styles: K styles, of networks with a common base.
+            shares: how much each counts, (K,); None for a single style.
+        """
         parts = [1.0] if shares is None else shares / shares.sum().clamp_min(1e-12)
-        looks = [self.networks[s.weights].network.look([s.number]) for s in styles]
+        states = [self.networks[s.weights].network.select_styles([s.index]) for s in styles]
         mean = {
-            name: sum(part * look[name] for part, look in zip(parts, looks, strict=True))
-            for name in looks[0]
+            name: sum(part * state[name] for part, state in zip(parts, states, strict=True))
+            for name in states[0]
         }
         with torch.device("meta"):  # without the random weights of a new one
             config = self.networks[styles[0].weights].network.config
@@ -159,53 +181,57 @@ class Fast(Method):
         network.load_state_dict(mean, assign=True)
         return network.requires_grad_(False).eval()
 
-    def weights_used(self, style: LookStyle) -> dict[str, str]:
-        """See `Method.weights_used`."""
+    def weights_used(self, style: LoadedLook) -> dict[str, str]:
+        """Returns name and sha256 of the weights of a style's network."""
         return {Path(style.weights).name: style.sha256}
 
 
 @dataclass(frozen=True)
 class Painter:
-    """A network of one look, mixed of some, with the statistics of a photo."""
+    """A network of one style, or mixed from K, with the statistics of the photo that it was fitted
+    to.
+    """
 
     method: Fast
-    styles: Sequence[LookStyle]
+    styles: Sequence[LoadedLook]
     shares: Tensor | None
-    """(K,); None for a single style."""
+    """How much each of K styles counts, (K,); None for a single style."""
     statistics: Sequence[Statistics] = ()
+    """Mean and variance at each normalisation layer, of the photo it was fitted to."""
     recolour: Recolour | None = None
+    """Recolours what was painted; None to leave it."""
 
     @cached_property
     def network(self) -> TransformNetwork:
-        """The mixed network."""
+        """The network of the one style, or the mixed network."""
         return self.method.mixed(self.styles, self.shares)
 
     def fitted(self, image: Tensor) -> tuple[Painter, Tensor]:
-        """The same with the statistics of a photo, and the photo painted."""
-        found: list[Statistics] = []
+        """Returns a painter fitted to a photo (1, 3, H, W), and the photo painted."""
+        layers: list[Statistics] = []
 
-        def statistics(place: int, x: Tensor) -> Statistics:
-            found.append(measured(x))
-            return found[place]
+        def statistics(layer: int, x: Tensor) -> Statistics:
+            layers.append(measured(x))
+            return layers[layer]
 
         painted = self._run(image, statistics)
         recolouring = self.styles[0].recolouring
         recolour = None if recolouring is None else recolouring(painted)
-        painter = replace(self, statistics=found, recolour=recolour)
+        painter = replace(self, statistics=layers, recolour=recolour)
         return painter, recolour(painted) if recolour else painted
 
     def __call__(self, image: Tensor) -> Tensor:
         """Paints a picture (1, 3, H, W), or a tile of it."""
-        painted = self._run(image, lambda place, _: self.statistics[place])
+        painted = self._run(image, lambda layer, _: self.statistics[layer])
         return self.recolour(painted) if self.recolour else painted
 
     def _run(self, image: Tensor, statistics: Callable[[int, Tensor], Statistics]) -> Tensor:
-        """Paints with the statistics that are given for each place, and the features there."""
+        """Paints with the statistics that a function returns for a layer and the features there."""
         network = self.network
 
-        def normalise(place: int, x: Tensor) -> Tensor:
-            gain, bias = (part[place][0] for part in (network.gains, network.biases))
-            return scaled(x, statistics(place, x), gain, bias)
+        def normalise(layer: int, x: Tensor) -> Tensor:
+            gain, bias = (part[layer][0] for part in (network.gains, network.biases))  # (C,) each
+            return scaled(x, statistics(layer, x), gain, bias)
 
         height, width = image.shape[-2:]
         with calculated_in(self.method.precision, image):
@@ -219,15 +245,15 @@ class FastTransfer(Transfer):
 
     painters: Sequence[Painter]
     groups: Sequence[Sequence[int]]
-    """Of each painter, the styles whose weights are its own."""
+    """For each painter, the numbers of the styles that it paints, from 0."""
 
     @torch.no_grad()
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
-        """See `Transfer.__call__`."""
+        """Paints a picture (1, 3, H, W), or a tile; see `Transfer.__call__` for the arguments."""
         return self.blended(content, mix, [painter(content) for painter in self.painters])
 
     def blended(self, content: Tensor, mix: Mix, painted: Sequence[Tensor]) -> Tensor:
-        """The photo, and what each painter made of it, by their weights."""
+        """Blends the photo (1, 3, H, W) with what each painter made of it, by the mix's weights."""
         styles = [mix.styles[list(group)].sum(0) for group in self.groups]
         maps = [partial(_replaced, image) for image in painted]
         return blend(content, torch.stack([mix.photo, *styles]), maps).clamp(0, 1)

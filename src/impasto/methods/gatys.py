@@ -72,16 +72,16 @@ class GatysConfig:
         get_args(StyleLoss),
     )
     content_weight: float = setting(
-        0.15, "Weight of the content loss: more keeps more of the photo.", least=0
+        0.15, "Weight of the content loss: more keeps more of the photo.", min=0
     )
-    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
-    tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
+    tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.", min=0)
     optimizer: OptimizerName = setting("lbfgs", "The optimiser.", get_args(OptimizerName))
     learning_rate: float | None = setting(
         None, "Its step; without it, 1 for lbfgs and 0.03 for adam."
     )
     iterations: int = setting(
-        100, "Steps at full size; each coarser scale takes as many, but at most 100.", least=1
+        100, "Steps at full size; each coarser scale takes as many, but at most 100.", min=1
     )
     seconds: float | None = setting(
         None, "Time to spend, shared by the scales; ends before the iterations do."

@@ -1,4 +1,4 @@
-"""What the methods share that paint any style with a convolutional network."""
+"""What the methods `adain` and `styletr` share: both paint with a convolutional network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.methods.base import Method, OnStep, Transfer
 from impasto.mixing import Mix, blend
@@ -22,18 +22,23 @@ from impasto.networks.layers import calculated_in
 from impasto.tiling import Box
 
 Visit: TypeAlias = Callable[[str, Tensor, Tensor, int], None]
-"""Told of a place of matching, its features (N, C, h, w), the weights there, and its stride."""
+"""Called with the name of a layer where features are matched, the features there (N, C, h, w), the
+weights of a `Mix` at that size, and the layer's stride."""
 
 STYLE_AREA = 512 * 512
-"""Styles are measured no larger than this without ``style_size``: about the scale of training."""
+"""Largest area, in pixels, that styles are measured at unless ``style_size`` says otherwise; it is
+about the scale of training."""
 
 
 class ArbitraryStyle(Method):
-    """Paints any style with one trained network.
+    """Base of the methods that paint any style with one trained network.
 
     Args:
-        config: the method's settings.
-        network: replaces the one that the settings name; for tests.
+        config: the method's settings; None for the defaults.
+        network: replaces the network that the settings name; for tests.
+
+    Raises:
+        WeightsError: the weights are missing or damaged.
     """
 
     Architecture: ClassVar[type[Network]]
@@ -51,37 +56,48 @@ class ArbitraryStyle(Method):
         self.network, self.sha256 = trained.network.requires_grad_(False).eval(), trained.sha256
 
     def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
-        """See `Method.weights_used`."""
+        """Returns name and sha256 of the network's weights, which are the same for all styles."""
         return {Path(self.config.weights).name: self.sha256}
 
 
 @dataclass(frozen=True)
 class PathTransfer(Transfer):
-    """Paints with a network, features being mapped at each place of matching."""
+    """Paints with a network whose features are mapped at each layer of matching."""
 
     network: AdainNetwork
     maps: Sequence[Mapping[str, Callable[[Tensor], Tensor]]]
-    """Of each style, by place."""
+    """For each of K styles, the maps of features (N, C, h, w) by layer."""
     precision: torch.dtype
+    """float32, or bfloat16 for autocast."""
 
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
-        """See `Transfer.__call__`."""
+        """Paints a picture (1, 3, H, W), or a tile; see `Transfer.__call__` for the arguments."""
         return self.paint(content, mix)
 
     @torch.no_grad()
     def paint(self, content: Tensor, mix: Mix, visit: Visit | None = None) -> Tensor:
-        """Paints; ``visit`` is shown what comes to each place before it is matched there."""
+        """Paints a picture.
+
+        Args:
+            content: (1, 3, H, W), sRGB in [0, 1].
+            mix: how much of which style goes where, for this size.
+            visit: called at each layer before its features are matched, so that the maps can be
+                fitted on the way.
+
+        Returns:
+            (1, 3, H, W), sRGB in [0, 1].
+        """
         padded = self.network.tiling.padded
         image = padded(content)
         weights = padded(mix.weights[None])[0] if mix.masked else mix.weights
         pooled = cache(partial(_pooled, weights))
 
-        def transfer(place: str, features: Tensor) -> Tensor:
+        def transfer(layer: str, features: Tensor) -> Tensor:
             stride = image.shape[-1] // features.shape[-1]
-            where = pooled(stride)
+            local = pooled(stride)  # (1 + K, h, w), or (1 + K, 1, 1)
             if visit is not None:
-                visit(place, features, where, stride)
-            return blend(features, where, [maps[place] for maps in self.maps])
+                visit(layer, features, local, stride)
+            return blend(features, local, [maps[layer] for maps in self.maps])
 
         with calculated_in(self.precision, image):
             painted = self.network.run(image, transfer)
@@ -92,18 +108,21 @@ class PathTransfer(Transfer):
 
 
 def _pooled(maps: Tensor, stride: int) -> Tensor:
-    """Maps (K, H, W) averaged down; those of one pixel stay."""
+    """(K, H, W) -> (K, H / stride, W / stride) by averaging; (K, 1, 1) stays."""
     return maps if maps.shape[-1] == 1 else F.avg_pool2d(maps, stride)
 
 
 def moments_inside(box: Box, features: Tensor, regions: Tensor, stride: int) -> list[Moments]:
-    """Moments of the features of a tile, without its halo, inside of each region.
+    """Measures the features of a tile, without its halo, inside of each style's region.
 
     Args:
         box: the tile.
-        features: (..., h, w), of its outer box.
-        regions: (K, h, w), or (K, 1, 1) if they are the same everywhere.
-        stride: of the features.
+        features: features of the tile with its halo, (..., C, h, w).
+        regions: weights of K regions, (K, h, w), or (K, 1, 1) if they are the same everywhere.
+        stride: pixels per feature, along each side.
+
+    Returns:
+        K moments, whose weights are the areas of the regions.
     """
     features = box.inner(features, stride)
     if regions.shape[-2:] == (1, 1):

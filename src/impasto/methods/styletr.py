@@ -1,14 +1,15 @@
-"""A transformer that looks in the style for what fits each place of the photo (StyTr2, Deng et al.
-2022), with a pretrained vision transformer for its eyes.
+"""A transformer that finds in the style what fits each part of the photo (StyTr2, Deng et al. 2022,
+arXiv:2105.14576), with a pretrained vision transformer as its encoders.
 
-What comes of attention paints in a convolutional path, the network of `impasto.methods.adain`, at
+What attention finds is painted by a convolutional path, the network of `impasto.methods.adain`, at
 full resolution. Beyond the paper:
 
-- encoders are pretrained, and fine-tuned by maps of low rank (Hu et al. 2021);
+- the encoders are pretrained (DINOv2, Oquab et al. 2023, arXiv:2304.07193) and fine-tuned by maps
+  of low rank (LoRA, Hu et al. 2021, arXiv:2106.09685);
 - they see pictures at no more than a fixed size, since attention grows with its square;
-- what places of the style have to give are, besides tokens, the moments of the path's features
-  there: attention mixes them, as in AdaAttN (Liu et al. 2021), and the photo's features are matched
-  to the mixture. Where attention looks everywhere alike, what it mixes is AdaIN.
+- attention mixes not only the style's tokens but also the moments of the path's features at each of
+  them, as in AdaAttN (Liu et al. 2021, arXiv:2108.03647), and the photo's features are matched to
+  the mixture. Where attention is the same for all tokens, the mixture is that of AdaIN.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks.encoder import Precision, precision_setting
 from impasto.networks.layers import calculated_in
-from impasto.networks.styletr import SHARPNESS, Given, Plan, StyletrNetwork
+from impasto.networks.styletr import SHARPNESS, StyleStats, StyletrNetwork, Targets
 from impasto.settings import check_settings, setting
 from impasto.tiling import Box
 
@@ -43,13 +44,16 @@ _BYTES_PER_PIXEL = 400
 class StyletrConfig:
     """Settings of the method ``styletr``."""
 
-    weights: str = setting("styletr.base", "The trained network, or a file that `train` wrote.")
+    weights: str = setting(
+        "styletr.base",
+        "Trained network: styletr.base, or a file that `impasto train` wrote.",
+    )
     sharpness: float = setting(
         SHARPNESS,
-        "How narrowly each place of the photo takes after its like in the style: from 0, palette "
-        "and strokes of all of it go everywhere, to 20, skies take after skies alone.",
-        least=0,
-        most=100,
+        "How closely each part of the photo follows the part of the style that resembles it most: "
+        "at 0 the whole style goes everywhere alike, at 20 skies are painted like skies only.",
+        min=0,
+        max=100,
     )
     precision: Precision = precision_setting()
 
@@ -58,93 +62,131 @@ class StyletrConfig:
 
 
 class Styletr(ArbitraryStyle):
-    """The method; see the module and `ArbitraryStyle`."""
+    """Paints any style by attention to what fits each part of the photo (Deng et al. 2022,
+    arXiv:2105.14576).
+
+    Args:
+        config: the settings, a `StyletrConfig`; None for the defaults.
+        network: replaces the network that the settings name; for tests.
+
+    Raises:
+        WeightsError: the weights are missing or damaged.
+    """
 
     Config = StyletrConfig
     Architecture = StyletrNetwork
+    config: StyletrConfig
     network: StyletrNetwork
 
     @property
     def footprint(self) -> Footprint:
-        """See `Method.footprint`; the transformer sees the photo as a whole."""
+        """Memory for each pixel, and how the path can be tiled; the transformer sees the photo as a
+        whole, scaled down.
+        """
         return Footprint(_BYTES_PER_PIXEL, self.network.path.tiling, STYLE_AREA)
 
     @torch.no_grad()
-    def encode_style(self, style: Tensor | TrainedLook) -> Given:
-        """See `Method.encode_style`."""
+    def encode_style(self, style: Tensor | TrainedLook) -> StyleStats:
+        """Measures a style picture (1, 3, h, w), sRGB in [0, 1].
+
+        Raises:
+            ControlError: the style is a trained look, which has no picture.
+        """
         picture = picture_of(style, "method styletr")
         with calculated_in(self.precision, picture):
-            return self.network.study(self.network.path.tiling.padded(picture))[0]
+            return self.network.encode_style(self.network.path.tiling.padded(picture))[0]
 
     @torch.no_grad()
     def fit(
         self,
         content: Tensor,
-        styles: Sequence[Given],
+        styles: Sequence[StyleStats],
         mix: Mix,
         *,
         seed: int = 0,  # noqa: ARG002 - nothing is random
     ) -> tuple[Transfer, Tensor]:
-        """Measures the photo inside of each style's region."""
-        transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
-        own: dict[str, list[Moments]] = {}
-        box = transfer.whole(content)
-        plans = transfer.plans(content, transfer.window(box, content))
-        maps: list[dict[str, Any]] = [{} for _ in plans]
+        """Measures the photo inside of each style's region.
 
-        def match(place: str, features: Tensor, where: Tensor, stride: int) -> None:
-            own[place] = moments_inside(box, features, where[1:], stride)
-            for fitted, plan, moments in zip(maps, plans, own[place], strict=True):
-                fitted[place] = plan.match(place, moments)
+        Args:
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
+            styles: what `encode_style` returned, for each of K styles.
+            mix: how much of which style goes where.
+            seed: ignored, since nothing is random.
+
+        Returns:
+            What paints, and the photo painted, (1, 3, H, W).
+        """
+        transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
+        content_moments: dict[str, list[Moments]] = {}
+        box = transfer.whole(content)
+        targets = transfer.targets(content, transfer.window(box, content))
+        maps: list[dict[str, Any]] = [{} for _ in targets]
+
+        def match(layer: str, features: Tensor, weights: Tensor, stride: int) -> None:
+            moments = moments_inside(box, features, weights[1:], stride)
+            content_moments[layer] = moments
+            for fitted, target, inside in zip(maps, targets, moments, strict=True):
+                fitted[layer] = target.match(layer, inside)
 
         painted = transfer.path(maps).paint(content, mix, match)
-        return replace(transfer, own=own), painted
+        return replace(transfer, content=content_moments), painted
 
 
 @dataclass(frozen=True)
 class StyletrTransfer(Transfer):
-    """Attends anew for every picture, and matches with the moments of the one it was fitted to."""
+    """Paints with attention computed anew for every picture, and with the moments of the photo that
+    it was fitted to.
+    """
 
     network: StyletrNetwork
-    given: Sequence[Given]
-    """By each style."""
+    styles: Sequence[StyleStats]
+    """What was measured of each of K styles."""
     precision: torch.dtype
+    """float32, or bfloat16 for autocast."""
     sharpness: float
-    own: Mapping[str, Sequence[Moments]]
-    """Of the photo that it was fitted to, at each place: inside of each style's region."""
+    """The setting of that name; see `StyletrConfig`."""
+    content: Mapping[str, Sequence[Moments]]
+    """By layer, moments of the photo that it was fitted to, inside of each style's region."""
 
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
-        """See `Transfer.__call__`."""
+        """Paints a picture (1, 3, H, W) as a whole; see `Transfer.__call__` for the arguments."""
         return next(self.parts(content, mix, [self.whole(content)]))
 
     def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
-        """See `Transfer.parts`."""
-        plans = self.plans(content)
+        """Paints a picture tile by tile; the transformer sees it once, as a whole."""
+        targets = self.targets(content)
         for box in boxes:
             window = self.window(box, content)
             maps = [
                 {
-                    place: replace(plan, window=window).match(place, own[k])
-                    for place, own in self.own.items()
+                    layer: replace(target, window=window).match(layer, moments[k])
+                    for layer, moments in self.content.items()
                 }
-                for k, plan in enumerate(plans)
+                for k, target in enumerate(targets)
             ]
             yield self.path(maps)(box.outer(content), mix.inside(box))
 
     @torch.no_grad()
-    def plans(self, content: Tensor, window: Sequence[float] = (0, 0, 1, 1)) -> list[Plan]:
-        """What each style wants where, in a window of the photo; see `Plan.window`."""
+    def targets(self, content: Tensor, window: Sequence[float] = (0, 0, 1, 1)) -> list[Targets]:
+        """Returns the statistics that each style asks for, by attention.
+
+        Args:
+            content: the picture (1, 3, H, W).
+            window: the part of it to be painted: top, left, bottom, right, as shares.
+        """
         with calculated_in(self.precision, content):
             tokens = self.network.encode(content, "content")
-            plans = [self.network.plan(tokens, given, self.sharpness) for given in self.given]
-        return [replace(plan, window=window) for plan in plans]
+            targets = [self.network.attend(tokens, style, self.sharpness) for style in self.styles]
+        return [replace(target, window=window) for target in targets]
 
     def whole(self, content: Tensor) -> Box:
-        """The tile that is all of a picture."""
+        """Returns the tile that is all of a picture (1, 3, H, W)."""
         return next(self.network.path.tiling.boxes(content.shape[-2], content.shape[-1], None))
 
     def window(self, box: Box, content: Tensor) -> list[float]:
-        """Where a tile is, with what it is padded by; see `Plan.window`."""
+        """Returns where a tile with its halo and padding lies in a picture (1, 3, H, W): top, left,
+        bottom and right as shares of the picture's sides.
+        """
         edges = (box.outer_top, box.outer_left, box.outer_bottom, box.outer_right)
         stride = self.network.path.tiling.stride
         top, left, bottom, right = (-(-edge // stride) * stride for edge in edges)
@@ -152,5 +194,5 @@ class StyletrTransfer(Transfer):
         return [top / height, left / width, bottom / height, right / width]
 
     def path(self, maps: Sequence[Mapping[str, Any]]) -> PathTransfer:
-        """What paints with these maps at each place, of each style."""
+        """Returns the convolutional path with the maps of each style, by layer."""
         return PathTransfer(self.network.path, maps, self.precision)

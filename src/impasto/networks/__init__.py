@@ -1,8 +1,8 @@
 """Networks: every `torch.nn.Module`, each with the config that it is built from.
 
 A network knows tensors alone: nothing of users, pictures in files, or how methods use it. Those
-that are trained here derive from `Network`, stand in `ARCHITECTURES`, and are read and written by
-`load_network` and `save_network`.
+that are trained here derive from `Network`, are listed in `ARCHITECTURES`, and are read and written
+by `load_network` and `save_network`.
 """
 
 from __future__ import annotations
@@ -33,27 +33,28 @@ class Network(nn.Module):
     """Base of the networks that are trained here."""
 
     architecture: ClassVar[str]
-    """What weights files call it."""
+    """Name of the architecture in `ARCHITECTURES` and in weights files."""
     Config: ClassVar[type[Any]]
-    """A frozen dataclass: what the network is built from, which stands in its weights file."""
+    """Frozen dataclass of what the network is built from; its values are kept in weights files."""
     encoder_part: ClassVar[str] = ""
-    """Name of the part that may be an encoder with published weights."""
+    """Name of the attribute that may be an encoder with published weights; "" if there is none."""
 
     config: Any
+    """What this network was built from, a ``Config``."""
 
     @classmethod
     def build(cls, config: Any, *, pretrained: bool) -> Self:  # noqa: ARG003 - for those who override
-        """A network to be given the tensors of a weights file.
+        """Builds a network whose parameters are going to be loaded from a weights file.
 
         Args:
-            config: a `Config`.
+            config: what it is built from.
             pretrained: whether its encoder has published weights, which are not in the file.
         """
         return cls(config)
 
     @property
     def published(self) -> str:
-        """The sha256 of the weights of the encoder, if they are published; "" if there are none."""
+        """The sha256 of the encoder's published weights; "" if it has none."""
         encoder = getattr(self, self.encoder_part, None)
         return encoder.sha256 if isinstance(encoder, Encoder) else ""
 
@@ -66,22 +67,23 @@ class TrainedNetwork(Generic[NetworkT]):
     """A network that was read from a weights file."""
 
     network: NetworkT
+    """The network itself, in evaluation mode."""
     sha256: str
-    """Of the weights file."""
-    family: str
-    """The sha256 of the network that its training began with, else its own. The parameters of
-    networks of one family can be mixed."""
+    """Hash of the weights file."""
+    base_sha256: str
+    """Hash of the network that its training began with; its own if there was none. The parameters
+    of networks with a common base can be averaged."""
 
 
 def load_network(name: str, kind: type[NetworkT]) -> TrainedNetwork[NetworkT]:
     """Reads a trained network, in evaluation mode.
 
     Args:
-        name: of known weights, or a file that `save_network` wrote.
-        kind: the class that it must be of.
+        name: name of bundled or downloadable weights, or a file that `save_network` wrote.
+        kind: the class that the network must be of.
 
     Raises:
-        WeightsError: missing, damaged, or the weights of another kind of network.
+        WeightsError: the weights are missing, damaged, or those of another kind of network.
     """
     file = weights.load(name)
     home = ARCHITECTURES.get(file.metadata.get("architecture", ""))
@@ -97,19 +99,21 @@ def load_network(name: str, kind: type[NetworkT]) -> TrainedNetwork[NetworkT]:
         raise WeightsError(
             f"{file.path}: damaged, its tensors and metadata disagree ({reason})"
         ) from error
-    return TrainedNetwork(network.eval(), file.sha256, file.metadata.get("family", file.sha256))
+    base = file.metadata.get("family", file.sha256)
+    return TrainedNetwork(network.eval(), file.sha256, base)
 
 
 def save_network(path: Path, network: Network, about: Mapping[str, str]) -> None:
-    """Writes a weights file that describes itself; numbers are stored as float16.
+    """Writes a network to a weights file that says what it is built from.
 
     Args:
         path: the file, NAME.safetensors.
-        network: what to save; published weights of its encoder are left out.
-        about: more metadata; see `impasto.weights`.
+        network: the network; its parameters are stored as float16, published weights of its encoder
+            are left out.
+        about: further metadata, such as licence and training settings.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     metadata = {
         "impasto_format": weights.FORMAT,
@@ -127,7 +131,7 @@ def save_network(path: Path, network: Network, about: Mapping[str, str]) -> None
 
 
 def description(network: Network) -> dict[str, str]:
-    """What a weights file tells of how its network is built."""
+    """Returns the metadata from which `load_network` builds a network again."""
     encoder = {"encoder_sha256": network.published} if network.encoder_part else {}
     return {
         "architecture": network.architecture,
@@ -138,8 +142,8 @@ def description(network: Network) -> dict[str, str]:
 
 def _class(home: str) -> type[Network]:
     module, _, name = home.partition(":")
-    found: type[Network] = getattr(import_module(module), name)
-    return found
+    network_class: type[Network] = getattr(import_module(module), name)
+    return network_class
 
 
 def _built(file: weights.WeightsFile, kind: type[NetworkT]) -> NetworkT:
@@ -151,9 +155,9 @@ def _built(file: weights.WeightsFile, kind: type[NetworkT]) -> NetworkT:
             f"{file.path}: belongs to another {getattr(network, kind.encoder_part).name}, sha256 "
             f"{published[:12]}...; use the version of impasto that it was trained with"
         )
-    left = network.load_state_dict(file.tensors, strict=False)
+    result = network.load_state_dict(file.tensors, strict=False)
     elsewhere = f"{kind.encoder_part}." if published else None
-    missing = [k for k in left.missing_keys if elsewhere is None or not k.startswith(elsewhere)]
-    if missing or left.unexpected_keys:
-        raise KeyError((missing or left.unexpected_keys)[0])
+    missing = [k for k in result.missing_keys if elsewhere is None or not k.startswith(elsewhere)]
+    if missing or result.unexpected_keys:
+        raise KeyError((missing or result.unexpected_keys)[0])
     return network

@@ -1,8 +1,10 @@
-"""The network of `impasto.methods.adain`: encoder, places of matching, decoder.
+"""The network of `impasto.methods.adain`: an encoder and a decoder, between and in which features
+are matched.
 
-Features are matched at two depths of the encoder and after each block of the decoder. The encoder
-is VGG, frozen, as in ``adain.base``, or a compact one that is trained along, as in ``adain.small``.
-No layer normalises over space: the photo's statistics enter at the matching alone.
+Features are matched at two layers of the encoder and after each block of the decoder (after Huang &
+Belongie 2017, arXiv:1703.06868, who match once). The encoder is VGG, frozen, as in ``adain.base``,
+or a compact one that is trained along, as in ``adain.small``. No layer normalises over space: the
+photo's statistics enter at the matching alone.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import matching
 from impasto.matching import Affine, Lookup
@@ -29,15 +31,16 @@ from impasto.tiling import Tiling
 Matching = Literal["adain", "wct", "coral", "histogram"]
 Map: TypeAlias = "Affine | Lookup"
 Prepare: TypeAlias = "Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]"
-"""Makes what is painted of photos, given what paints pictures of any size."""
+"""Called with photos (N, 3, H, W) and a function that paints pictures of any size; returns what is
+to be painted in their place, for instance the photos as painted at half the size."""
 
 _VGG_TAPS = ("relu3_1", "relu4_1")
 DEEPEST = "relu8"
-"""The place of matching that the compact encoder ends with."""
+"""Name of the compact encoder's last layer, where features are matched."""
 _BLOCKS = "block"
-"""Begins the names of the places of matching in the decoder, where covariances are matched."""
+"""Begins the names of the decoder's layers, where covariances are matched."""
 _RIDGE = 1e-2
-"""Of covariances in the decoder: the last hundredth of their variance is mostly noise."""
+"""Added to the decoder's correlation matrices: the last hundredth of their variance is noise."""
 _ENCODER_REACH = {"compact": 32, "vgg16": 40, "vgg19": 40}
 """Pixels that the deepest tap sees to each side, rounded up to its stride."""
 _ENCODER_SCALE = {"compact": 1.0, "vgg16": 1 / 256, "vgg19": 1 / 256}
@@ -47,20 +50,23 @@ _STRIDE = 8
 
 @dataclass(frozen=True)
 class AdainNetworkConfig:
-    """What a network is built from; stands in the metadata of its weights file."""
+    """What an `AdainNetwork` is built from; kept in the metadata of its weights file."""
 
     encoder: str = "compact"
-    """``compact``, trained with the decoder, or ``vgg16``, ``vgg19``, frozen."""
+    """The encoder: ``compact``, trained with the decoder, or ``vgg16`` or ``vgg19``, frozen."""
     widths: Sequence[int] = (32, 64, 128)
     """Channels of the decoder, and of the compact encoder, at strides 2, 4 and 8."""
     blocks: Sequence[int] = (1, 1, 3)
-    """Residual blocks of the decoder at each of these."""
+    """Residual blocks of the decoder at strides 2, 4 and 8."""
 
 
 class CompactEncoder(Encoder):
-    """Three convolutions and a block, on 2 x 2 pixels folded into channels.
+    """A small encoder of three convolutions and a residual block; 2 x 2 pixels become channels.
 
-    Taps: ``relu4``, ``relu8``, by their stride.
+    Its taps are ``relu4`` and ``relu8``, named by their stride.
+
+    Args:
+        widths: channels at strides 2, 4 and 8.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -74,7 +80,15 @@ class CompactEncoder(Encoder):
         self.block = _Block(widths[-1])
 
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """See `Encoder.forward`."""
+        """Computes the features of pictures.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
+            taps: names of taps.
+
+        Returns:
+            For each tap (N, C, H / stride, W / stride).
+        """
         first, second, third = self.convs
         with full_precision(image):  # the steps of bfloat16 are coarser than those of pictures
             x = first(F.pixel_unshuffle(image.float(), 2))
@@ -83,11 +97,11 @@ class CompactEncoder(Encoder):
         return {tap: features[tap] for tap in taps}
 
 
-_Conv3 = partial(Conv, side=3, beyond="replicate")
+_Conv3 = partial(Conv, kernel_size=3, padding_mode="replicate")
 
 
 class _Block(nn.Module):
-    """Residual block."""
+    """Residual block of two 3 x 3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -99,11 +113,11 @@ class _Block(nn.Module):
 
 
 class AdainNetwork(Network):
-    """Encoder and decoder of one trained network.
+    """Encoder and decoder, between and in which features are matched.
 
     Args:
-        config: what it is built from.
-        encoder: replaces the one that ``config`` names; for tests.
+        config: what the network is built from.
+        encoder: replaces the encoder that ``config`` names; for tests.
     """
 
     architecture = "adain"
@@ -128,7 +142,7 @@ class AdainNetwork(Network):
         )
         self.ups = nn.ModuleList(nn.Conv2d(deep, shallow, 1) for shallow, deep in pairwise(widths))
         self.head = _Conv3(widths[0], 12)
-        with torch.no_grad():  # the four pixels of a place begin alike: no lattice to unlearn
+        with torch.no_grad():  # the four pixels of a feature begin alike: no lattice to unlearn
             first = self.head.weight[::4] / 2
             self.head.weight.copy_(first.repeat_interleave(4, 0))
             self.head.bias.fill_(0.5)  # type: ignore[union-attr]
@@ -136,7 +150,8 @@ class AdainNetwork(Network):
 
     @property
     def tiling(self) -> Tiling:
-        """How far the network sees: 3 x 3 convolutions at each stride, and the interpolations."""
+        """How far the network sees, and the stride that tiles are aligned to."""
+        # 3 x 3 convolutions at each stride, and the interpolations between them.
         decoder = sum(2 * n * 2**level for level, n in enumerate(self.config.blocks, 1))
         upsampling = sum(2**level for level in range(2, len(self.config.blocks) + 1))
         return Tiling(_ENCODER_REACH[self.config.encoder] + decoder + upsampling + 3, _STRIDE)
@@ -147,21 +162,21 @@ class AdainNetwork(Network):
         transfer: Callable[[str, Tensor], Tensor],
         encoded: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Encodes and decodes.
+        """Encodes pictures and decodes them, with a function applied at each layer of matching.
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
-            transfer: called with place and features (N, C, h, w), in float32 whatever the rest is
-                calculated in, at each place of matching; what it returns goes on.
-            encoded: the encoder's features of the picture, where they are known already.
+            transfer: called with a layer's name and its features (N, C, h, w), in float32 whatever
+                the rest is calculated in; the network goes on with what it returns.
+            encoded: the encoder's features of the pictures by tap, if they are known already.
 
         Returns:
             (N, 3, H, W), not clipped.
         """
 
-        def matched(place: str, features: Tensor) -> Tensor:
+        def matched(layer: str, features: Tensor) -> Tensor:
             with full_precision(features):
-                return transfer(place, features.float())
+                return transfer(layer, features.float())
 
         features = encoded or self.encoder(image, self.taps)
         scale = _ENCODER_SCALE[self.config.encoder]
@@ -169,15 +184,16 @@ class AdainNetwork(Network):
             lateral(matched(tap, features[tap]) * scale)
             for tap, lateral in zip(self.taps, self.laterals, strict=True)
         ]
-        x = skips.pop()
+        x = skips.pop()  # (N, widths[2], H / 8, W / 8)
         for level in reversed(range(len(self.blocks))):
             if level < len(self.ups):
                 up = F.interpolate(self.ups[level](x), scale_factor=2, mode="bilinear")
-                x = F.relu(up + skips.pop() if skips else up)
+                x = F.relu(up + skips.pop() if skips else up)  # at stride 4, then 2
             blocks: Any = self.blocks[level]
             for n, block in enumerate(blocks):
                 x = matched(f"block{level}.{n}", block(x))
         with full_precision(x):  # eight bits would be seen as steps of colour
+            # (N, 12, H / 2, W / 2) -> (N, 3, H, W)
             return _smoothed(F.pixel_shuffle(self.head(x.float()), 2))
 
     def forward(
@@ -191,46 +207,51 @@ class AdainNetwork(Network):
 
         Args:
             content: (k N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
-            style: (N, 3, h, w), likewise; photo n is painted in style n modulo N.
-            prepare: makes what is painted of the photos, given what paints pictures of any size
-                in these styles.
-            encoded: the encoder's features of the styles, where they are known already.
+            style: (N, 3, h, w), sRGB in [0, 1], sides multiples of 8; photo n is painted in style
+                n modulo N.
+            prepare: makes what is painted from the photos; None to paint the photos themselves.
+            encoded: the encoder's features of the styles by tap, if they are known already.
 
         Returns:
-            The paintings (k N, 3, H, W), and the styles as the network gives them back
-            (N, 3, h, w), not clipped.
+            The paintings (k N, 3, H, W), and the styles as the network reconstructs them,
+            (N, 3, h, w); neither is clipped.
         """
-        theirs: dict[str, Moments] = {}
+        style_moments: dict[str, Moments] = {}
 
-        def measure(place: str, features: Tensor) -> Tensor:
-            theirs[place] = Moments.of(features)
+        def measure(layer: str, features: Tensor) -> Tensor:
+            style_moments[layer] = Moments.of(features)
             return features
 
-        def transfer(place: str, features: Tensor) -> Tensor:
-            grouped = features.view(-1, len(style), *features.shape[1:])
-            matched = matcher_at(place, "adain")(Moments.of(grouped), theirs[place])(grouped)
-            return matched.flatten(0, 1)
+        def transfer(layer: str, features: Tensor) -> Tensor:
+            grouped = features.view(-1, len(style), *features.shape[1:])  # (k, N, C, h, w)
+            matcher = matcher_at(layer, "adain")
+            return matcher(Moments.of(grouped), style_moments[layer])(grouped).flatten(0, 1)
 
-        given_back = self.run(style, measure, encoded)
+        reconstruction = self.run(style, measure, encoded)
         paint = partial(self.run, transfer=transfer)
-        return paint(prepare(content, paint) if prepare else content), given_back
+        return paint(prepare(content, paint) if prepare else content), reconstruction
 
 
-def in_decoder(place: str) -> bool:
-    """Whether a place of matching is in the decoder, where covariances are matched."""
-    return place.startswith(_BLOCKS)
+def in_decoder(layer: str) -> bool:
+    """Tells whether a layer of matching is in the decoder, where covariances are matched."""
+    return layer.startswith(_BLOCKS)
 
 
-def matcher_at(place: str, matched: Matching) -> Callable[[Any, Any], Map]:
-    """How a place is matched."""
-    if in_decoder(place):
+def matcher_at(layer: str, chosen: Matching) -> Callable[[Any, Any], Map]:
+    """Returns the function of `impasto.matching` that fits the map of a layer.
+
+    Args:
+        layer: name of the layer.
+        chosen: the user's choice, which counts in the encoder; in the decoder it is `coral`.
+    """
+    if in_decoder(layer):
         return partial(matching.coral, ridge=_RIDGE)
-    matcher: Callable[[Any, Any], Map] = getattr(matching, matched)
+    matcher: Callable[[Any, Any], Map] = getattr(matching, chosen)
     return matcher
 
 
 def _smoothed(image: Tensor) -> Tensor:
-    """(N, 3, H, W) times (1 2 1) / 4 both ways, which lets no lattice of the half size through."""
+    """(N, 3, H, W) convolved with (1 2 1) / 4 both ways, which removes any lattice of 2 pixels."""
     kernel = torch.tensor([1.0, 2.0, 1.0]).to(image) / 4
     weight = kernel[:, None] * kernel
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
@@ -238,7 +259,7 @@ def _smoothed(image: Tensor) -> Tensor:
 
 
 def _taps(encoder: Encoder) -> list[str]:
-    """Where features are matched, at strides 4 and 8."""
+    """Taps of the encoder where features are matched, at strides 4 and 8."""
     return ["relu4", "relu8"] if isinstance(encoder, CompactEncoder) else list(_VGG_TAPS)
 
 

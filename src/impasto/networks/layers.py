@@ -6,27 +6,39 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 
 def full_precision(features: Tensor) -> torch.autocast:
-    """Switches autocast off within."""
+    """Returns a context in which autocast is off, on the device of a tensor."""
     return torch.autocast(features.device.type, enabled=False)
 
 
 def calculated_in(precision: torch.dtype, image: Tensor) -> torch.autocast:
-    """Switches autocast to bfloat16 on within, where the picture is, if that is the precision."""
+    """Returns a context in which the networks calculate in a precision, by autocast.
+
+    Args:
+        precision: ``torch.bfloat16``, or ``torch.float32`` to leave autocast off.
+        image: any tensor on the device.
+    """
     return torch.autocast(image.device.type, torch.bfloat16, enabled=precision == torch.bfloat16)
 
 
 def channels_last(network: nn.Module) -> None:
-    """Stores weights as convolutions on processors like them best."""
+    """Stores a network's weights in the channels-last layout, which is faster on processors."""
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def adaptive_pool(maps: Tensor, grid: Sequence[int]) -> Tensor:
-    """(..., H, W) averaged down to (..., *grid). What `F.adaptive_avg_pool2d` does, which Apple's
-    GPUs only know for sides that divide.
+    """Averages maps down to a grid, as `torch.nn.functional.adaptive_avg_pool2d` does, but also on
+    Apple's GPUs, where that needs sides that divide.
+
+    Args:
+        maps: (..., H, W).
+        grid: height and width of the result.
+
+    Returns:
+        (..., *grid)
     """
     down, across = (
         _averages(side, cells).to(maps) for side, cells in zip(maps.shape[-2:], grid, strict=True)
@@ -42,26 +54,36 @@ def _averages(side: int, cells: int) -> Tensor:
 
 
 class Conv(nn.Conv2d):
-    """A convolution. Zeros beyond the border would be painted: the picture goes on there.
+    """A convolution that pads by continuing the picture, so that its output has the input's size.
+
+    Zeros beyond the border, torch's default, would be painted as a dark frame.
 
     Args:
-        inputs, outputs: channels.
-        side: of the kernel, odd.
-        stride: of the convolution.
-        beyond: ``replicate`` or ``reflect``.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: side of the kernel, odd.
+        stride: input pixels per output pixel, along each side.
+        padding_mode: ``replicate`` or ``reflect``.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, side: int, stride: int = 1, *, beyond: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        *,
+        padding_mode: str,
     ) -> None:
-        super().__init__(inputs, outputs, side, stride=stride)
-        self.beyond, self.margins = beyond, [side // 2] * 4
+        super().__init__(in_channels, out_channels, kernel_size, stride=stride)
+        # Not `self.padding_mode`: torch would pad as well.
+        self.border, self.margins = padding_mode, [kernel_size // 2] * 4
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
+        """Convolves (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride)."""
         device = x.device.type
         if torch.is_autocast_enabled(device):  # it would pad in float32, and convert back and forth
             x = x.to(torch.get_autocast_dtype(device))
         with full_precision(x):
-            x = F.pad(x, self.margins, mode=self.beyond)
+            x = F.pad(x, self.margins, mode=self.border)
         return super().forward(x)

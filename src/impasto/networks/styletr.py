@@ -1,7 +1,9 @@
 """The network of `impasto.methods.styletr`: a transformer, and the convolutional path it paints in.
 
-Both pictures are seen by the first blocks of DINOv2's ViT-S/14; a decoder of three layers lets the
-photo's tokens attend to the style's. The path is the network of `impasto.networks.adain`.
+Both pictures are seen by the first blocks of DINOv2's ViT-S/14 (Oquab et al. 2023,
+arXiv:2304.07193). A decoder of three layers lets the photo's tokens attend to the style's (StyTr2,
+Deng et al. 2022, arXiv:2105.14576). The convolutional path is the network of
+`impasto.networks.adain`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import matching
 from impasto.images import resize
@@ -26,39 +28,45 @@ from impasto.networks.vit import LoRA, ViT, load_vit
 
 Role = Literal["content", "style"]
 
-_SEEN_AREA = 252 * 252
-"""The transformer sees pictures no larger than this, in pixels."""
-_CLOSE = ("block0", "block1")
-"""Places of matching close to the pixels, at half and quarter size: covariances are matched."""
+_MAX_AREA = 252 * 252
+"""Largest area, in pixels, of the pictures that the transformer sees."""
+_NEAR_PIXELS = ("block0", "block1")
+"""Layers close to the pixels, at half and quarter size, where covariances are matched as well."""
 _CAPE_GRID = 6
 SHARPNESS = 3.0
-"""Unless told otherwise; see `impasto.methods.styletr.StyletrConfig`."""
+"""Default of the setting ``sharpness`` of `impasto.methods.styletr.StyletrConfig`."""
 _LORA_ALPHA = 16
-_LEAST_VARIANCE = 1e-6
+_MIN_VARIANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class StyletrNetworkConfig:
-    """What a network is built from; stands in the metadata of its weights file."""
+    """What a `StyletrNetwork` is built from; kept in the metadata of its weights file."""
 
     depth: int = 6
-    """Blocks of the vision transformer."""
+    """Number of blocks of the vision transformer."""
     width: int = 256
-    """Channels of a token in the decoder."""
+    """Channels of a token in the transformer decoder."""
     layers: int = 3
-    """Of the decoder."""
+    """Number of layers of the transformer decoder."""
     heads: int = 8
-    """Of its attention."""
+    """Attention heads of each decoder layer."""
     rank: int = 0
-    """Of the encoders' fine-tuning; 0 for none."""
+    """Rank of the encoders' `LoRA` maps; 0 if the encoders are not fine-tuned."""
     widths: Sequence[int] = (32, 64, 128)
+    """Channels of the convolutional path at strides 2, 4 and 8."""
     blocks: Sequence[int] = (1, 1, 3)
-    """Of the convolutional path; see `impasto.networks.adain.AdainNetworkConfig`."""
+    """Residual blocks of the path's decoder at strides 2, 4 and 8."""
 
 
 class Cape(nn.Module):
-    """Content-aware positional encoding (Deng et al. 2022, eq. 4 and 5): positions by what is
-    there, on a fixed grid, so that they do not depend on the size of the picture.
+    """Content-aware positional encoding (Deng et al. 2022, eq. 4 and 5).
+
+    Positions are computed from the tokens pooled to a fixed grid, so that they depend on what is in
+    the picture and not on its size.
+
+    Args:
+        width: channels of a token.
     """
 
     def __init__(self, width: int) -> None:
@@ -66,14 +74,18 @@ class Cape(nn.Module):
         self.conv = nn.Conv2d(width, width, 1)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w)"""
-        pooled = self.conv(adaptive_pool(tokens, (_CAPE_GRID, _CAPE_GRID)))
+        """Returns the positional encoding (N, C, h, w) of tokens (N, C, h, w)."""
+        pooled = self.conv(adaptive_pool(tokens, (_CAPE_GRID, _CAPE_GRID)))  # (N, C, 6, 6)
         return F.interpolate(pooled, tokens.shape[-2:], mode="bilinear")
 
 
 class Layer(nn.Module):
-    """A layer of the transformer decoder (Vaswani et al. 2017): multi-head attention to the style,
-    and a two-layer perceptron.
+    """A layer of the transformer decoder (Vaswani et al. 2017, arXiv:1706.03762): multi-head
+    attention of the photo to the style, then a two-layer perceptron.
+
+    Args:
+        width: channels of a token.
+        heads: attention heads; they divide the channels among them.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -87,9 +99,13 @@ class Layer(nn.Module):
         )
 
     def forward(self, content: Tensor, style: Tensor) -> Tensor:
-        """(N, T, C), from tokens of the photo (N, T, C) and of the style (N, S, C)."""
-        given = (self.queries(self.norm1(content)), self.keys(style), self.values(style))
-        queries, keys, values = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in given)
+        """Returns new tokens (N, T, C) from those of the photo (N, T, C) and style (N, S, C)."""
+        # (N, T, C) and twice (N, S, C), each to (N, heads, T or S, C / heads)
+        projected = (self.queries(self.norm1(content)), self.keys(style), self.values(style))
+        queries, keys, values = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in projected
+        )
+        # (N, heads, T, C / heads) -> (N, T, C)
         mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         content = content + self.proj(mixed)
         result: Tensor = content + self.mlp(self.norm2(content))
@@ -98,76 +114,86 @@ class Layer(nn.Module):
 
 @dataclass(frozen=True)
 class Tokens:
-    """What encoders see of pictures, (N, C, h, w) each."""
+    """The tokens (N, C, h, w) that an encoder makes of pictures."""
 
-    plain: Tensor
-    """As they were pretrained, which tells best what resembles what."""
-    tuned: Tensor
-    """As the decoder would have it."""
+    frozen: Tensor
+    """Tokens of the pretrained encoder, which tell best what resembles what."""
+    finetuned: Tensor
+    """Tokens of the fine-tuned encoder, for the transformer decoder."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What a style has to give."""
+class StyleStats:
+    """What `StyletrNetwork.encode_style` measures of style pictures."""
 
     tokens: Tokens
+    """The pictures' tokens."""
     local: Mapping[str, Tensor]
-    """At each place of matching: features and their squares, in the mean over what a token stands
-    for, (N, 2 C, h, w)."""
+    """By layer, the mean of the path's features and of their squares over the pixels of each token,
+    (N, 2 C, h, w)."""
     whole: Mapping[str, Moments]
-    """At those close to the pixels: also of all of the picture."""
+    """By layer, for those close to the pixels: moments of all of the picture."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be painted where, on the grid of a photo's tokens."""
+class Targets:
+    """The statistics that features shall have, on the grid of a photo's tokens."""
 
     means: Mapping[str, Tensor]
+    """By layer, the mean of each channel at each token, (N, C, h, w)."""
     deviations: Mapping[str, Tensor]
-    """Wanted at each place of matching, (N, C, h, w)."""
+    """By layer, the standard deviation of each channel at each token, (N, C, h, w)."""
     whole: Mapping[str, Moments]
-    """Of the style; see `Given`."""
+    """Moments of all of the style picture; those of `StyleStats.whole`."""
     window: Sequence[float] = (0, 0, 1, 1)
-    """Top, left, bottom and right of what is painted, as shares of the photo."""
+    """Top, left, bottom and right of the part to be painted, as shares of the photo."""
 
-    def match(self, place: str, own: Moments) -> Callable[[Tensor], Tensor]:
-        """The map of features (N, C, H, W) that have these moments, at a place."""
-        if place not in self.whole:
-            return partial(self._mapped, place, [matching.standardise(own)])
-        # What attention wants is then the difference to the style as a whole.
-        wanted = self.whole[place]
-        matched = matcher_at(place, "adain")(own, wanted)
-        return partial(self._mapped, place, [matched, matching.standardise(wanted)])
+    def match(self, layer: str, content: Moments) -> Callable[[Tensor], Tensor]:
+        """Fits the map that gives the photo's features at a layer these statistics.
 
-    def _mapped(self, place: str, before: Sequence[Map], features: Tensor) -> Tensor:
+        Args:
+            layer: name of the layer.
+            content: moments of the photo's features there.
+
+        Returns:
+            A map of features (N, C, H, W) in the window.
+        """
+        if layer not in self.whole:
+            return partial(self._mapped, layer, [matching.standardise(content)])
+        # Covariances of the whole style first; attention then adds how its parts differ from it.
+        style = self.whole[layer]
+        matched = matcher_at(layer, "adain")(content, style)
+        return partial(self._mapped, layer, [matched, matching.standardise(style)])
+
+    def _mapped(self, layer: str, before: Sequence[Map], features: Tensor) -> Tensor:
         for step in before:
             features = step(features)
-        mean, deviation = self._sampled(place, features.shape[-2:])
+        mean, deviation = self._sampled(layer, features.shape[-2:])
         return torch.addcmul(mean, features, deviation)
 
-    def _sampled(self, place: str, size: Sequence[int]) -> Sequence[Tensor]:
+    def _sampled(self, layer: str, size: Sequence[int]) -> Sequence[Tensor]:
         """Means and deviations in the window, enlarged to (N, C, *size)."""
         top, left, bottom, right = self.window
-        joined = torch.cat((self.means[place], self.deviations[place]), 1)
+        joined = torch.cat((self.means[layer], self.deviations[layer]), 1)  # (N, 2 C, h, w)
         joined = joined.contiguous(memory_format=torch.channels_last)
+        # Output coordinates -1..1 to those of the window in the photo's -1..1, x before y.
         down, across = bottom - top, right - left
         theta = joined.new_tensor(
             [[across, 0, left + right - 1], [0, down, top + bottom - 1]]
         ).expand(len(joined), 2, 3)
-        where = F.affine_grid(theta, [len(joined), 1, *size], align_corners=False)
+        grid = F.affine_grid(theta, [len(joined), 1, *size], align_corners=False)  # (N, H, W, 2)
         # The border's values beyond it; Apple's GPUs have no padding_mode for that.
         limit = 1 - 1 / joined.new_tensor(joined.shape[:-3:-1])
-        where = where.clamp(-limit, limit)
-        found = F.grid_sample(joined, where, align_corners=False)
-        return found.chunk(2, 1)
+        grid = grid.clamp(-limit, limit)
+        return F.grid_sample(joined, grid, align_corners=False).chunk(2, 1)
 
 
 class StyletrNetwork(Network):
     """Encoders, transformer decoder, and the convolutional path.
 
     Args:
-        config: what it is built from.
-        vit: replaces DINOv2's; for tests, and for training from nothing.
+        config: what the network is built from.
+        vit: replaces DINOv2's vision transformer; for tests, and for training from scratch.
     """
 
     architecture = "styletr"
@@ -182,18 +208,21 @@ class StyletrNetwork(Network):
         self.vit = vit or load_vit(config.depth)
         self.tap = f"block{config.depth}"
         tap = self.vit.taps[self.tap]
-        seen, self.patch = tap.channels, tap.stride
+        channels, self.patch = tap.channels, tap.stride
         roles = ("content", "style")
         self.tuned = nn.ModuleDict(
             {
                 role: nn.ModuleList(
-                    LoRA(seen, config.rank, _LORA_ALPHA) for _ in range(config.depth)
+                    LoRA(channels, config.rank, _LORA_ALPHA) for _ in range(config.depth)
                 )
                 for role in (roles if config.rank else ())
             }
         )
         self.project = nn.ModuleDict(
-            {role: nn.Sequential(nn.LayerNorm(seen), nn.Linear(seen, width)) for role in roles}
+            {
+                role: nn.Sequential(nn.LayerNorm(channels), nn.Linear(channels, width))
+                for role in roles
+            }
         )
         self.cape = Cape(width)
         self.layers = nn.ModuleList(Layer(width, config.heads) for _ in range(config.layers))
@@ -205,72 +234,92 @@ class StyletrNetwork(Network):
 
     @classmethod
     def build(cls, config: StyletrNetworkConfig, *, pretrained: bool) -> Self:
-        """See `Network.build`."""
+        """Builds the network; without ``pretrained`` its vision transformer has random weights."""
         return cls(config, None if pretrained else ViT(depth=config.depth))
 
     def encode(self, image: Tensor, role: Role) -> Tokens:
-        """Tokens of pictures (N, 3, H, W)."""
+        """Encodes pictures.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1]; scaled down to an area of at most 252 x 252.
+            role: which of the two fine-tuned encoders sees them.
+
+        Returns:
+            One token for each 14 x 14 pixels of the scaled pictures.
+        """
         height, width = image.shape[-2:]
-        scale = min(math.sqrt(_SEEN_AREA / (height * width)), 1) / self.patch
+        scale = min(math.sqrt(_MAX_AREA / (height * width)), 1) / self.patch
         sides = (max(round(side * scale), 1) * self.patch for side in (height, width))
         small = resize(image.float(), *sides)
-        plain = self.vit(small, [self.tap])[self.tap]
+        frozen = self.vit(small, [self.tap])[self.tap]
         if not self.tuned:
-            return Tokens(plain, plain)
-        layers: Any = self.tuned[role]
-        return Tokens(plain, self.vit(small, [self.tap], tuned=layers)[self.tap])
+            return Tokens(frozen, frozen)
+        lora: Any = self.tuned[role]
+        return Tokens(frozen, self.vit(small, [self.tap], lora=lora)[self.tap])
 
-    def study(self, style: Tensor) -> tuple[Given, Tensor]:
-        """What styles (N, 3, H, W), sides multiples of 8, have to give; and the pictures as the
-        path gives them back.
+    def encode_style(self, style: Tensor) -> tuple[StyleStats, Tensor]:
+        """Measures styles.
+
+        Args:
+            style: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
+
+        Returns:
+            The statistics; and the pictures as the path reconstructs them, (N, 3, H, W), not
+            clipped.
         """
         tokens = self.encode(style, "style")
-        height, width = tokens.plain.shape[-2:]
+        height, width = tokens.frozen.shape[-2:]
         local: dict[str, Tensor] = {}
         whole: dict[str, Moments] = {}
 
-        def measure(place: str, features: Tensor) -> Tensor:
-            if place.startswith(_CLOSE):
-                whole[place] = Moments.of(features)
+        def measure(layer: str, features: Tensor) -> Tensor:
+            if layer.startswith(_NEAR_PIXELS):
+                whole[layer] = Moments.of(features)
             with full_precision(features):  # squares less squares lose digits
                 wide = features.float()
-                both = torch.cat((wide, wide.square()), 1)
-                local[place] = adaptive_pool(both, (height, width))
+                both = torch.cat((wide, wide.square()), 1)  # (N, 2 C, H / stride, W / stride)
+                local[layer] = adaptive_pool(both, (height, width))  # (N, 2 C, h, w)
             return features
 
-        given_back = self.path.run(style, measure)
-        return Given(tokens, local, whole), given_back
+        reconstruction = self.path.run(style, measure)
+        return StyleStats(tokens, local, whole), reconstruction
 
-    def plan(self, content: Tokens, given: Given, sharpness: float | Tensor) -> Plan:
-        """Lets the photo's tokens look at a style's.
+    def attend(self, content: Tokens, style: StyleStats, sharpness: float | Tensor) -> Targets:
+        """Lets the photos' tokens attend to the styles' (as AdaAttN, Liu et al. 2021,
+        arXiv:2108.03647).
 
         Args:
-            content: of photos.
-            given: of as many styles.
-            sharpness: cosines of tokens are multiplied by this before the softmax; for all, or
-                (N, 1, 1).
+            content: tokens of N photos.
+            style: statistics of N styles.
+            sharpness: factor of the tokens' cosine similarities before the softmax; a number, or
+                one for each pair, (N, 1, 1).
+
+        Returns:
+            The statistics that the photos' features shall have: at each token those of the style's
+            tokens, weighted by attention.
         """
-        grid = content.plain.shape[-2:]
-        with full_precision(content.plain):
-            where = _resemblance(content.plain.float(), given.tokens.plain.float())
-            looks = (sharpness * where).softmax(-1)
-            mixed = {place: looks @ _in_line(both) for place, both in given.local.items()}
+        grid = content.frozen.shape[-2:]
+        with full_precision(content.frozen):
+            cosines = _cosines(content.frozen.float(), style.tokens.frozen.float())
+            attention = (sharpness * cosines).softmax(-1)  # (N, T, S)
+            # (N, T, S) @ (N, S, 2 C) -> (N, T, 2 C)
+            mixed = {layer: attention @ _in_line(both) for layer, both in style.local.items()}
         means, deviations = {}, {}
-        for place, both in mixed.items():
-            mean, square = _on_grid(both, grid).chunk(2, 1)
-            means[place] = mean
-            deviations[place] = (square - mean.square()).clamp_min(_LEAST_VARIANCE).sqrt()
-        means[DEEPEST] = means[DEEPEST] + self._decoded(content, given.tokens)
-        return Plan(means, deviations, given.whole)
+        for layer, both in mixed.items():
+            mean, square = _on_grid(both, grid).chunk(2, 1)  # (N, C, h, w) each
+            means[layer] = mean
+            deviations[layer] = (square - mean.square()).clamp_min(_MIN_VARIANCE).sqrt()
+        means[DEEPEST] = means[DEEPEST] + self._decoded(content, style.tokens)
+        return Targets(means, deviations, style.whole)
 
     def _decoded(self, content: Tokens, style: Tokens) -> Tensor:
-        """What the transformer decoder makes of the photo's tokens, for the deepest features."""
-        grid = content.tuned.shape[-2:]
-        theirs = self.project["style"](_in_line(style.tuned))
-        tokens = self.project["content"](_in_line(content.tuned))
+        """What the transformer decoder adds to the means of the deepest features, (N, C, h, w)."""
+        grid = content.finetuned.shape[-2:]
+        style_tokens = self.project["style"](_in_line(style.finetuned))  # (N, S, width)
+        tokens = self.project["content"](_in_line(content.finetuned))  # (N, T, width)
         tokens = tokens + _in_line(self.cape(_on_grid(tokens, grid)))
         for layer in self.layers:
-            tokens = layer(tokens, theirs)
+            tokens = layer(tokens, style_tokens)
         return _on_grid(self.added(self.norm(tokens)), grid).float()
 
     def forward(
@@ -280,27 +329,33 @@ class StyletrNetwork(Network):
         sharpness: float | Tensor = SHARPNESS,
         strength: float | Tensor = 1.0,
     ) -> tuple[Tensor, Tensor]:
-        """Paints a batch for training; see `AdainNetwork.forward`, and `plan`.
+        """Paints a batch for training: photo n in style n.
 
         Args:
-            content, style: (N, 3, H, W).
-            sharpness: as for `plan`.
-            strength: as in `impasto.Controls`; for all, or (N, 1, 1, 1).
-        """
-        given, given_back = self.study(style)
-        plan = self.plan(self.encode(content, "content"), given, sharpness)
+            content: (N, 3, H, W), sRGB in [0, 1], sides multiples of 8.
+            style: (N, 3, h, w), sRGB in [0, 1], sides multiples of 8.
+            sharpness: as for `attend`.
+            strength: 0..1, how much of the style is taken over; a number, or one for each photo,
+                (N, 1, 1, 1).
 
-        def transfer(place: str, features: Tensor) -> Tensor:
-            matched = plan.match(place, Moments.of(features))(features)
+        Returns:
+            The paintings (N, 3, H, W), and the styles as the path reconstructs them, (N, 3, h, w);
+            neither is clipped.
+        """
+        stats, reconstruction = self.encode_style(style)
+        targets = self.attend(self.encode(content, "content"), stats, sharpness)
+
+        def transfer(layer: str, features: Tensor) -> Tensor:
+            matched = targets.match(layer, Moments.of(features))(features)
             return features + strength * (matched - features)
 
         painted = self.path.run(content, transfer)
-        return content + strength * (painted - content), given_back
+        return content + strength * (painted - content), reconstruction
 
 
-def _resemblance(tokens: Tensor, others: Tensor) -> Tensor:
-    """Cosines (N, h * w, H * W) of tokens (N, C, h, w) and (N, C, H, W), each less the mean of its
-    picture.
+def _cosines(tokens: Tensor, others: Tensor) -> Tensor:
+    """Cosine similarities (N, h w, H W) of tokens (N, C, h, w) and (N, C, H, W), each less the mean
+    of its picture.
     """
     parts = (_in_line(x - x.mean((-2, -1), keepdim=True)) for x in (tokens, others))
     one, other = (F.normalize(part, dim=-1) for part in parts)
@@ -308,10 +363,10 @@ def _resemblance(tokens: Tensor, others: Tensor) -> Tensor:
 
 
 def _in_line(tokens: Tensor) -> Tensor:
-    """(N, C, h, w) -> (N, h * w, C)"""
+    """(N, C, h, w) -> (N, h w, C)"""
     return tokens.flatten(2).mT
 
 
 def _on_grid(tokens: Tensor, grid: Sequence[int]) -> Tensor:
-    """(N, h * w, C) -> (N, C, h, w)"""
+    """(N, h w, C) -> (N, C, h, w)"""
     return tokens.mT.reshape(len(tokens), -1, *grid)

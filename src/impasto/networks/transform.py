@@ -1,7 +1,9 @@
-"""The image-transformation network of `impasto.methods.fast` (Johnson, Alahi & Fei-Fei, ECCV 2016).
+"""The image-transformation network of `impasto.methods.fast` (Johnson et al. 2016,
+arXiv:1603.08155).
 
-Instance normalisation (Ulyanov et al. 2016) has the gains and biases of a look: the convolutions of
-one network serve all of its looks (Dumoulin et al. 2017).
+Each style has its own gains and biases of the instance normalisation (Ulyanov et al. 2016,
+arXiv:1607.08022); the convolutions serve all styles of a network (conditional instance
+normalisation, Dumoulin et al. 2017, arXiv:1610.07629).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto.networks import Network
 from impasto.networks.layers import Conv, channels_last
@@ -22,7 +24,8 @@ from impasto.tiling import Tiling
 
 Upsampling = Literal["nearest", "transposed"]
 Normalise: TypeAlias = Callable[[int, Tensor], Tensor]
-"""Takes the number of a place of normalisation, and the features (N, C, H, W) there."""
+"""Called with the number of a normalisation layer, from 0, and the features (N, C, H, W) there;
+returns them normalised."""
 Statistics: TypeAlias = tuple[Tensor, Tensor]
 """Mean and variance of each channel, (N, C, 1, 1)."""
 
@@ -35,42 +38,49 @@ _SPACE = (-2, -1)
 
 @dataclass(frozen=True)
 class TransformNetworkConfig:
-    """What a network is built from; stands in the metadata of its weights file."""
+    """What a `TransformNetwork` is built from; kept in the metadata of its weights file."""
 
     looks: Sequence[str]
-    """Names of what it was trained to paint."""
+    """Names of the styles that the network was trained for."""
     width: int = 24
-    """Channels at full size (32 in the paper); twice and four times as many further down."""
+    """Channels at full size (32 in the paper); there are twice as many at half the size, and four
+    times as many at a quarter."""
     residuals: int = 5
-    """Residual blocks at a quarter of the size."""
+    """Number of residual blocks, which work at a quarter of the size."""
     upsampling: Upsampling = "nearest"
-    """Followed by a convolution, with a linear output; or transposed convolutions, with tanh, as
-    in the paper. These leave checkerboards."""
+    """How the decoder enlarges: ``nearest`` repeats pixels before a convolution, and the output is
+    linear; ``transposed`` convolves as the paper does, with a tanh at the end, and leaves
+    checkerboards."""
 
     @property
     def halo(self) -> int:
-        """Pixels that it sees to each side: 9 x 9 at either end, 3 x 3 at each stride between."""
+        """Number of pixels that the network sees beyond each pixel, to each side."""
+        # 9 x 9 at either end, 3 x 3 at each stride between.
         return 4 + 1 + 2 + 8 * self.residuals + 2 * 2 + 2 + 4
 
 
-_Conv = partial(Conv, beyond="reflect")
+_Conv = partial(Conv, padding_mode="reflect")
 
 
 class _Up(Conv):
     """Doubles the size by repeating pixels, then convolves."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, 2 H, 2 W)."""
+        """(N, in_channels, H, W) -> (N, out_channels, 2 H, 2 W)"""
         return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
 
 
 class TransformNetwork(Network):
-    """The image-transformation network."""
+    """The image-transformation network (Johnson et al. 2016, arXiv:1603.08155).
+
+    Args:
+        config: what the network is built from.
+    """
 
     architecture = "fast"
     Config = TransformNetworkConfig
     stride = 4
-    """Of the deepest features, in pixels."""
+    """Pixels per feature at the deepest layer, along each side."""
 
     config: TransformNetworkConfig
 
@@ -89,37 +99,42 @@ class TransformNetwork(Network):
         self.ups = nn.ModuleList(_upsampling(config, *pair) for pair in pairwise(widths[::-1]))
         self.out = _Conv(widths[0], 3, 9)
         channels = [*widths, *[deepest] * (2 * config.residuals), *widths[1::-1]]
-        looks = len(config.looks)
-        self.gains = nn.ParameterList(torch.ones(looks, width) for width in channels)
-        self.biases = nn.ParameterList(torch.zeros(looks, width) for width in channels)
+        styles = len(config.looks)
+        # Gamma and beta of the instance normalisation: for each layer, (styles, C).
+        self.gains = nn.ParameterList(torch.ones(styles, width) for width in channels)
+        self.biases = nn.ParameterList(torch.zeros(styles, width) for width in channels)
         channels_last(self)
 
     @property
     def tiling(self) -> Tiling:
-        """How far it sees."""
+        """How far the network sees, and the stride that tiles are aligned to."""
         return Tiling(self.config.halo, self.stride)
 
-    def look(self, numbers: list[int]) -> dict[str, Tensor]:
-        """The parameters of a network that has only these looks."""
+    def select_styles(self, indices: list[int]) -> dict[str, Tensor]:
+        """Returns the parameters by name for a network that has only some of the styles.
+
+        Args:
+            indices: of the styles, from 0, in the new network's order.
+        """
         return {
-            name: tensor[numbers] if name.startswith(("gains.", "biases.")) else tensor
+            name: tensor[indices] if name.startswith(("gains.", "biases.")) else tensor
             for name, tensor in self.state_dict().items()
         }
 
     def run(self, image: Tensor, normalise: Normalise) -> Tensor:
-        """Paints.
+        """Paints pictures, with a function in place of the normalisation layers.
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1], sides multiples of 4.
-            normalise: called at each place of normalisation, counted from 0.
+            normalise: called at each normalisation layer; the network goes on with what it returns.
 
         Returns:
             (N, 3, H, W), not clipped.
         """
-        places = count()
+        layers = count()
 
         def normalised(x: Tensor) -> Tensor:
-            return normalise(next(places), x)
+            return normalise(next(layers), x)
 
         x = image
         for conv in self.downs:
@@ -130,34 +145,38 @@ class TransformNetwork(Network):
         for conv in self.ups:
             x = F.leaky_relu(normalised(conv(x)), _LEAK)
         painted: Tensor = self.out(x).float()
-        # Around middle grey bfloat16 has finer steps than pictures of eight bits.
+        # Around 0, here middle grey, bfloat16 has finer steps than pictures of eight bits.
         return 0.5 + (painted if self.config.upsampling == "nearest" else 0.5 * painted.tanh())
 
-    def forward(self, content: Tensor, looks: Tensor) -> Tensor:
+    def forward(self, content: Tensor, style_index: Tensor) -> Tensor:
         """Paints a batch for training.
 
         Args:
             content: (N, 3, H, W), sRGB in [0, 1], sides multiples of 4.
-            looks: (N,), the number of each photo's look.
+            style_index: (N,) integers, the style that each photo is painted in.
+
+        Returns:
+            (N, 3, H, W), not clipped.
         """
 
-        def normalise(place: int, x: Tensor) -> Tensor:
+        def normalise(layer: int, x: Tensor) -> Tensor:
             normalised: Tensor = _Normalised.apply(x)  # type: ignore[no-untyped-call]
-            gain, bias = (part[place][looks].to(x.dtype) for part in (self.gains, self.biases))
+            # (N, C): the gains and biases of each photo's style
+            gain, bias = (p[layer][style_index].to(x.dtype) for p in (self.gains, self.biases))
             return torch.addcmul(bias[..., None, None], normalised, gain[..., None, None])
 
         return self.run(content, normalise)
 
 
-def _upsampling(config: TransformNetworkConfig, inputs: int, outputs: int) -> nn.Module:
+def _upsampling(config: TransformNetworkConfig, channels: int, out_channels: int) -> nn.Module:
     if config.upsampling == "nearest":
-        return _Up(inputs, outputs, 3, beyond="reflect")
-    return nn.ConvTranspose2d(inputs, outputs, 3, stride=2, padding=1, output_padding=1)
+        return _Up(channels, out_channels, 3, padding_mode="reflect")
+    return nn.ConvTranspose2d(channels, out_channels, 3, stride=2, padding=1, output_padding=1)
 
 
 class _Normalised(torch.autograd.Function):
-    """Features (N, C, H, W) less their mean, divided by their deviation. torch's own function does
-    not keep channels last; what it would derive from the formula takes three times as long.
+    """Instance normalisation of features (N, C, H, W). torch's own function does not keep channels
+    last, and autograd of the formula takes three times as long.
     """
 
     @staticmethod
@@ -179,14 +198,21 @@ class _Normalised(torch.autograd.Function):
 
 
 def measured(x: Tensor) -> Statistics:
-    """Mean and variance of each channel of features (N, C, H, W)."""
+    """Returns mean and variance (N, C, 1, 1) of each channel of features (N, C, H, W)."""
     # torch.var_mean is several times slower where channels come last.
     mean = x.mean(_SPACE, keepdim=True)
     return mean, (x - mean).square().mean(_SPACE, keepdim=True)
 
 
 def scaled(x: Tensor, statistics: Statistics, gain: Tensor, bias: Tensor) -> Tensor:
-    """Features (N, C, H, W) normalised, times ``gain`` plus ``bias``, (C,)."""
+    """Normalises features by given statistics, then scales and shifts them.
+
+    Args:
+        x: features (N, C, H, W).
+        statistics: mean and variance of each channel, (N, C, 1, 1).
+        gain: factor of each channel after the normalisation, (C,).
+        bias: what is added to each channel in the end, (C,).
+    """
     mean, var = statistics
     scale = gain[:, None, None] * (var.float() + _EPSILON).rsqrt()
     shift = bias[:, None, None] - mean.float() * scale

@@ -1,6 +1,7 @@
-"""VGG-16 and VGG-19 (Simonyan & Zisserman 2014), convolutions only.
+"""VGG-16 and VGG-19 (Simonyan & Zisserman 2014, arXiv:1409.1556), convolutions only.
 
-Taps are ``convB_I`` (before) and ``reluB_I`` (after the ReLU), block B = 1..5.
+The taps of convolution I in block B = 1..5 are ``convB_I``, before the ReLU, and ``reluB_I``, after
+it.
 
 Two things differ from the classification network. The input normalisation is folded into the
 first convolution. And the first convolution pads by repeating the border pixels: with zeros,
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import weights as weights_files
 from impasto.errors import ControlError, WeightsError
@@ -44,8 +45,11 @@ class VGG(Encoder):
     Args:
         architecture: ``vgg16`` or ``vgg19``.
         pooling: ``max`` or ``average``.
-        precision: what the convolutions are calculated in; features are of the picture's type.
+        precision: the type that the convolutions are calculated in; features have the picture's.
         width: channels of the first block; 64 in the published networks. Tests use fewer.
+
+    Raises:
+        ControlError: there is no such architecture or pooling.
     """
 
     def __init__(
@@ -65,49 +69,66 @@ class VGG(Encoder):
         self.pooling = pooling
         self.convs = nn.ModuleDict()
         self.taps = {}
-        inputs = 3
+        in_channels = 3
         for block, (count, channels) in enumerate(
             zip(_BLOCKS[architecture], _CHANNELS, strict=True)
         ):
-            outputs = channels * width // 64
+            out_channels = channels * width // 64
             for index in range(1, count + 1):
-                place = f"{block + 1}_{index}"
+                layer = f"{block + 1}_{index}"
                 # The first convolution has no padding: `forward` repeats the border instead.
-                self.convs[place] = nn.Conv2d(inputs, outputs, 3, padding=0 if inputs == 3 else 1)
-                self.taps[f"conv{place}"] = self.taps[f"relu{place}"] = Tap(outputs, 2**block)
-                inputs = outputs
+                padding = 0 if in_channels == 3 else 1
+                self.convs[layer] = nn.Conv2d(in_channels, out_channels, 3, padding=padding)
+                self.taps[f"conv{layer}"] = self.taps[f"relu{layer}"] = Tap(out_channels, 2**block)
+                in_channels = out_channels
         self.requires_grad_(False)
         channels_last(self)
 
     def forward(self, image: Tensor, taps: Iterable[str]) -> dict[str, Tensor]:
-        """See `Encoder.forward`."""
-        wanted = set(taps)
-        self.check(wanted)
+        """Computes the features of pictures at some taps.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1].
+            taps: names of taps; nothing behind the deepest of them is computed.
+
+        Returns:
+            For each tap (N, C, H / stride, W / stride), sizes rounded down.
+
+        Raises:
+            ControlError: there is no such tap.
+        """
+        requested = set(taps)
+        self.check(requested)
         features: dict[str, Tensor] = {}
         x = F.pad(image, (1, 1, 1, 1), mode="replicate").contiguous(
             memory_format=torch.channels_last
         )
-        for place, following in pairwise([*self.convs, None]):
-            if len(features) == len(wanted):
+        for layer, following in pairwise([*self.convs, None]):
+            if len(features) == len(requested):
                 break
-            conv = self.convs[place]
+            conv = self.convs[layer]
             x = conv(x.to(next(conv.parameters()).dtype))
-            if f"conv{place}" in wanted:
-                features[f"conv{place}"] = x.to(image.dtype)
+            if f"conv{layer}" in requested:
+                features[f"conv{layer}"] = x.to(image.dtype)
                 x = F.relu(x)
             else:
                 x = F.relu_(x)
-            if f"relu{place}" in wanted:
-                features[f"relu{place}"] = x.to(image.dtype)
-            if following and following[0] != place[0] and len(features) < len(wanted):
+            if f"relu{layer}" in requested:
+                features[f"relu{layer}"] = x.to(image.dtype)
+            if following and following[0] != layer[0] and len(features) < len(requested):
                 x = _POOLINGS[self.pooling](x, 2)
         return features
 
     def load(self, file: weights_files.WeightsFile, path: Path) -> None:
-        """Takes over weights, folding the normalisation they expect into the first convolution.
+        """Loads weights, and folds the input normalisation that they expect into the first
+        convolution.
 
-        Understood are our own files (``conv1_1.weight`` ...) and the layout of torchvision and
-        timm (``features.0.weight`` ...), which implies torchvision's normalisation.
+        Two layouts are understood: that of our own files (``conv1_1.weight`` ...), and that of
+        torchvision and timm (``features.0.weight`` ...), which implies torchvision's normalisation.
+
+        Args:
+            file: the tensors and metadata.
+            path: where they come from, for messages.
 
         Raises:
             WeightsError: a tensor is missing or has another shape.
@@ -116,18 +137,18 @@ class VGG(Encoder):
         if "features.0.weight" in tensors:
             names = _torchvision_names(self.convs)
         else:
-            names = {place: f"conv{place}" for place in self.convs}
+            names = {layer: f"conv{layer}" for layer in self.convs}
             config = json.loads(file.metadata.get("config", "{}"))
             normalisation = config.get("normalisation", "caffe")
         if normalisation not in _NORMALISATIONS:
             raise WeightsError(f"{path}: unknown normalisation '{normalisation}'")
-        for place, conv in self.convs.items():
+        for layer, conv in self.convs.items():
             for kind, parameter in conv.named_parameters():
-                stored = tensors.get(f"{names[place]}.{kind}")
+                stored = tensors.get(f"{names[layer]}.{kind}")
                 if stored is None or stored.shape != parameter.shape:
-                    found = "missing" if stored is None else f"of shape {tuple(stored.shape)}"
+                    fault = "missing" if stored is None else f"of shape {tuple(stored.shape)}"
                     raise WeightsError(
-                        f"{path}: {names[place]}.{kind} is {found}, {self.name} needs "
+                        f"{path}: {names[layer]}.{kind} is {fault}, {self.name} needs "
                         f"{tuple(parameter.shape)}; give weights of a {self.name}"
                     )
                 parameter.copy_(stored)
@@ -149,15 +170,15 @@ class VGG(Encoder):
 
     def _narrow(self) -> None:
         """Stores all but the first convolution, which sees raw pixels, in `precision`."""
-        for place, conv in self.convs.items():
-            if place != "1_1":
+        for layer, conv in self.convs.items():
+            if layer != "1_1":
                 conv.to(self.precision)
 
 
-def _torchvision_names(places: Iterable[str]) -> dict[str, str]:
-    """Place -> ``features.N``: a convolution and its ReLU count two, each pooling one."""
+def _torchvision_names(layers: Iterable[str]) -> dict[str, str]:
+    """Layer -> ``features.N``: a convolution and its ReLU count two, each pooling one."""
     return {
-        place: f"features.{2 * count + int(place[0]) - 1}" for count, place in enumerate(places)
+        layer: f"features.{2 * count + int(layer[0]) - 1}" for count, layer in enumerate(layers)
     }
 
 
@@ -168,17 +189,17 @@ def load_encoder(
     precision: str = "float32",
     weights: Path | None = None,
 ) -> Encoder:
-    """The encoder ``vgg16`` or ``vgg19``, with the embedded ImageNet weights or those of a file.
+    """Loads the encoder ``vgg16`` or ``vgg19``, with the bundled ImageNet weights or a file's.
 
     Args:
         name: the architecture.
-        pooling: ``max`` as trained, or ``average``, which Gatys et al. found smoother.
+        pooling: ``max`` as trained, or ``average``, which Gatys et al. 2016 found smoother.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on processors that multiply it
             natively, which halves time and memory; the difference cannot be seen.
         weights: a safetensors file with other weights of the same architecture.
 
     Raises:
-        ControlError: unknown name or pooling.
+        ControlError: there is no such architecture or pooling.
         WeightsError: the weights are damaged or of another architecture.
     """
     vgg = VGG(name, pooling=pooling, precision=dtype_of(precision))

@@ -1,12 +1,12 @@
-"""DINOv2's vision transformer ViT-S/14 (Dosovitskiy et al. 2021, Oquab et al. 2023).
+"""DINOv2's vision transformer ViT-S/14 (Dosovitskiy et al. 2021, arXiv:2010.11929; Oquab et al.
+2023, arXiv:2304.07193).
 
-Taps are ``keysN``: what the attention of block N = 1..12 compares places by, the vectors of all
-heads side by side. Where two places show the same thing their keys agree, whatever the colours are.
-And ``blockN``: the tokens that come out of it.
+The taps of block N = 1..12 are ``blockN``, the tokens that come out of it, and ``keysN``, the keys
+of its attention, those of all heads side by side. Where two patches show the same thing their keys
+agree, whatever the colours are.
 
 timm has this network too. But timm needs torchvision, which cannot be loaded beside PyTorch's CPU
-build unless it comes from the same place; this is the smaller trouble. Parameters have timm's
-names.
+build unless it comes from the same index. Parameters have timm's names.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 
 from impasto import weights as weights_files
 from impasto.networks.encoder import Encoder, Tap
@@ -32,8 +32,8 @@ class ViT(Encoder):
     Args:
         width: channels of a token.
         depth: number of blocks.
-        heads: of each block's attention.
-        patch: side of a patch in pixels.
+        heads: attention heads of each block.
+        patch: side of a patch, in pixels.
         grid: patches along each side of the pictures that the positions were learned on.
     """
 
@@ -55,34 +55,41 @@ class ViT(Encoder):
         self.requires_grad_(False)
 
     def forward(
-        self, image: Tensor, taps: Iterable[str], tuned: Sequence[nn.Module] = ()
+        self, image: Tensor, taps: Iterable[str], lora: Sequence[nn.Module] = ()
     ) -> dict[str, Tensor]:
-        """See `Encoder.forward`; the class token is left out.
+        """Computes the features of pictures at some taps, without the class token.
 
         Args:
-            image, taps: as there.
-            tuned: for each block, from the first one on, its `LoRA`.
+            image: (N, 3, H, W), sRGB in [0, 1].
+            taps: names of taps; nothing behind the deepest of them is computed.
+            lora: the `LoRA` of each block, from the first one on; none if it is not fine-tuned.
+
+        Returns:
+            For each tap (N, C, H / patch, W / patch), sizes rounded down.
+
+        Raises:
+            ControlError: there is no such tap.
         """
-        wanted = set(taps)
-        self.check(wanted)
+        requested = set(taps)
+        self.check(requested)
         mean, std = (torch.tensor(v).to(image).view(1, 3, 1, 1) for v in (_MEAN, _STD))
-        patches = self.patch_embed["proj"]((image - mean) / std)
+        patches = self.patch_embed["proj"]((image - mean) / std)  # (N, C, h, w)
         height, width = patches.shape[-2:]
         tokens = torch.cat(
             (self.cls_token.expand(len(image), -1, -1), patches.flatten(2).mT), dim=1
-        ) + self._positions(height, width)
+        ) + self._positions(height, width)  # (N, 1 + h w, C)
         features: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks, 1):
-            if len(features) == len(wanted):
+            if len(features) == len(requested):
                 break
             assert isinstance(block, _Block)
-            queries, keys, values = block.attend(tokens, tuned[number - 1] if tuned else None)
-            found = {f"keys{number}": keys}
-            if len(features) + (f"keys{number}" in wanted) < len(wanted):
-                tokens = found[f"block{number}"] = block(tokens, queries, keys, values)
-            for tap in wanted & found.keys():
-                spread = found[tap][:, 1:].mT
-                features[tap] = spread.reshape(len(spread), -1, height, width)
+            queries, keys, values = block.project(tokens, lora[number - 1] if lora else None)
+            outputs = {f"keys{number}": keys}
+            if len(features) + (f"keys{number}" in requested) < len(requested):
+                tokens = outputs[f"block{number}"] = block(tokens, queries, keys, values)
+            for tap in requested & outputs.keys():
+                patchwise = outputs[tap][:, 1:].mT  # (N, C, h w), without the class token
+                features[tap] = patchwise.reshape(len(patchwise), -1, height, width)
         return features
 
     def _positions(self, height: int, width: int) -> Tensor:
@@ -111,20 +118,21 @@ class _Block(nn.Module):
         )
         self.ls2 = _Scale(width)
 
-    def attend(self, tokens: Tensor, tuned: nn.Module | None) -> tuple[Tensor, ...]:
+    def project(self, tokens: Tensor, lora: nn.Module | None) -> tuple[Tensor, ...]:
         """Queries, keys and values, each (N, T, C), the heads side by side."""
         tokens = self.norm1(tokens)
         joined: Tensor = self.attn["qkv"](tokens)
         queries, keys, values = joined.chunk(3, dim=-1)
-        if tuned is not None:
-            more_queries, more_values = tuned(tokens)
+        if lora is not None:
+            more_queries, more_values = lora(tokens)
             queries, values = queries + more_queries, values + more_values
         return queries, keys, values
 
-    def forward(self, tokens: Tensor, *attended: Tensor) -> Tensor:
-        """(N, T, C) -> (N, T, C), from the tokens and what `attend` made of them."""
+    def forward(self, tokens: Tensor, *projected: Tensor) -> Tensor:
+        """(N, T, C) -> (N, T, C), from the tokens and their queries, keys and values."""
         heads = (*tokens.shape[:2], self.heads, -1)
-        queries, keys, values = (part.reshape(heads).transpose(1, 2) for part in attended)
+        # (N, T, C) -> (N, heads, T, C / heads)
+        queries, keys, values = (part.reshape(heads).transpose(1, 2) for part in projected)
         mixed = F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2)
         tokens = tokens + self.ls1(self.attn["proj"](mixed))
         hidden = F.gelu(self.mlp["fc1"](self.norm2(tokens)))
@@ -133,12 +141,12 @@ class _Block(nn.Module):
 
 
 class LoRA(nn.Module):
-    """What fine-tuning adds to a block's queries and values: maps of low rank (Hu et al. 2021),
-    zero to begin with.
+    """Low-rank maps that fine-tuning adds to a block's queries and values (Hu et al. 2021,
+    arXiv:2106.09685). They are zero to begin with.
 
     Args:
         width: channels of a token.
-        rank: of the maps.
+        rank: rank of the maps.
         alpha: the maps are multiplied by alpha / rank.
     """
 
@@ -151,13 +159,17 @@ class LoRA(nn.Module):
             nn.init.zeros_(up.weight)  # type: ignore[arg-type]
 
     def forward(self, tokens: Tensor) -> list[Tensor]:
-        """What is added to queries and to values, from the normalised tokens (N, T, C)."""
+        """Returns what is added to queries and to values, (N, T, C) each.
+
+        Args:
+            tokens: the block's normalised tokens, (N, T, C).
+        """
         pairs = zip(self.down, self.up, strict=True)
         return [self.scale * up(down(tokens)) for down, up in pairs]
 
 
 class _Scale(nn.Module):
-    """A learned factor for each channel (Touvron et al. 2021)."""
+    """A learned factor for each channel (LayerScale, Touvron et al. 2021, arXiv:2103.17239)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -168,7 +180,10 @@ class _Scale(nn.Module):
 
 
 def load_vit(depth: int = 12) -> ViT:
-    """The first blocks of DINOv2's ViT-S/14, with the embedded weights.
+    """Loads the first blocks of DINOv2's ViT-S/14, with the bundled weights.
+
+    Args:
+        depth: how many of the 12 blocks.
 
     Raises:
         WeightsError: the weights are damaged.
@@ -176,7 +191,7 @@ def load_vit(depth: int = 12) -> ViT:
     file = weights_files.read(weights_files.fetch(f"{ARCHITECTURE}.lvd142m"))
     vit = ViT(**{**json.loads(file.metadata["config"]), "depth": depth})
     parameters = vit.state_dict()
-    # The last normalisation comes after all taps.
+    # The file's other tensors are not needed: deeper blocks, and the last normalisation.
     vit.load_state_dict({name: file.tensors[name] for name in parameters})
     vit.name, vit.sha256 = file.metadata["name"], file.sha256
     return vit

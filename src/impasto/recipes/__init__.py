@@ -18,7 +18,7 @@ import yaml
 
 from impasto.controls import Controls
 from impasto.errors import ControlError
-from impasto.settings import replace_known
+from impasto.settings import make_settings
 
 if TYPE_CHECKING:
     from impasto.stylizer import Stylizer
@@ -64,8 +64,7 @@ class Recipe:
         Raises:
             ControlError: one makes no sense.
         """
-        controls: Controls = replace_known(Controls, dict(self.given))
-        return controls
+        return make_settings(Controls, self.given)
 
     def stylizer(self, device: str = "auto") -> Stylizer:
         """The method, loaded with its settings.

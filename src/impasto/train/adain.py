@@ -63,20 +63,20 @@ class AdainTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.03, "Weight of the content loss.", least=0)
+    content_weight: float = setting(0.03, "Weight of the content loss.", min=0)
     similarity_weight: float = setting(
         2.0,
         "Weight of how differently places resemble each other in the photo and in the result.",
-        least=0,
+        min=0,
     )
-    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
     distribution_weight: float = setting(
-        4.0, "Weight of the sliced Wasserstein distance of features from the style's.", least=0
+        4.0, "Weight of the sliced Wasserstein distance of features from the style's.", min=0
     )
     identity_weight: float = setting(
-        10.0, "Weight of the squared difference of a style and the network's copy of it.", least=0
+        10.0, "Weight of the squared difference of a style and the network's copy of it.", min=0
     )
-    tv_weight: float = setting(0.0, "Weight of the total variation.", least=0)
+    tv_weight: float = setting(0.0, "Weight of the total variation.", min=0)
     revisions: bool = setting(
         True,
         "Paint each photo twice: as it is, and as painting coarse to fine goes on from a draft.",

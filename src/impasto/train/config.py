@@ -15,9 +15,9 @@ TrainPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 class TrainConfig:
     """Settings of `impasto.train.loop.train`."""
 
-    steps: int = setting(160_000, "Steps of the optimiser.", least=1)
-    batch: int = setting(8, "Samples of a step on each device.", least=1)
-    accumulate: int = setting(1, "Gradients of so many batches make one step.", least=1)
+    steps: int = setting(160_000, "Steps of the optimiser.", min=1)
+    batch: int = setting(8, "Samples of a step on each device.", min=1)
+    accumulate: int = setting(1, "Gradients of so many batches make one step.", min=1)
     crop: int = setting(256, "Side of the training crops in pixels, a multiple of 8.")
     resize_min: int = setting(512, "Before cropping, the shorter side is scaled to at least this,")
     resize_max: int = setting(512, "and at most this.")
@@ -26,26 +26,26 @@ class TrainConfig:
     )
     style_resize_max: int | None = setting(None, "and likewise.")
     learning_rate: float = setting(1e-4, "Adam's step, after warming up.")
-    warmup: int = setting(100, "Steps over which it rises from 0.", least=0)
+    warmup: int = setting(100, "Steps over which it rises from 0.", min=0)
     decay: float = setting(
         0.5,
         "Share of the steps, at the end, over which it falls to a hundredth.",
-        least=0,
-        most=1,
+        min=0,
+        max=1,
     )
     clip: float = setting(1.0, "Longest gradient; longer ones are shortened.")
     ema: float = setting(0.999, "Decay of the running mean of the weights that is kept.")
     holdout: int = setting(
-        100, "Pictures of each folder kept for validation, at most a fifth.", least=0
+        100, "Pictures of each folder kept for validation, at most a fifth.", min=0
     )
     validate_every: int = setting(
-        2000, "Steps between validations; each may become the result.", least=1
+        2000, "Steps between validations; each may become the result.", min=1
     )
     precision: TrainPrecision = setting(
         "bf16-mixed", "Arithmetic of the network.", get_args(TrainPrecision)
     )
-    workers: int = setting(1, "Processes that read pictures.", least=0)
-    seed: int = setting(0, "Seed of all randomness.", least=0)
+    workers: int = setting(1, "Processes that read pictures.", min=0)
+    seed: int = setting(0, "Seed of all randomness.", min=0)
 
     def __post_init__(self) -> None:
         check_settings(self)

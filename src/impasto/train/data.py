@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the customary name
+from torch.nn import functional as F
 from torch.utils.data import Dataset, Sampler
 
 from impasto import images

@@ -57,9 +57,9 @@ class FastTraining:
     """Settings of the training of ``fast``."""
 
     width: int = setting(
-        24, "Channels at full size; twice and four times as many further down.", least=4, most=256
+        24, "Channels at full size; twice and four times as many further down.", min=4, max=256
     )
-    residuals: int = setting(5, "Residual blocks.", least=0, most=32)
+    residuals: int = setting(5, "Residual blocks.", min=0, max=32)
     upsampling: Upsampling = setting(
         "nearest",
         "Nearest neighbours and a convolution, linear output; or, as in the paper, transposed "
@@ -79,12 +79,12 @@ class FastTraining:
         "the papers' absolute ones, of pictures in 0..255 or 0..1.",
         get_args(LossScale),
     )
-    content_weight: float = setting(0.2, "Weight of the content loss.", least=0)
-    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    content_weight: float = setting(0.2, "Weight of the content loss.", min=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
     distribution_weight: float = setting(
-        0.0, "Weight of the sliced Wasserstein distance of features from the style's.", least=0
+        0.0, "Weight of the sliced Wasserstein distance of features from the style's.", min=0
     )
-    tv_weight: float = setting(0.0, "Weight of the total variation.", least=0)
+    tv_weight: float = setting(0.0, "Weight of the total variation.", min=0)
     revisions: bool = setting(
         False,
         "Paint each photo twice: as it is, and as painting coarse to fine goes on from a draft.",
@@ -95,15 +95,13 @@ class FastTraining:
         "training begins.",
         get_args(Teacher),
     )
-    teacher_pictures: int = setting(4, "How many of these.", least=1)
-    teacher_weight: float = setting(
-        1.0, "Weight of the mean difference from their pixels.", least=0
-    )
+    teacher_pictures: int = setting(4, "How many of these.", min=1)
+    teacher_weight: float = setting(1.0, "Weight of the mean difference from their pixels.", min=0)
     style_size: int | None = setting(
         None,
         "Longer side, in pixels, that the style picture is scaled to: the size of the strokes; "
         "without it, its own size, at most that of 512 x 512.",
-        least=_LEAST_SIDE,
+        min=_LEAST_SIDE,
     )
 
     def __post_init__(self) -> None:
@@ -137,14 +135,14 @@ class FastTask(Task):
             self.network = TransformNetwork(built)
             return
         origin = load_network(init, TransformNetwork)
-        start, self.origin = origin.network, origin.family
+        start, self.origin = origin.network, origin.base_sha256
         built = replace(start.config, looks=names)
         _check_agree(config, built)
         self.config = replace(
             config, width=built.width, residuals=built.residuals, upsampling=built.upsampling
         )
         self.network = TransformNetwork(built)
-        self.network.load_state_dict(start.look(self._nearest(start, run.content)))
+        self.network.load_state_dict(start.select_styles(self._nearest(start, run.content)))
 
     @torch.no_grad()
     def _grams(self, image: Tensor) -> dict[str, Tensor]:

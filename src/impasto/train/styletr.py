@@ -49,9 +49,7 @@ class StyletrTraining:
         "without what they have learned, trained from scratch.",
         get_args(Encoders),
     )
-    tune_from: int = setting(
-        3000, "Step from which on encoders are tuned by low-rank maps.", least=0
-    )
+    tune_from: int = setting(3000, "Step from which on encoders are tuned by low-rank maps.", min=0)
     path: str = setting(
         "adain.small",
         "The network of adain, with an encoder of its own, whose weights the convolutional path "
@@ -69,23 +67,23 @@ class StyletrTraining:
         "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
         get_args(StyleLoss),
     )
-    content_weight: float = setting(0.1, "Weight of the content loss.", least=0)
+    content_weight: float = setting(0.1, "Weight of the content loss.", min=0)
     similarity_weight: float = setting(
         8.0,
         "Weight of how differently places resemble each other in the photo and in the result.",
-        least=0,
+        min=0,
     )
-    style_weight: float = setting(1.0, "Weight of the style loss.", least=0)
+    style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
     identity_weight: float = setting(
         10.0,
         "Weight of the squared difference of pictures that should be given back: styles, and "
         "pictures in their own style.",
-        least=0,
+        min=0,
     )
     feature_weight: float = setting(
         0.2,
         "Weight of the difference, in the features of all layers, of pictures in their own style.",
-        least=0,
+        min=0,
     )
 
     def __post_init__(self) -> None:
