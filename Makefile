@@ -1,7 +1,7 @@
 # The same few commands everywhere: at home, in CI, in the README.
 PYTHON ?= python3
 
-.PHONY: install check test format bench
+.PHONY: install check test docs format bench
 
 install:  ## the package with everything that development needs
 	$(PYTHON) -m pip install -e ".[dev]"
@@ -14,6 +14,9 @@ check:  ## style and types
 
 test:
 	$(PYTHON) -m pytest
+
+docs:  ## the documentation site, in site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 format:
 	$(PYTHON) -m ruff check --fix .
