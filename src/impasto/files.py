@@ -3,49 +3,93 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from pathlib import Path
 
 from impasto.errors import OutputError
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, size: float = 1) -> None:
     """Finds out whether a file can be written to ``path``, leaving no trace.
 
+    Args:
+        path: the file; a link stands for the file that it leads to.
+        size: bytes that it will have at least.
+
     Raises:
-        OutputError: it is a folder, its folder is missing, no permission, or no space.
+        OutputError: ``path`` is a folder or write-protected, its folder is missing, its name is too
+            long, or permission or space is lacking.
     """
-    if path.is_dir():
-        raise OutputError(f"{path}: is a folder; give a file name")
-    if not path.parent.is_dir():
-        raise OutputError(f"{path}: there is no folder {path.parent}; create it first")
     try:
-        with tempfile.TemporaryFile(dir=path.parent) as file:
+        target = _target(path)
+        if target.is_dir():
+            raise OutputError(f"{path}: is a folder; give a file name")
+        if not target.parent.is_dir():
+            raise OutputError(f"{path}: there is no folder {target.parent}; create it first")
+        if target.exists():  # which also finds out whether the name is too long
+            _check_replaceable(path, target.stat().st_mode)
+        with tempfile.TemporaryFile(dir=target.parent) as file:
             file.write(b"\0")
+        free = shutil.disk_usage(target.parent).free
     except OSError as error:
         raise _cannot_write(path, error) from error
+    if free < size:
+        raise OutputError(
+            f"{path}: needs at least {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; free "
+            "space or choose another place"
+        )
 
 
 def replace(path: Path, content: bytes) -> None:
     """Writes a file beside its place, then renames it: whole or not at all.
 
+    A file that is replaced hands its permissions on; a link keeps being one, and the file that it
+    leads to is replaced.
+
     Raises:
-        OutputError: no permission, no space.
+        OutputError: permission or space is lacking, or the file is write-protected.
     """
     temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        target = _target(path)
+        mode = _mode_of(target)
+        _check_replaceable(path, mode)
+        # The name of the file itself may be as long as names can be.
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".impasto-")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        # mkstemp makes private files; this one gets the permissions that any new file would.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files
+        os.replace(temporary, target)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
         raise _cannot_write(path, error) from error
+
+
+def _target(path: Path) -> Path:
+    """The file that a link leads to, or the path itself."""
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except RuntimeError as error:  # what Python before 3.13 raises for a loop of links
+        raise OSError("a loop of links") from error
+
+
+def _mode_of(path: Path) -> int:
+    """The mode of a file; of one that does not exist, as any new file would have it."""
+    if path.exists():
+        return path.stat().st_mode
+    mask = os.umask(0)
+    os.umask(mask)
+    return stat.S_IFREG | 0o666 & ~mask
+
+
+def _check_replaceable(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise OutputError(f"{path}: is no ordinary file; give another name")
+    if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+        raise OutputError(f"{path}: is write-protected; give another name or make it writable")
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:

@@ -1,8 +1,8 @@
-"""Pictures between files and tensors: the only module that knows Pillow, but for the app.
+"""Pictures: from files, arrays and images of Pillow to tensors, and back.
 
-Inside the package a picture is a tensor (1, 3, H, W), sRGB in [0, 1]. Everything that files bring
-along is dealt with here: EXIF orientation, colour profiles, CMYK, grey, palettes, 16 bits, alpha,
-animation; and on the way out quality, transparency and the recipe.
+Inside the package a picture is a tensor (1, 3, H, W), sRGB in [0, 1]. Whatever else a picture can
+be is dealt with here and in the modules below: `impasto.formats` opens and writes files,
+`impasto.profiles` converts colours to sRGB, `impasto.metadata` keeps what a photo's file tells.
 """
 
 from __future__ import annotations
@@ -10,53 +10,31 @@ from __future__ import annotations
 import io
 import json
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import (
-    ExifTags,
-    Image,
-    ImageCms,
-    ImageDraw,
-    ImageFont,
-    ImageOps,
-    PngImagePlugin,
-    UnidentifiedImageError,
-)
-from PIL import features as pillow_features
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from impasto import files
+from impasto import files, formats, profiles
 from impasto.controls import MIN_SIDE
-from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
+from impasto.errors import ImageError, OutputError
+from impasto.metadata import Metadata, recipe_text
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
 """What counts as a picture everywhere in the package."""
 
-_SAVE: dict[str, tuple[str, dict[str, Any]]] = {
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
-    ".png": ("PNG", {}),
-    ".webp": ("WEBP", {"quality": 95}),
-    ".tif": ("TIFF", {"compression": "tiff_lzw"}),
-    ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
-    ".bmp": ("BMP", {}),
-}
-if pillow_features.check("avif"):
-    _SAVE[".avif"] = ("AVIF", {"quality": 90, "subsampling": "4:4:4"})
-FORMATS = tuple(_SAVE)
-"""Extensions of the pictures that can be written; all of them can be read."""
-_KINDS = sorted({kind for kind, _ in _SAVE.values()} | {"GIF"})
-_OPAQUE = {"JPEG", "BMP"}
-_RECIPE_KEY = "impasto"
+_WHITES = (255, 65535, 2**31 - 1, 2**32 - 1)
+"""What integers may mean by white, besides the largest of their type."""
+_PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
+"""Tags of TIFF."""
 _GAP, _CAPTION = 12, 26
 """Pixels between the pictures of a sheet, and for the name below each."""
 
@@ -71,6 +49,8 @@ class Picture:
     """(1, 1, H, W) in [0, 1]; None if opaque."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the file was read."""
+    metadata: Metadata | None = None
+    """What its file tells of it; is written with what is painted of it."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -87,8 +67,10 @@ def read(image: ImageLike) -> Picture:
     """Reads a picture from a path, a PIL image, an array or a tensor.
 
     Args:
-        image: arrays are (H, W), (H, W, 3) or (H, W, 4), uint8, uint16 or floats in [0, 1];
-            tensors (3, H, W) or (1, 3, H, W), floats in [0, 1].
+        image: arrays are (H, W), (H, W, 3) or (H, W, 4) of booleans, floats in [0, 1] or integers.
+            White is 255 of uint8 and 65535 of uint16; wider and signed integers are taken for one
+            of these by their largest value, or refused if that leaves it open. Tensors are
+            (3, H, W) or (1, 3, H, W), floats in [0, 1].
 
     Raises:
         ImageError: naming the file and the fix.
@@ -100,9 +82,12 @@ def read(image: ImageLike) -> Picture:
     elif isinstance(image, np.ndarray):
         picture = _from_array(image, "the array")
     elif isinstance(image, Image.Image):
-        picture = _from_pil(image, "the image")
+        with formats.decoding("the image"):
+            picture = _from_pil(image, "the image")
     else:
-        picture = _from_opened(_open_file(Path(image)), os.fspath(image))
+        path = Path(image)
+        with formats.opened_file(path) as opened:
+            picture = _from_opened(opened, str(path))
     return _large_enough(picture, name_of(image))
 
 
@@ -119,8 +104,9 @@ def decode(data: bytes, name: str, *, most: int | None = None) -> Picture:
             of which start other programs: the data may be anybody's.
         TooLargeError: it has more pixels.
     """
-    opened = _open(io.BytesIO(data), name, most, _KINDS)
-    return _large_enough(_from_opened(opened, name), name)
+    with formats.opened(io.BytesIO(data), name, most, formats.usual_kinds()) as opened:
+        picture = _from_opened(opened, name)
+    return _large_enough(picture, name)
 
 
 def _large_enough(picture: Picture, name: str) -> Picture:
@@ -152,15 +138,20 @@ def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
 def find(path: Path) -> list[Path]:
     """The pictures of a folder, by name, or the one that ``path`` is.
 
-    Pictures are the files with an extension that `write` knows.
+    Pictures are the files with an extension of `formats.readable`, but for hidden ones.
 
     Raises:
         ImageError: there is nothing at ``path``, or no picture in it.
     """
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in _SAVE)
+        extensions = formats.readable()
+        found = sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in extensions and not file.name.startswith(".")
+        )
         if not found:
-            raise ImageError(f"{path}: holds no pictures ({', '.join(sorted(_SAVE))})")
+            raise ImageError(f"{path}: holds no pictures ({', '.join(extensions)})")
         return found
     if not path.exists():
         raise ImageError(f"{path}: no such file or folder")
@@ -197,14 +188,14 @@ def like(picture: Picture, original: ImageLike) -> Any:
     if isinstance(original, Tensor):
         pixels = picture.pixels.to(original)
         return pixels[0] if original.ndim == 3 else pixels
-    if isinstance(original, np.ndarray):
-        array = _to_array(picture)
-        if original.dtype == np.uint8:
-            return array
-        top = 65535 if original.dtype == np.uint16 else 1
-        floats = _channels_last(picture) * top
-        return (floats.round() if top > 1 else floats).astype(original.dtype)
-    return to_pil(picture)
+    if not isinstance(original, np.ndarray):
+        return to_pil(picture)
+    numbers: NDArray[Any] = _channels_last(picture)
+    if original.dtype.kind == "b":
+        numbers = numbers >= 0.5
+    elif original.dtype.kind in "ui":
+        numbers = (numbers.astype(np.float64) * _white(original, "the array")).round()
+    return numbers.astype(original.dtype)
 
 
 def to_pil(picture: Picture) -> Image.Image:
@@ -234,11 +225,22 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: unknown extension, missing folder, no permission, or no space.
     """
-    if path.suffix.lower() not in _SAVE:
-        raise OutputError(
-            f"{path}: cannot write '{path.suffix}' pictures; use {', '.join(sorted(_SAVE))}"
-        )
+    formats.format_of(path)
     files.check_writable(path)
+
+
+def check_fits(path: Path, picture: Picture, height: int, width: int) -> tuple[str, ...]:
+    """Finds out whether what is painted of a picture can be written to ``path`` at that size.
+
+    Returns:
+        What the file's format cannot keep, a line each.
+
+    Raises:
+        OutputError: the format cannot hold so large a picture, or the disk has no room for it.
+    """
+    formats.check_size(path, height, width)
+    files.check_writable(path, formats.format_of(path).bytes_per_pixel * height * width)
+    return formats.left_out(path, picture.metadata, transparent=picture.alpha is not None)
 
 
 def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> None:
@@ -251,8 +253,29 @@ def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) ->
     files.replace(path, encode(path, picture, recipe))
 
 
+def rescue(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> Path | None:
+    """Writes a picture that could not be written to ``path`` under another name.
+
+    Returns:
+        Where it is: beside ``path``, in the working folder, or among temporary files; None if none
+        of this is possible.
+    """
+    name = path.stem[:80] or "picture"
+    for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
+        for suffix in (".png", ".jpg"):  # the latter where space is short
+            numbered = (folder / f"{name}-rescued-{n}{suffix}" for n in range(1, 1000))
+            place = next((file for file in numbered if not file.exists()), None)
+            try:
+                if place is not None:
+                    write(place, picture, recipe)
+                    return place
+            except (OutputError, MemoryError):
+                continue
+    return None
+
+
 def encode(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> bytes:
-    """What a picture's file holds.
+    """What a picture's file holds: its pixels, an sRGB profile and its metadata.
 
     The format follows the extension. JPEG and BMP have no alpha: transparent parts become white.
 
@@ -264,28 +287,10 @@ def encode(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
     Raises:
         OutputError: the format cannot hold this picture.
     """
-    kind, options = _SAVE[path.suffix.lower()]
-    if kind in _OPAQUE and picture.alpha is not None:
+    if picture.alpha is not None and not formats.format_of(path).alpha:
         white = picture.pixels * picture.alpha + 1 - picture.alpha
-        picture = Picture(white)
-    text = json.dumps(recipe, ensure_ascii=True)
-    if recipe is None or kind == "BMP":
-        extra: dict[str, Any] = {}
-    elif kind == "PNG":
-        info = PngImagePlugin.PngInfo()
-        info.add_text(_RECIPE_KEY, text)
-        extra = {"pnginfo": info}
-    else:
-        exif = Image.Exif()
-        exif[ExifTags.Base.Software] = _RECIPE_KEY
-        exif[ExifTags.Base.ImageDescription] = text
-        extra = {"exif": exif}
-    encoded = io.BytesIO()
-    try:
-        to_pil(picture).save(encoded, kind, **options, **extra)
-    except (OSError, ValueError) as error:  # most often, more pixels than the format can hold
-        raise OutputError(f"{path}: {kind} cannot hold this picture ({error})") from error
-    return encoded.getvalue()
+        picture = replace(picture, pixels=white, alpha=None)
+    return formats.encode(path, to_pil(picture), picture.metadata, recipe)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -294,109 +299,87 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         ImageError: not a picture, or without recipe.
     """
-    with _open_file(path) as image:
-        found = image.info.get(_RECIPE_KEY)
-        text = found or image.getexif().get(ExifTags.Base.ImageDescription, "")
-    try:
-        recipe = json.loads(text)
-    except (TypeError, ValueError):
-        recipe = None
-    if not isinstance(recipe, dict):
+    with formats.opened_file(path) as image:
+        text = recipe_text(image)
+    if not text:
         raise ImageError(f"{path}: holds no recipe; give a YAML file or a picture impasto painted")
+    recipe: dict[str, Any] = json.loads(text)
     return recipe
 
 
-def _open_file(path: Path) -> Image.Image:
-    if not path.exists():
-        raise ImageError(f"{path}: no such file")
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
-    return _open(path, str(path))
-
-
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
-    """Turns whatever decoders stumble over into one line."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures and of odd metadata; too large is an error by itself.
-            warnings.simplefilter("ignore")
-            yield
-    except ImpastoError:
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture, or of an unknown format") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
-    except Exception as error:  # damaged files raise nearly everything
-        raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
-
-
-def _open(
-    source: Path | BinaryIO, name: str, most: int | None = None, kinds: list[str] | None = None
-) -> Image.Image:
-    """Opens a picture of at most so many pixels and of one of these kinds, all of it read."""
-    with _reading(name):
-        image = Image.open(source, formats=kinds)
-        try:
-            if most is not None and image.width * image.height > most:
-                raise TooLargeError(
-                    f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
-                    "megapixels; scale it down"
-                )
-            image.load()
-        except BaseException:
-            image.close()
-            raise
-    return image
-
-
 def _from_opened(image: Image.Image, name: str) -> Picture:
-    with _reading(name), image:
-        frames = getattr(image, "n_frames", 1)
-        picture = _from_pil(image, name)
-    if frames > 1:
+    picture = _from_pil(image, name)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # the other pictures of a phone's are small ones
         note = f"{name}: only the first of {frames} frames is painted"
         picture = replace(picture, notes=(*picture.notes, note))
     return picture
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
-    notes: list[str] = []
-    profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _from_array(np.asarray(image), name)
-    if "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-        if image.mode == "La":  # Pillow converts it only by way of LA
-            image = image.convert("LA")
-        image = image.convert("RGBA")
-    elif image.mode in ("P", "1", "YCbCr", "HSV"):
-        image = image.convert("RGB")
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colours = image.convert("RGB") if alpha else image
-    if profile:
-        try:
-            colours = _to_srgb(colours, profile)
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            notes.append(f"{name}: its colour profile is unusable and was ignored")
-    if colours.mode == "LAB":
-        colours = _to_srgb(
-            colours, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-        )
-    array = np.asarray(colours.convert("RGB"))
-    if alpha is not None:
-        array = np.dstack((array, np.asarray(alpha)))
-    return replace(_from_array(array, name), notes=tuple(notes))
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    converted = ImageCms.profileToProfile(
-        image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    metadata = Metadata.of(image)
+    values, alpha = _planes(image, name)
+    values, ignored = profiles.to_srgb(values, image)
+    return replace(
+        _from_floats(values, alpha),
+        notes=(f"{name}: {ignored}",) if ignored else (),
+        metadata=None if metadata == Metadata() else metadata,
     )
-    assert converted is not None  # only with inPlace
-    return converted
+
+
+def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Floats | None]:
+    """Values (H, W, 1, 3 or 4) of a grey, RGB or CMYK image as it shall be seen, in the colours of
+    its file, and alpha (H, W, 1), None if it has none; all in [0, 1].
+    """
+    turned = ImageOps.exif_transpose(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        deep = np.asarray(turned)[..., None]
+        key = image.info.get("transparency")
+        alpha = None if key is None else (deep != key).astype(np.float32)
+        return _deep_values(deep, image, name), alpha
+    if "transparency" in image.info or image.mode in ("PA", "RGBa"):
+        turned = turned.convert("RGBA")
+    elif image.mode in ("P", "YCbCr", "HSV", "RGBX"):
+        turned = turned.convert("RGB")
+    elif image.mode == "LAB":
+        turned = profiles.lab_to_srgb(turned)
+    elif image.mode in ("1", "La"):
+        turned = turned.convert({"1": "L", "La": "LA"}[image.mode])
+    values = profiles.scaled(np.asarray(turned), 255)
+    values = values.reshape(*values.shape[:2], -1)
+    if turned.mode in ("LA", "RGBA"):
+        return values[..., :-1], values[..., -1:]
+    return values, None
+
+
+def _deep_values(values: NDArray[Any], image: Image.Image, name: str) -> profiles.Floats:
+    """Values of more than 8 bits in [0, 1], by what the file that they are of says of them."""
+    tags = getattr(image, "tag_v2", {})
+    bits, signed = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
+    if image.mode == "F":
+        floats = _checked_floats(values, name)
+    elif tags and bits in (16, 32):  # Pillow holds all of these in 32 bits with a sign
+        kind = np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
+        floats = _to_floats(values.astype(kind), name)
+    elif tags:
+        floats = profiles.scaled(values, 2**bits - 1)
+    else:
+        # Formats other than TIFF have 16 bits, which Pillow may hold in 32.
+        floats = _to_floats(values.astype(np.uint16) if image.format else values, name)
+    return 1 - floats if tags.get(_PHOTOMETRIC) == 0 else floats
+
+
+def _checked_floats(values: NDArray[Any], name: str) -> profiles.Floats:
+    """Floats in [0, 1], or whole numbers to 255 as Pillow makes them of bytes."""
+    low, high = values.min(), values.max()
+    if 1 < high <= 255 and low >= 0 and (values == values.round()).all():
+        return profiles.scaled(values, 255)
+    if not (low >= 0 and high <= 1):  # also catches NaN
+        raise ImageError(
+            f"{name}: its floats go from {low:.3g} to {high:.3g}, and which of them is white is "
+            "not known; save it with 8 or 16 bits a channel, or scale them to 0..1"
+        )
+    return values.astype(np.float32)
 
 
 def _from_array(array: NDArray[Any], name: str) -> Picture:
@@ -404,22 +387,54 @@ def _from_array(array: NDArray[Any], name: str) -> Picture:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
         raise ImageError(f"{name}: shape {array.shape} is no picture; use (H, W), (H, W, 3 or 4)")
-    if array.dtype == np.bool_:
-        array = array.astype(np.float32)
-    elif array.dtype == np.uint8:
-        array = array / np.float32(255)
-    elif array.dtype.kind in "ui":  # 16 bits, which Pillow may hold in 32
-        array = array / np.float32(65535)
-    floats = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).permute(2, 0, 1)[None]
-    _check_range(floats, name)
-    if floats.shape[1] != 4:
-        return Picture(floats.expand(1, 3, -1, -1).contiguous())
-    colours, alpha = floats[:, :3], floats[:, 3:]
-    if bool((alpha == 1).all()):
-        return Picture(colours.contiguous())
+    floats = _to_floats(array, name)
+    return _from_floats(floats[..., :3], floats[..., 3:] if floats.shape[-1] == 4 else None)
+
+
+def _to_floats(array: NDArray[Any], name: str) -> profiles.Floats:
+    """Numbers of any kind as floats in [0, 1].
+
+    Raises:
+        ImageError: they are out of range, or it is not known which of them is white.
+    """
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"{name}: {array.dtype} are no pixels; use uint8, uint16 or floats")
+    if array.dtype.kind in "ui":
+        return profiles.scaled(array, _white(array, name))
+    _check_range(array.min(), array.max(), name)
+    return array.astype(np.float32)
+
+
+def _white(array: NDArray[Any], name: str) -> int:
+    """Which integer means white.
+
+    Raises:
+        ImageError: that is not known, or there are negative ones.
+    """
+    kind, low, high = array.dtype, int(array.min()), int(array.max())
+    largest = int(np.iinfo(kind).max)
+    if kind.kind == "u" and kind.itemsize <= 2:
+        return largest
+    fitting = [white for white in (*_WHITES, largest) if high <= white <= largest]
+    white = min(fitting, default=0)
+    # A picture hardly ends at a quarter of what is white: these may be 12 bits, or a mask of ones.
+    if low < 0 or high == 1 or not white or (white > 255 and high < white // 4):
+        raise ImageError(
+            f"{name}: which of its {kind.name} values from {low} to {high} is white is not known; "
+            "use uint8 (white is 255), uint16 (65535), bool, or floats in [0, 1]"
+        )
+    return white
+
+
+def _from_floats(values: profiles.Floats, alpha: profiles.Floats | None) -> Picture:
+    """A picture of (H, W, 1 or 3), and (H, W, 1) if it is not opaque."""
+    pixels = _channels_first(values).expand(1, 3, -1, -1).contiguous()
+    if alpha is None or bool((alpha == 1).all()):
+        return Picture(pixels)
+    opacity = _channels_first(alpha)
     # Invisible pixels may hold anything; the mean of the visible ones disturbs least.
-    mean = (colours * alpha).sum((2, 3), keepdim=True) / alpha.sum().clamp_min(1e-6)
-    return Picture(torch.where(alpha > 0, colours, mean), alpha.contiguous())
+    mean = (pixels * opacity).sum((2, 3), keepdim=True) / opacity.sum().clamp_min(1e-6)
+    return Picture(torch.where(opacity > 0, pixels, mean), opacity)
 
 
 def _from_tensor(tensor: Tensor) -> Picture:
@@ -430,14 +445,19 @@ def _from_tensor(tensor: Tensor) -> Picture:
             "(3, H, W) or (1, 3, H, W) in [0, 1]"
         )
     pixels = pixels.detach().float()
-    _check_range(pixels, "the tensor")
+    low, high = pixels.aminmax()
+    _check_range(float(low), float(high), "the tensor")
     return Picture(pixels)
 
 
-def _check_range(pixels: Tensor, name: str) -> None:
-    low, high = pixels.aminmax()
+def _check_range(low: float, high: float, name: str) -> None:
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise ImageError(f"{name}: values from {low:.3g} to {high:.3g}; floats must be in [0, 1]")
+
+
+def _channels_first(values: profiles.Floats) -> Tensor:
+    """(H, W, C) -> (1, C, H, W)."""
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
 
 
 def _channels_last(picture: Picture) -> NDArray[np.float32]:

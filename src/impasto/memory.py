@@ -22,8 +22,16 @@ _BYTES_OF_PICTURES = 90
 """Of photo, result and what is between them, for each pixel, with reading and writing them."""
 _WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
-_FAILED_ALLOCATIONS = ("allocate memory", "enough memory", "out of memory")
+_FAILED_ALLOCATIONS = (
+    "allocate memory",  # PyTorch's allocator, and the system
+    "enough memory",
+    "out of memory",
+    "bad_alloc",  # C++
+    "could not create a primitive",  # oneDNN, which says no more
+    "could not create a memory",
+)
 """In what libraries say when it is memory that they lack."""
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_memory(device: torch.device) -> float:
@@ -35,14 +43,37 @@ def free_memory(device: torch.device) -> float:
     return math.inf
 
 
-def free_in_container(group: Path = Path("/sys/fs/cgroup")) -> float:
-    """Bytes that a container's limit (cgroup v2) leaves; infinite where there is none."""
+def free_in_container(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> float:
+    """Bytes that the limits of a container leave (cgroup v2 or v1, at every level); infinite where
+    there is none.
+
+    Args:
+        root: where control groups are mounted.
+        own: what says which group this process is in.
+    """
     try:
-        limit, used = (float((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        lines = []
+    group = next((path for _, kinds, path in lines if kinds in ("", "memory")), "/")
+    levels = [Path(group.lstrip("/")), *Path(group.lstrip("/")).parents]
+    unified = (_left(root / level, "memory.max", "memory.current") for level in levels)
+    older = (
+        _left(root / "memory" / level, "memory.limit_in_bytes", "memory.usage_in_bytes")
+        for level in levels
+    )
+    return min((*unified, *older), default=math.inf)
+
+
+def _left(group: Path, limit: str, usage: str) -> float:
+    """What the limit of one control group leaves; infinite if it has none ("max")."""
+    try:
+        most, used = (float((group / name).read_text()) for name in (limit, usage))
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-        return limit - used + float(stat["inactive_file"])  # files read before make way
-    except (OSError, ValueError, KeyError):  # no such limit: "max"
+    except (OSError, ValueError):
         return math.inf
+    reclaimable = stat.get("total_inactive_file") or stat.get("inactive_file") or 0
+    return max(most - used + float(reclaimable), 0)  # files read before make way
 
 
 def tile_side(
@@ -101,14 +132,21 @@ def check_memory(
             )
 
 
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether an error of some library says that it is memory that lacks."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    text = str(error).lower()
+    return any(part in text for part in _FAILED_ALLOCATIONS)
+
+
 @contextmanager
 def memory_guarded(footprint: Footprint, height: int, width: int) -> Iterator[None]:
     """Turns failures to allocate, while a picture of this size is painted, into `TooLargeError`."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        out = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-        if not out and not any(text in str(error) for text in _FAILED_ALLOCATIONS):
+        if not is_want_of_memory(error):
             raise
         needed = footprint.bytes_per_pixel * height * width
         raise _too_large(height, width, needed, math.sqrt(0.5)) from error

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import platformdirs
 import yaml
 
-from impasto.errors import WeightsError
+from impasto.errors import TooLargeError, WeightsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -204,25 +204,34 @@ def read(path: Path, sha256: str | None = None) -> WeightsFile:
     """
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if metadata.get("impasto_format", FORMAT) != FORMAT:
-        raise WeightsError(
-            f"{path}: format {metadata['impasto_format']}, this version reads {FORMAT}; "
-            "upgrade impasto"
-        )
-    return WeightsFile(path, _expand(tensors, path), metadata, sha256 or sha256_of(path))
+        if metadata.get("impasto_format", FORMAT) != FORMAT:
+            raise WeightsError(
+                f"{path}: format {metadata['impasto_format']}, this version reads {FORMAT}; "
+                "upgrade impasto"
+            )
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors = _expand(stored, path)
+    return WeightsFile(path, tensors, metadata, sha256 or sha256_of(path))
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     from safetensors import SafetensorError, safe_open
 
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
     try:
+        with path.open("rb"):  # whose errors say more
+            pass
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise WeightsError(f"{path}: no such weights file") from error
+    except PermissionError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (SafetensorError, OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise TooLargeError(f"{path}: does not fit into the memory that is free") from error
+        if isinstance(error, RuntimeError):
+            raise
         raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
 
 

@@ -236,7 +236,7 @@ WISHES = {
     "optimised": Wish(
         upload(),
         (Chosen("lion-hunt"),),
-        {"method": "gatys", **EASY, "coarse_to_fine": False, "seed": 3, "start": "noise"},
+        {"method": "gatys", **EASY, "coarse_to_fine": False, "seed": 3, "init": "noise"},
         snapshot_every=1,
     ),
     "refined": Wish(upload(), (Chosen("lion-hunt"),), {"refine": 1, "encoder": "vgg16"}),
@@ -438,7 +438,15 @@ def test_the_first_picture_comes_by_itself(visitor):
 
 @pytest.mark.parametrize("kind", [Controls, GatysConfig])
 def test_every_control_has_its_widget_and_its_sentence(visitor, kind):
-    left_out = {"tile", "encoder", "encoder_weights", "pooling", "precision", "seconds", "average"}
+    left_out = {
+        "tile",
+        "encoder",
+        "encoder_weights",
+        "pooling",
+        "precision",
+        "seconds",
+        "avg_decay",
+    }
     left_out |= {"content_layers", "style_layers"}
     for knob in fields(kind):
         if knob.name not in left_out:

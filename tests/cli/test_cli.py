@@ -2,24 +2,22 @@
 
 import json
 import math
-import os
 import resource
 import signal
 import subprocess
 import sys
-import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from impasto import cli, images
+from impasto import images
 from impasto.cli.paint import parse_style
 from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
-from tests.helpers.cli import command, run_apart
+from tests.helpers.cli import command, run_apart, run_on_terminal
 from tests.helpers.pictures import painting_array, photo_array
 
 
@@ -364,7 +362,7 @@ BAD = {
         [*CALL, "--encoder-weights", "text.jpg"],
         "text.jpg: not a readable safetensors",
     ),
-    "start file": ([*CALL, "--start", "no.png"], "no.png: no such file"),
+    "start file": ([*CALL, "--init", "no.png"], "no.png: no such file"),
     "texture size": (
         ["texture", "painting.png", "-o", "t.png", "--size", "big"],
         "write WIDTHxHEIGHT",
@@ -458,30 +456,13 @@ def test_a_file_with_a_colon_is_found(folder):
         parse_style("other:two")
 
 
-def test_a_terminal_shows_a_bar(folder):
+@pytest.mark.usefixtures("folder")
+def test_a_terminal_shows_a_bar():
     """In a pseudo-terminal the progress is a bar with the losses."""
-    import pty
-
-    parent, child = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "140", "TERM": "xterm"}
-    with subprocess.Popen(
-        command(*CALL, *FAST), cwd=folder, stderr=child, env=environment
-    ) as process:
-        os.close(child)
-        shown = b""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            try:
-                chunk = os.read(parent, 4096)
-            except OSError:
-                break
-            if not chunk:
-                break
-            shown += chunk
-    os.close(parent)
-    assert process.returncode == 0
-    assert b"2/2" in shown
-    assert b"loss" in shown
+    code, shown = run_on_terminal(*CALL, *FAST)
+    assert code == 0
+    assert "2/2" in shown
+    assert "loss" in shown
 
 
 @pytest.fixture
@@ -532,7 +513,7 @@ def test_evaluate_against_one_photo_and_one_painting(run, painted):
 
 
 def test_many_pairs_print_only_the_means(run, painted, monkeypatch):
-    monkeypatch.setattr(cli.evaluate, "_FEW_PAIRS", 1)
+    monkeypatch.setattr("impasto.cli.evaluate.FEW_PAIRS", 1)
     _, out, _ = run(*EVALUATE)
     assert [line.split()[0] for line in out.splitlines()] == ["score", "mean", "median", "2"]
 

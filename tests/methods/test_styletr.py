@@ -18,7 +18,6 @@ from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks import load_network, save_network
 from impasto.networks.adain import matcher_at
-from impasto.networks.layers import adaptive_pool
 from impasto.networks.styletr import Cape, Layer, StyletrNetwork, StyletrNetworkConfig
 from impasto.networks.vit import LoRA
 from impasto.tiling import render
@@ -184,13 +183,6 @@ def test_each_picture_of_a_batch_has_its_sharpness_and_strength(photo, painting)
     torch.testing.assert_close(batch, torch.cat(singles), atol=1e-4, rtol=0)
     for one, other in ((0, 1), (1, 2)):
         assert (batch[one] - batch[other]).abs().mean() > 0.01
-
-
-@pytest.mark.parametrize("grid", [(3, 4), (5, 3), (6, 8), (9, 10), (1, 1)])
-def test_pooling_is_torchs(grid):
-    maps = torch.rand(2, 3, 6, 8)
-    expected = torch.nn.functional.adaptive_avg_pool2d(maps, grid)
-    torch.testing.assert_close(adaptive_pool(maps, grid), expected)
 
 
 def test_training_paints_as_the_method_does(photo, painting):

@@ -219,9 +219,11 @@ def test_shipped_recipes_are_settings(name):
 
 def test_each_network_has_a_recipe_by_itself(place, monkeypatch):
     chosen = {}
-    monkeypatch.setattr(
-        cli.train, "run_training", lambda task, **given: chosen.update({task: given["recipe"]})
-    )
+
+    def choose(task, **given):
+        chosen[task] = given["recipe"]
+
+    monkeypatch.setattr("impasto.cli.train.run_training", choose)
     for task in ("adain", "fast", "styletr"):
         call("train", task, "--content", "photos", "--style", "paintings", "--out", "n.safetensors")
     assert chosen == {"adain": "adain-quick", "fast": "fast", "styletr": "styletr-vit"}
@@ -1004,8 +1006,9 @@ def test_the_run_of_another_size_is_refused_with_two_devices(refused, place):
 def test_a_missing_extra_is_one_line(refused, monkeypatch, package):
     for name in list(sys.modules):
         gone = name.split(".")[0] == package or name.startswith("torch.utils.tensorboard")
-        if gone or name in ("impasto.train.adain", "impasto.train.loop"):
+        if gone or name in ("impasto.cli.train", "impasto.train.adain", "impasto.train.loop"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
     message = refused(*CALL)
-    assert f"training needs the package '{package}': pip install 'impasto[train]'" in message
+    needed = f"`impasto train adain` needs the package '{package}': pip install 'impasto[train]'"
+    assert needed in message

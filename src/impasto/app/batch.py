@@ -13,9 +13,10 @@ from PIL import Image
 
 from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
-from impasto.app.wish import Chosen, Upload, Wish, paint, unused
+from impasto.app.wish import Chosen, Upload, Wish, paint
 from impasto.controls import Controls
 from impasto.errors import ControlError, ImpastoError, Stop
+from impasto.naming import distinct
 from impasto.stylizer import Stylizer
 
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
@@ -88,7 +89,8 @@ def paint_all(
     job.steps = len(photos)
     encoded = painter.encode([style.style() for style in styles])
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
-        for job.step, photo in enumerate(photos):
+        names = distinct(f"{Path(photo.name).stem}.png" for photo in photos)
+        for job.step, (photo, name) in enumerate(zip(photos, names, strict=True)):
             try:
                 job.check()
                 wish = Wish(photo, styles, options)
@@ -100,7 +102,6 @@ def paint_all(
             except ImpastoError as error:
                 failures.append(str(error))
                 continue
-            name = unused(f"{Path(photo.name).stem}.png", small)
             archive.writestr(name, painted.encode(".png"))
             job.show(painted.image)
             small[name] = painted.image.copy()

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from impasto import gallery, images
+from impasto import formats, gallery, images
 from impasto.app import UPLOAD_MB, max_pixels
 from impasto.app.visit import sentence
 from impasto.app.wish import UNPACKING, Chosen, Upload, as_url
@@ -20,7 +20,7 @@ from impasto.errors import ImpastoError
 PAINTINGS, TRAINED = "Paintings", "Trained styles"
 MOST_STYLES, MOST_OWN = 6, 12
 """At a time, and in a session: each takes memory."""
-FORMATS = sorted({extension.lstrip(".") for extension in images.FORMATS})
+FORMATS = [extension.lstrip(".") for extension in formats.readable()]
 _THUMBNAIL = 192
 _DATA = resources.files("impasto") / "data"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 import threading
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from impasto.errors import TooLargeError
 from impasto.images import Picture
 from impasto.look import Look, render_size
 from impasto.methods import OnStep
+from impasto.naming import distinct
 from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer
 from impasto.textures import fit_texture
@@ -137,12 +137,12 @@ class Wish:
     def recipe_styles(self) -> list[dict[str, Any]]:
         """The styles as recipes tell of them. Two files of one name are told apart."""
         masks = iter(self.masks)
-        names = [] if self.photo is None else [self.photo.name]
+        photos = [] if self.photo is None else [self.photo.name]
+        names = list(distinct([*photos, *(style.name for style in self.styles)]))
         told = []
-        for style in self.styles:
-            names.append(unused(style.name, names))
+        for name, style in zip(names[len(photos) :], self.styles, strict=True):
             mask = None if style.mask is None else next(masks)
-            told.append({"source": names[-1], "weight": style.weight, "mask": mask})
+            told.append({"source": name, "weight": style.weight, "mask": mask})
         return told
 
 
@@ -214,13 +214,6 @@ def _check_size(height: int, width: int) -> None:
             f"a picture of {width}x{height} is more than the {max_pixels() / 1e6:g} megapixels "
             "that are painted here: choose a smaller size"
         )
-
-
-def unused(name: str, taken: Collection[str]) -> str:
-    """The name of a file, with a number if it is taken."""
-    path = Path(name)
-    numbered = (f"{path.stem}-{n}{path.suffix}" for n in itertools.count(2))
-    return next(one for one in itertools.chain([name], numbered) if one not in taken)
 
 
 def as_url(image: Image.Image, side: int = SHOWN_SIDE) -> str:

@@ -1,34 +1,125 @@
-"""What all commands share: the group, how they report, and checks of files."""
+"""What all commands share: how they are loaded, how they report, and checks of files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
-from impasto import __version__
-from impasto.errors import OutputError
+from impasto.errors import ImpastoError, OutputError, SetupError
 
+FAILED = 2
+"""Exit code of a command that could not do all that it was asked for."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+RECIPES, TRAIN_RECIPES = "impasto.recipes", "impasto.train.recipes"
+"""The packages that hold the recipes of paintings and of trainings."""
+
+# Characters that would break a line, or that a terminal would obey.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="impasto")
-def cli() -> None:
-    """Paint photographs in the style of any artwork."""
+@dataclass(frozen=True)
+class Home:
+    """Where a command is, and what the list of commands says about it."""
+
+    where: str
+    """Its module and name, as ``module:name``."""
+    summary: str
+    extra: str | None = None
+    """The extra of the package that it needs."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command only when it is called: its list needs nothing heavy."""
+
+    def __init__(self, *args: Any, homes: Mapping[str, Home], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.homes = homes
+        for name, home in homes.items():
+            self.add_command(click.Command(name, short_help=home.summary))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command that is called.
+
+        Raises:
+            SetupError: a package that it needs is not installed.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        home = self.homes.get(name or "")
+        if home is None:
+            return name, command, rest
+        try:
+            return name, load(home.where), rest
+        except ModuleNotFoundError as error:
+            if home.extra is None:
+                raise
+            raise SetupError(
+                f"`{ctx.command_path} {name}` needs the package '{error.name}': "
+                f"pip install 'impasto[{home.extra}]'"
+            ) from error
+
+
+def load(where: str) -> Any:
+    """What ``module:name`` names, imported at this moment and no sooner."""
+    module, _, name = where.partition(":")
+    return getattr(import_module(module), name)
+
+
+def on_terminal() -> bool:
+    """Whether somebody may be watching stderr."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def printable(text: str) -> str:
+    """The text as one line that no terminal takes for a command: file names may hold anything."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def tell(text: str) -> None:
+    """Prints a line of the result on stdout."""
+    click.echo(printable(text))
+
+
+def say(text: str) -> None:
+    """Prints a line on stderr, where it is in nobody's way. If nobody reads it, work goes on."""
+    with suppress(OSError):
+        click.echo(f"impasto: {printable(text)}", err=True)
 
 
 def fail(message: str) -> int:
     """Says what went wrong; returns the exit code for it."""
     say(f"error: {message}")
-    return 2
+    return FAILED
 
 
-def say(text: str) -> None:
-    """Prints a line on stderr, where it is in nobody's way."""
-    click.echo(f"impasto: {text}", err=True)
+def reason(error: BaseException) -> str:
+    """What went wrong, as one line."""
+    if isinstance(error, ImpastoError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{name}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; give a smaller --size"
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def reason_with(path: Path, error: BaseException) -> str:
+    """What went wrong with a file, as one line that names it once."""
+    text = reason(error)
+    return text if text.startswith(f"{path}:") else f"{path}: {text}"
 
 
 def check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

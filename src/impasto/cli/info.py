@@ -1,123 +1,186 @@
-"""The commands that tell what there is, and the one that serves the app."""
+"""The commands that tell what there is, and the one that serves the app.
+
+They answer at once: what needs torch is loaded when it is called for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
-from impasto.cli.base import check_apart, cli
-from impasto.cli.train import TRAIN_RECIPES
+from impasto import weights as weights_files
+from impasto.app import MAX_MEGAPIXELS, serve
+from impasto.cli.base import RECIPES, TRAIN_RECIPES, load, tell
 from impasto.errors import ControlError, WeightsError
+from impasto.gallery import paintings
+from impasto.recipes import names, read_named
 
-RECIPES = "impasto.recipes"
-"""Where the recipes of paintings are."""
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print the list as JSON instead of a table."
+)
 
 
-@cli.command()
-@click.option("--host", default="localhost", show_default=True, help="0.0.0.0 for all networks.")
-@click.option("--port", default=8501, show_default=True, type=click.IntRange(1, 65535))
+def show(rows: Sequence[dict[str, Any]], as_json: bool, line: Callable[..., str]) -> None:
+    """Prints a list, as JSON or with a line for each row, made from its values."""
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            tell(line(**row))
+
+
+@click.command()
+@click.option(
+    "--host",
+    default="localhost",
+    show_default=True,
+    help="Address to listen on: localhost for this machine alone, 0.0.0.0 to let others in.",
+)
+@click.option(
+    "--port",
+    default=8501,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="Port to listen on.",
+)
 @click.option(
     "--max-megapixels",
-    default=50.0,
+    default=MAX_MEGAPIXELS,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Largest picture that is taken or painted.",
+    help="Largest picture that is taken or painted, in millions of pixels.",
 )
 def app(host: str, port: int, max_megapixels: float) -> None:
-    """Paint in the browser: serve the web app."""
-    from impasto.app import serve
-
+    """Paint in your browser, with buttons and sliders."""
     serve(host, port, max_megapixels)
 
 
-@cli.command()
-def methods() -> None:
-    """List the methods."""
-    from impasto.methods import METHODS
+@click.command()
+@json_option
+def methods(as_json: bool) -> None:
+    """List the ways to paint."""
+    table = load("impasto.methods:METHODS")
+    rows = [{"name": name, "about": entry.about} for name, entry in table.items()]
+    show(rows, as_json, "{name:10} {about}".format)
 
-    for name, entry in METHODS.items():
-        click.echo(f"{name:10} {entry.about}")
 
-
-@cli.command()
+@click.command()
 @click.option(
     "--sheet",
     metavar="PHOTO",
     type=click.Path(path_type=Path),
-    help="Paint it in all trained ones.",
+    help="Paint this photo in each trained style, on one sheet that is written to OUTPUT.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The sheet to write.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, mps.")
-def styles(sheet: Path | None, output: Path | None, device: str) -> None:
-    """List the styles by name, or paint a photo in all trained ones."""
-    from impasto.gallery import paintings
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The picture to write the sheet of --sheet into.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="Paint the sheet on the processor (cpu) or on a GPU (cuda, mps); auto takes a GPU if "
+    "there is one.",
+)
+@json_option
+def styles(sheet: Path | None, output: Path | None, device: str, as_json: bool) -> None:
+    """List the styles that can be called by name.
 
+    With --sheet, paint a photo in all of them that a network was trained for.
+    """
     if (sheet is None) != (output is None):
         raise ControlError("a sheet needs both: --sheet PHOTO -o OUT")
-    if sheet is None or output is None:
-        for known in paintings().values():
-            about = f"{known.artist}, {known.title} ({known.year})"
-            kind = "trained" if known.picture is None else "picture"
-            click.echo(f"{known.name:22} {about:66} {kind:8} {known.licence}")
+    if sheet is not None and output is not None:
+        load("impasto.cli.paint:write_sheet")(sheet, output, device)
         return
-    from impasto import images
-    from impasto.stylizer import paint_sheet
+    rows = [
+        {
+            "name": known.name,
+            "title": known.title,
+            "artist": known.artist,
+            "year": known.year,
+            "licence": known.licence,
+            "kind": "trained" if known.picture is None else "picture",
+        }
+        for known in paintings().values()
+    ]
 
-    images.check_writable(output)
-    check_apart([output], [sheet])
-    images.write(output, paint_sheet(sheet, device=device))
-    click.echo(f"{output}: {sheet.name} in each trained style")
+    def line(name: str, kind: str, licence: str, **about: Any) -> str:
+        return f"{name:22} {'{artist}, {title} ({year})'.format(**about):66} {kind:8} {licence}"
+
+    show(rows, as_json, line)
 
 
-@cli.command()
-def recipes() -> None:
-    """List the recipes."""
-    from impasto.recipes import names, read_named
+@click.command()
+@json_option
+def recipes(as_json: bool) -> None:
+    """List settings that are ready to use."""
+    rows = [
+        {"name": name, "commands": commands, "about": read_named(name, folder)["about"]}
+        for folder, commands in ((RECIPES, ["stylize", "texture"]), (TRAIN_RECIPES, ["train"]))
+        for name in names(folder)
+    ]
 
-    for folder, what in ((RECIPES, "stylize, texture"), (TRAIN_RECIPES, "train")):
-        for name in names(folder):
-            click.echo(f"{name:14} {what:17} {read_named(name, folder)['about']}")
+    def line(name: str, commands: Sequence[str], about: str) -> str:
+        return f"{name:14} {', '.join(commands):17} {about}"
+
+    show(rows, as_json, line)
 
 
-@cli.group()
+@click.group()
 def weights() -> None:
-    """List, fetch and verify the weights of the networks."""
+    """List, fetch and check the networks' weights."""
 
 
 @weights.command("list")
-def weights_list() -> None:
+@json_option
+def list_weights(as_json: bool) -> None:
     """List all known weights and where they are."""
-    from impasto import weights as files
+    rows = [
+        {
+            "name": known.name,
+            "architecture": known.architecture,
+            "size": known.size,
+            "licence": known.licence,
+            "source": known.source,
+            "sha256": known.sha256,
+            "path": None if (path := weights_files.find(known)) is None else str(path),
+        }
+        for known in weights_files.table().values()
+    ]
 
-    for known in files.table().values():
-        path = files.find(known)
-        place = "not here" if path is None else str(path)
-        click.echo(f"{known.name:32} {known.size / 1e6:6.1f} MB  {known.licence:10} {place}")
+    def line(name: str, size: int, licence: str, path: str | None, **_: str) -> str:
+        return f"{name:32} {size / 1e6:6.1f} MB  {licence:10} {path or 'not here'}"
+
+    show(rows, as_json, line)
 
 
 @weights.command("fetch")
 @click.argument("names", nargs=-1, required=True)
-def weights_fetch(names: Sequence[str]) -> None:
-    """Get weights onto this machine, for work offline."""
-    from impasto import weights as files
-
+def fetch_weights(names: Sequence[str]) -> None:
+    """Download weights to this machine, for work offline."""
     for name in names:
-        click.echo(f"{name}: {files.fetch(name)}")
+        tell(f"{name}: {weights_files.fetch(name)}")
 
 
 @weights.command("verify")
-def weights_verify() -> None:
-    """Check the hash of all weights on this machine."""
-    from impasto import weights as files
-
-    damaged = []
-    for known in files.table().values():
-        path = files.find(known)
-        good = path is None or files.sha256_of(path) == known.sha256
-        click.echo(f"{known.name:32} {'not here' if path is None else 'ok' if good else 'DAMAGED'}")
-        if not good:
+@json_option
+def verify_weights(as_json: bool) -> None:
+    """Check that all weights on this machine are whole."""
+    rows, damaged = [], []
+    for known in weights_files.table().values():
+        path, state = weights_files.find(known), "not here"
+        if path is not None:
+            state = "ok" if weights_files.sha256_of(path) == known.sha256 else "DAMAGED"
+        if state == "DAMAGED":
             damaged.append(str(path))
+        rows.append({"name": known.name, "path": path and str(path), "state": state.lower()})
+    show(rows, as_json, "{name:32} {state}".format)
     if damaged:
         raise WeightsError(f"{', '.join(damaged)}: wrong sha256; delete and fetch again")

@@ -1,17 +1,25 @@
-"""How far a painting is, on a terminal and elsewhere."""
+"""What follows a painting: its progress, shown; its losses; snapshots; and Ctrl-C."""
 
 from __future__ import annotations
 
-import sys
+import threading
 import time
 from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
-from impasto.cli.base import say
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
-if TYPE_CHECKING:
-    from impasto.methods import OnStep, Progress
+from impasto import images
+from impasto.cli.base import fail, on_terminal, printable, say
+from impasto.errors import OutputError, Stop
+from impasto.history import History
+from impasto.look import Look
+from impasto.methods import OnStep, Progress
+from impasto.naming import fitted
 
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
@@ -21,7 +29,7 @@ PATIENCE_S = 3.0
 
 def progress_of(name: str) -> Bar | nullcontext[OnStep]:
     """What shows the progress of a painting: a bar on a terminal, lines elsewhere."""
-    return Bar(name) if sys.stderr.isatty() else nullcontext(_plain_progress(name))
+    return Bar(name) if on_terminal() else nullcontext(_plain_progress(name))
 
 
 def _losses(progress: Progress) -> str:
@@ -49,19 +57,15 @@ class Bar:
     """A progress bar on a terminal."""
 
     def __init__(self, name: str) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        self.bar = Bar(
-            TextColumn("{task.description}"),
+        self.bar = RichProgress(
+            TextColumn("{task.description}", markup=False),  # names may hold brackets
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
             TimeRemainingColumn(),
             console=Console(stderr=True),
         )
-        self.task = self.bar.add_task(name, total=None, losses="")
+        self.task = self.bar.add_task(printable(name), total=None, losses="")
 
     def __enter__(self) -> OnStep:
         self.bar.start()
@@ -83,3 +87,54 @@ class Bar:
             total=progress.steps,
             losses=_losses(progress).lstrip(", "),
         )
+
+
+@dataclass
+class Snapshots:
+    """Writes ``NAME-00100.png`` and so on beside the picture that is painted."""
+
+    look: Look
+    target: Path
+    every: int | None
+    """How many steps there are between them; None for no snapshots."""
+    errors: list[str] = field(default_factory=list)
+    """What went wrong. It is said once, and does not end the painting."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Writes one, if it is time."""
+        if self.every is None or progress.step % self.every or self.errors:
+            return
+        assert self.look.fitted is not None
+        ending = f"-{progress.step:05}{self.target.suffix}"
+        path = self.target.with_name(fitted(self.target.stem, ending))
+        try:
+            images.write(path, replace(self.look.fitted.photo, pixels=progress.image().cpu()))
+        except OutputError as error:
+            self.errors.append(str(error))
+            fail(str(error))
+
+
+@dataclass
+class Watcher:
+    """Is told of each step of a painting; ends it when Ctrl-C was pressed."""
+
+    stop: threading.Event
+    snapshots: Snapshots
+    losses: History = field(default_factory=History)
+    show: OnStep | None = None
+    stopped: bool = False
+    """Whether the painting was ended before its last step."""
+
+    def __call__(self, progress: Progress) -> None:
+        """Takes down, shows and keeps a step.
+
+        Raises:
+            Stop: Ctrl-C was pressed.
+        """
+        self.losses(progress)
+        if self.show is not None:
+            self.show(progress)
+        self.snapshots(progress)
+        if self.stop.is_set() and progress.step < progress.steps:
+            self.stopped = True
+            raise Stop

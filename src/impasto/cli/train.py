@@ -2,111 +2,122 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import partial
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import click
+import torch
 
-from impasto.cli.base import INTERRUPTED, cli, say
-from impasto.cli.options import SettingsCommand
-from impasto.errors import SetupError, TrainingError
+from impasto.cli.base import INTERRUPTED, TRAIN_RECIPES, say, tell
+from impasto.cli.options import setting_options
+from impasto.errors import TrainingError
+from impasto.recipes import read_recipe
+from impasto.train.adain import AdainTask
+from impasto.train.config import TrainConfig, split_settings
+from impasto.train.fast import FastTask
+from impasto.train.run import Run
+from impasto.train.styletr import StyletrTask
+from impasto.train.task import Task
+from impasto.train.trainer import Trainer
 
-if TYPE_CHECKING:
-    from impasto.train.loop import Task
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-TRAIN_RECIPES = "impasto.train.recipes"
-"""Where their recipes are."""
-
-
-def task_class(task: str) -> type[Task]:
-    """What trains networks of that name.
-
-    Raises:
-        SetupError: a package that training needs is not installed.
-    """
-    try:
-        found: type[Task] = getattr(import_module(f"impasto.train.{task}"), f"{task.title()}Task")
-    except ModuleNotFoundError as error:
-        raise SetupError(
-            f"training needs the package '{error.name}': pip install 'impasto[train]'"
-        ) from error
-    return found
+TASKS: dict[str, type[Task]] = {"adain": AdainTask, "styletr": StyletrTask, "fast": FastTask}
+"""What trains networks, by the name of its command."""
 
 
-def settings_of_training(task: str) -> dict[str, type[Any]]:
-    """The dataclasses of settings of a training, by whose they are; "" for what all have."""
-    from impasto.train.config import TrainConfig
-
-    return {"": TrainConfig, task: task_class(task).Config}
-
-
-@cli.group()
-def train() -> None:
-    """Train a network on your own pictures."""
-
-
-def _trains(task: str, style: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A command ``train TASK``; the function under it supplies its name and help.
+def training_options(task: str, style: str) -> Callable[[Function], Function]:
+    """The options of ``train TASK``.
 
     Args:
         task: what is trained.
-        style: what ``--style`` names.
+        style: help for ``--style``.
     """
 
-    def made(function: Callable[..., None]) -> click.Command:
-        folder = click.Path(path_type=Path)
+    def decorate(command: Function) -> Function:
+        path = click.Path(path_type=Path)
         for option in (
-            click.option("--nodes", default=1, show_default=True, help="How many machines."),
-            click.option("--devices", default=1, show_default=True, help="How many on a machine."),
-            click.option("--accelerator", default="auto", help="auto, cpu, cuda or mps."),
-            click.option("--resume", is_flag=True, help="Go on with the run beside OUT."),
-            click.option("--init", help="Weights to start from: a name, or a file of an own run."),
-            click.option("--recipe", help="Settings by name (see `recipes`) or from a YAML file."),
-            click.option("--out", type=folder, required=True, help="The weights file to write."),
-            click.option("--style", type=folder, required=True, help=style),
-            click.option("--content", type=folder, required=True, help="Folder of photos."),
+            setting_options({"": TrainConfig, task: TASKS[task].Config}),
+            click.option(
+                "--nodes", default=1, show_default=True, help="Number of machines that train."
+            ),
+            click.option(
+                "--devices",
+                default=1,
+                show_default=True,
+                help="Number of devices on each machine that train.",
+            ),
+            click.option(
+                "--accelerator",
+                default="auto",
+                show_default=True,
+                help="Train on the processor (cpu) or on a GPU (cuda, mps); auto takes a GPU if "
+                "there is one.",
+            ),
+            click.option(
+                "--resume", is_flag=True, help="Go on with the run in the folder OUT-training."
+            ),
+            click.option(
+                "--init-from",
+                metavar="NAME|FILE",
+                help="Start from these weights: a name that `impasto weights list` lists, or a "
+                "file that `impasto train` wrote.",
+            ),
+            click.option(
+                "--recipe",
+                metavar="NAME|FILE",
+                help="Take all settings from a recipe: one that `impasto recipes` lists, or a YAML "
+                "file. Other flags override it.",
+            ),
+            click.option("--out", type=path, required=True, help="The weights file to write."),
+            click.option("--style", type=path, required=True, help=style),
+            click.option(
+                "--content", type=path, required=True, help="Folder of photos to learn from."
+            ),
         ):
-            function = option(function)
-        settings = partial(settings_of_training, task)
-        return train.command(task, cls=SettingsCommand, settings=settings)(function)
+            command = option(command)
+        return command
 
-    return made
+    return decorate
 
 
-@_trains("adain", style="Folder of paintings.")
-def train_adain(**options: Any) -> None:
-    """Train a network for any style.
+@click.command()
+@training_options("adain", style="Folder of paintings to learn from.")
+def adain(**options: Any) -> int | None:
+    """Train a network that paints in any style.
 
     Recipe `adain-quick` unless told otherwise, which paints after twenty minutes; the others take
     a day or more. Folders are searched through all levels. Beside OUT a folder OUT-training is
     made, with checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
     """
-    run_training("adain", **{**options, "recipe": options["recipe"] or "adain-quick"})
+    return run_training("adain", **{**options, "recipe": options["recipe"] or "adain-quick"})
 
 
-@_trains("styletr", style="Folder of paintings.")
-def train_styletr(**options: Any) -> None:
-    """Train a transformer for any style: its decoder first, then the encoders along with it.
+@click.command()
+@training_options("styletr", style="Folder of paintings to learn from.")
+def styletr(**options: Any) -> int | None:
+    """Train a transformer that paints in any style.
 
-    Recipe `styletr-vit` unless told otherwise. Beside OUT a folder OUT-training is made, with
-    checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
+    Its decoder is trained first, then the encoders along with it. Recipe `styletr-vit` unless told
+    otherwise. Beside OUT a folder OUT-training is made, with checkpoint, losses, plots and samples;
+    Ctrl-C leaves it fit for --resume.
     """
-    run_training("styletr", **{**options, "recipe": options["recipe"] or "styletr-vit"})
+    return run_training("styletr", **{**options, "recipe": options["recipe"] or "styletr-vit"})
 
 
-@_trains("fast", style="A painting; or a folder of them, which become looks of one network.")
-def train_fast(**options: Any) -> None:
-    """Train a network for one painting.
+@click.command()
+@training_options(
+    "fast", style="The style's picture; or a folder, whose pictures become styles of one network."
+)
+def fast(**options: Any) -> int | None:
+    """Train a network for one style, or a few.
 
     It starts from one that knows other paintings (recipe `fast`), which takes minutes; the other
     recipes start from nothing. Beside OUT a folder OUT-training is made, with checkpoint, losses,
     plots and samples; Ctrl-C leaves it fit for --resume.
     """
-    run_training("fast", **{**options, "recipe": options["recipe"] or "fast"})
+    return run_training("fast", **{**options, "recipe": options["recipe"] or "fast"})
 
 
 def run_training(
@@ -115,41 +126,34 @@ def run_training(
     content: Path,
     style: Path,
     out: Path,
-    recipe: str | None,
-    init: str | None,
+    recipe: str,
+    init_from: str | None,
     resume: bool,
     **options: Any,
-) -> None:
-    """Trains a network; arguments are those of the commands."""
-    kind = task_class(task)
-    import torch
-
-    from impasto.recipes import read_recipe
-    from impasto.settings import make_settings
-    from impasto.train.config import TrainConfig
-    from impasto.train.loop import Run, Trainer
-
+) -> int | None:
+    """Trains a network; arguments are those of the commands. Returns the exit code."""
+    kind = TASKS[task]
     place = {name: options.pop(name) for name in ("accelerator", "devices", "nodes")}
     given = {name: value for name, value in options.items() if value is not None}
-    values = {**(read_recipe(recipe, TRAIN_RECIPES) if recipe else {}), **given}
-    own = {name: values.pop(name) for name in list(values) if name in kind.Config.__annotations__}
-    start = values.pop("init", None)
-    if init is None and start is not None:
-        init = str(start)
-    config = make_settings(TrainConfig, values)
+    values = {**read_recipe(recipe, TRAIN_RECIPES), **given}
+    start = values.pop("init_from", None)
+    if init_from is None and start is not None:
+        init_from = str(start)
+    config, own = split_settings(values, kind.Config)
     run = Run(content, style, out)
     run.check(resume=resume)
     torch.manual_seed(config.seed)
-    made = kind(kind.Config(**own), run, init)
-    trainer = Trainer(made, config, run, resume=resume, say=say, **place)
+    made = kind(own, run, init_from)
+    trainer = Trainer(made, config, run, resume=resume, on_message=say, **place)
     try:
-        finished = trainer.train()
+        result = trainer.train()
     except TrainingError:
         if trainer.fabric.is_global_zero:
             raise
-        return  # the first process says why
+        return None  # the first process says why
     if not trainer.fabric.is_global_zero:
-        return
-    if not finished:
-        sys.exit(INTERRUPTED)
-    click.echo(f"{out}: after {config.steps} steps; {made.usage(out)}")
+        return None
+    if not result.finished:
+        return INTERRUPTED
+    tell(f"{out}: after {config.steps} steps; {made.usage(out)}")
+    return None

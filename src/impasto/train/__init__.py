@@ -1,4 +1,6 @@
-"""Training of networks, on Lightning Fabric (extra ``train``).
+"""Training of networks on Lightning Fabric; it needs the extra ``train``.
 
-`config`, `data` and `loop` serve every network; what is particular to one has a file of its own.
+`trainer` has the loop, `run` the files, `task` the base class of what can be trained: `adain`,
+`fast` and `styletr`. `config`, `data`, `validation`, `log` and `fabric` serve all of them, and
+`perceptual` and `revision` are parts of their losses.
 """

@@ -1,4 +1,8 @@
-"""Training of `impasto.methods.styletr`: the decoder first, then the encoders along with it."""
+"""Training of `impasto.methods.styletr`: the decoder first, then the encoders along with it.
+
+After Deng et al. 2022 (StyTr2, arXiv:2105.14576), with pretrained encoders; what differs from the
+paper is in docs/notes/styletr.md.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,7 @@ from impasto.networks.styletr import StyletrNetwork, StyletrNetworkConfig
 from impasto.networks.vgg import load_encoder
 from impasto.networks.vit import ViT
 from impasto.settings import check_settings, setting
-from impasto.train.adain import AnyStyleTask
-from impasto.train.loop import Run
+from impasto.train.adain import ArbitraryStyleTask
 from impasto.train.perceptual import (
     RANGE_WEIGHT,
     SIMILARITY_LAYERS,
@@ -29,60 +32,71 @@ from impasto.train.perceptual import (
     similarity_loss,
     style_loss,
 )
+from impasto.train.run import Run
 
-Encoders = Literal["frozen", "lora", "scratch"]
+Finetune = Literal["frozen", "lora", "scratch"]
 
-_RANK, _SHARPEST = 64, 20.0
+_LORA_RANK = 64
+MAX_SHARPNESS = 20.0
+"""Sharpness of the attention is drawn from 0 to this."""
 _DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
-"""What works at the stride of the tokens, and has to be learned with them."""
+"""Parts of the convolutional path at the stride of the tokens, which are not taken over."""
 _IDENTITY_EVERY = 8
-"""Of a batch, one picture in so many is also painted in its own style; at least one."""
+"""One picture in so many of a batch, but at least one, is also painted in its own style."""
 
 
 @dataclass(frozen=True)
 class StyletrTraining:
     """Settings of the training of ``styletr``."""
 
-    encoders: Encoders = setting(
+    finetune: Finetune = setting(
         "lora",
-        "The pretrained encoders: frozen; tuned by low-rank maps (lora) from a point on; or, "
-        "without what they have learned, trained from scratch.",
-        get_args(Encoders),
+        "How the pretrained encoders are trained: not at all (frozen), by low-rank adapters (lora) "
+        "from finetune_start_step on, or from random weights (scratch).",
+        get_args(Finetune),
     )
-    tune_from: int = setting(3000, "Step from which on encoders are tuned by low-rank maps.", min=0)
+    finetune_start_step: int = setting(
+        3000,
+        "Step from which on the encoders are trained along with the decoder, with --finetune lora.",
+        min=0,
+    )
     path: str = setting(
         "adain.small",
-        "The network of adain, with an encoder of its own, whose weights the convolutional path "
-        "begins with, all but the deepest level.",
+        "Network of the method adain, with a compact encoder, whose weights the convolutional path "
+        "starts from: a name or a file.",
     )
     content_layers: str = setting(
-        "relu4_1,relu5_1", "Layers of VGG-16 whose features the photo gives."
+        "relu4_1,relu5_1",
+        "Layers of VGG-16 at which the content loss compares painting and photo.",
     )
     style_layers: str = setting(
         "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
-        "Layers of VGG-16 whose statistics the style gives.",
+        "Layers of VGG-16 at which the style loss compares painting and style.",
     )
     style_loss: StyleLoss = setting(
         "gram",
-        "Distance of statistics: Gram matrices, or means and deviations as in the paper.",
+        "Statistics that the style loss compares: Gram matrices, or means and standard deviations "
+        "(moments) as in the paper.",
         get_args(StyleLoss),
     )
     content_weight: float = setting(0.1, "Weight of the content loss.", min=0)
     similarity_weight: float = setting(
         8.0,
-        "Weight of how differently places resemble each other in the photo and in the result.",
+        "Weight of the similarity loss: positions that are alike in the photo stay alike in the "
+        "painting.",
         min=0,
     )
     style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
     identity_weight: float = setting(
         10.0,
-        "Weight of the squared difference of pictures that should be given back: styles, and "
-        "pictures in their own style.",
+        "Weight of the identity loss: the squared difference of a style picture and its "
+        "reconstruction, and of a picture and its painting in its own style.",
         min=0,
     )
     feature_weight: float = setting(
         0.2,
-        "Weight of the difference, in the features of all layers, of pictures in their own style.",
+        "Weight of the identity loss in features: the difference, at all layers, of a picture and "
+        "its painting in its own style.",
         min=0,
     )
 
@@ -90,112 +104,128 @@ class StyletrTraining:
         check_settings(self)
 
 
-class StyletrTask(AnyStyleTask):
-    """See `Task`."""
+class StyletrTask(ArbitraryStyleTask):
+    """Trains a network of `impasto.networks.styletr`."""
 
     Config = StyletrTraining
     in_stages = True
+    config: StyletrTraining
     network: StyletrNetwork
 
-    def __init__(self, config: StyletrTraining, run: Run, init: str | None = None) -> None:  # noqa: ARG002
-        self.config = config
-        self.network = _started(config) if init is None else _continued(config, init)
-        self.judge = load_encoder("vgg16", precision="auto")
+    def __init__(self, config: StyletrTraining, run: Run, init_from: str | None = None) -> None:
+        super().__init__(config, run, init_from)
+        self.network = _new(config) if init_from is None else _continued(config, init_from)
+        self.loss_network = load_encoder("vgg16", precision="auto")
         self.content_layers = layer_names(config.content_layers)
         self.style_layers = layer_names(config.style_layers)
-        self.layers = list(dict.fromkeys(self.content_layers + self.style_layers))
-        self.taps = {*self.layers, *SIMILARITY_LAYERS}
-        self.judge.check(self.taps)
+        self.identity_layers = list(dict.fromkeys(self.content_layers + self.style_layers))
+        self.layers = {*self.identity_layers, *SIMILARITY_LAYERS}
+        self.loss_network.check(self.layers)
 
     def losses(
         self, network: nn.Module, content: Tensor, style: Tensor, step: int
     ) -> dict[str, Tensor]:
-        """See `Task.losses`."""
-        config, number = self.config, len(content)
-        self.network.tuned.requires_grad_(config.encoders == "lora" and step >= config.tune_from)
-        # Some pictures are also painted in their own style.
-        same = (style if step % 2 else content)[: -(-number // _IDENTITY_EVERY)]
+        """Weighted losses of a batch; see `Task.losses`."""
+        config, count = self.config, len(content)
+        self.network.tuned.requires_grad_(
+            config.finetune == "lora" and step >= config.finetune_start_step
+        )
+        # M pictures are also painted in their own style: all below are (N + M, 3, H, W).
+        same = (style if step % 2 else content)[: -(-count // _IDENTITY_EVERY)]
         content, style = torch.cat((content, same)), torch.cat((style, same))
-        sharpness, strength = (x.to(content) for x in _drawn(step, len(content)))
-        painted, given_back = network(content, style, sharpness, strength)
+        sharpness, strength = (x.to(content) for x in random_controls(step, len(content)))
+        painted, reconstruction = network(content, style, sharpness, strength)
         with torch.no_grad():
-            wanted = self.judge(content, self.taps)
-            targets = self.judge(style[:number], self.style_layers)
-        features = self.judge(painted, self.taps)
+            photos = self.loss_network(content, self.layers)
+            styles = self.loss_network(style[:count], self.style_layers)
+        features = self.loss_network(painted, self.layers)
         content_losses = [
-            losses.structure_loss(features[tap][:number], wanted[tap][:number])
-            for tap in self.content_layers
+            losses.structure_loss(features[layer][:count], photos[layer][:count])
+            for layer in self.content_layers
         ]
-        compared = [
-            {tap: its[tap][:number] for tap in SIMILARITY_LAYERS} for its in (features, wanted)
-        ]
+        similarity = similarity_loss(
+            *({layer: x[layer][:count] for layer in SIMILARITY_LAYERS} for x in (features, photos))
+        )
         style_losses = [
             style_loss(
                 config.style_loss,
-                features[tap][:number],
-                _between(wanted[tap][:number], target, strength[:number, 0, 0, 0]),
+                features[layer][:count],
+                moments_between(photos[layer][:count], target, strength[:count, 0, 0, 0]),
             )
-            for tap, target in targets.items()
+            for layer, target in styles.items()
         ]
-        itself = [
-            losses.content_loss(features[tap][number:], wanted[tap][number:]) for tap in self.layers
+        identity_features = [
+            losses.content_loss(features[layer][count:], photos[layer][count:])
+            for layer in self.identity_layers
         ]
-        back = (given_back[:number] - style[:number]).square().mean()
-        again = (painted[number:] - same).square().mean()
+        identity = (reconstruction[:count] - style[:count]).square().mean()
+        identity = identity + (painted[count:] - same).square().mean()
         return {
             "content": config.content_weight * torch.stack(content_losses).mean(),
-            "similarity": config.similarity_weight * similarity_loss(*compared),
+            "similarity": config.similarity_weight * similarity,
             "style": config.style_weight * torch.stack(style_losses).mean(),
-            "identity": config.identity_weight * (back + again),
-            "features": config.feature_weight * torch.stack(itself).mean(),
+            "identity": config.identity_weight * identity,
+            "features": config.feature_weight * torch.stack(identity_features).mean(),
             "range": RANGE_WEIGHT * losses.out_of_range(painted),
         }
 
     def usage(self, out: Path) -> str:
-        """See `Task.usage`."""
+        """The command that paints with the weights file ``out``."""
         return f"impasto stylize PHOTO STYLE --method styletr --weights {out} -o OUT"
 
 
-def _drawn(step: int, number: int) -> tuple[Tensor, Tensor]:
-    """Sharpness (number, 1, 1) and strength (number, 1, 1, 1) for each picture, so that the network
-    learns to paint with any. One in two is painted with all of the style.
+def random_controls(step: int, count: int) -> tuple[Tensor, Tensor]:
+    """Draws a sharpness and a strength for each picture, so that the network learns all of them.
+
+    Args:
+        step: number of the step, which is the seed.
+        count: number of pictures.
+
+    Returns:
+        Sharpness (count, 1, 1), from 0 to `MAX_SHARPNESS`; strength (count, 1, 1, 1), from 0 to 1,
+        and 1 for one picture in two.
     """
-    chance = random.Random(f"controls {step}")
-    sharpness = [chance.uniform(0, _SHARPEST) for _ in range(number)]
-    strength = [1.0 if chance.random() < 0.5 else chance.random() for _ in range(number)]
+    rng = random.Random(f"controls {step}")
+    sharpness = [rng.uniform(0, MAX_SHARPNESS) for _ in range(count)]
+    strength = [1.0 if rng.random() < 0.5 else rng.random() for _ in range(count)]
     return torch.tensor(sharpness)[:, None, None], torch.tensor(strength)[:, None, None, None]
 
 
-def _between(content: Tensor, style: Tensor, strength: Tensor) -> Moments:
-    """Statistics to aim at, from features (N, C, H, W) of photos and styles: those of both pictures
-    together, the style's share being the strength (N,).
+def moments_between(content: Tensor, style: Tensor, strength: Tensor) -> Moments:
+    """The moments that a painting of some strength should have: those of a mixture of all features
+    of photo and style, in which the style's share is the strength.
+
+    Args:
+        content: features of N photos, (N, C, H, W).
+        style: features of their styles, (N, C, h, w).
+        strength: share of each style, (N,).
     """
-    own, theirs = (Moments.of(features).normalised() for features in (content, style))
-    return own * (1 - strength) + theirs * strength
+    photo, painting = (Moments.of(features).normalised() for features in (content, style))
+    return photo * (1 - strength) + painting * strength
 
 
-def _started(config: StyletrTraining) -> StyletrNetwork:
-    """The network that training begins with."""
+def _new(config: StyletrTraining) -> StyletrNetwork:
+    """The network that training begins with, if not with an earlier one."""
     path = load_network(config.path, AdainNetwork).network
     if path.config.encoder != "compact":
         raise ControlError(f"path '{config.path}' sees with {path.config.encoder}: use adain.small")
-    rank = _RANK if config.encoders == "lora" else 0
+    rank = _LORA_RANK if config.finetune == "lora" else 0
     built = StyletrNetworkConfig(rank=rank, widths=path.config.widths, blocks=path.config.blocks)
-    vit = ViT(depth=built.depth).requires_grad_() if config.encoders == "scratch" else None
+    vit = ViT(depth=built.depth).requires_grad_() if config.finetune == "scratch" else None
     network = StyletrNetwork(built, vit)
-    parts = path.state_dict().items()
-    kept = {name: part for name, part in parts if not name.startswith(_DEEPEST)}
-    network.path.load_state_dict(kept, strict=False)
+    parameters = path.state_dict().items()
+    taken_over = {name: value for name, value in parameters if not name.startswith(_DEEPEST)}
+    network.path.load_state_dict(taken_over, strict=False)
     return network
 
 
-def _continued(config: StyletrTraining, init: str) -> StyletrNetwork:
-    """An earlier network, its encoders made fit for tuning if that is asked."""
-    if config.encoders == "scratch":
-        raise ControlError("encoders from scratch start from nothing: leave out --init")
-    earlier = load_network(init, StyletrNetwork).network
-    if config.encoders == "frozen" or earlier.tuned:
+def _continued(config: StyletrTraining, init_from: str) -> StyletrNetwork:
+    """An earlier network, which gets adapters if it has none and they are to be trained."""
+    if config.finetune == "scratch":
+        raise ControlError("finetune scratch starts from nothing: leave out --init-from")
+    earlier = load_network(init_from, StyletrNetwork).network
+    if config.finetune == "frozen" or earlier.tuned:
         return earlier
-    network = StyletrNetwork(replace(earlier.config, rank=_RANK), earlier.vit)
+    network = StyletrNetwork(replace(earlier.config, rank=_LORA_RANK), earlier.vit)
     network.load_state_dict(earlier.state_dict(), strict=False)
     return network

@@ -1,0 +1,56 @@
+"""Where painted pictures go: files, and the folders that hold them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from impasto.errors import OutputError
+from impasto.formats import FORMATS
+from impasto.naming import distinct, fitted
+
+
+def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list[Path]]:
+    """The folder that is painted into, and the file for each photo.
+
+    One photo is painted into the file ``output``, unless that is a folder or ends with a slash.
+    Several are painted into a folder, as PNG files by the photos' names, told apart if need be.
+
+    Raises:
+        OutputError: there are several photos, and ``output`` is a file or named like a picture.
+    """
+    path = Path(output)
+    is_folder = path.is_dir() or output.endswith(("/", os.sep))
+    if len(contents) == 1 and not is_folder:
+        return None, [path]
+    if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
+        raise OutputError(f"{path}: several photos need a folder as output")
+    names = distinct(fitted(content.stem or "picture", ".png") for content in contents)
+    return path, [path / name for name in names]
+
+
+@contextmanager
+def made(folder: Path | None) -> Iterator[None]:
+    """Makes a folder, and those it is in. Ones that nothing was written into go again at the end.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    if folder is None:
+        yield
+        return
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: cannot be created ({error.strerror}); choose another place"
+            ) from error
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):  # there is something in it
+                path.rmdir()

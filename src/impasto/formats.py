@@ -1,0 +1,303 @@
+"""Files of pictures: the formats, what each can hold, how they are opened and written."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import PIL
+from PIL import Image, UnidentifiedImageError
+from PIL import features as pillow_features
+
+from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
+from impasto.metadata import Metadata
+from impasto.profiles import srgb_profile
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that pictures are written in."""
+
+    kind: str
+    """Pillow's name."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """For Pillow's `save`."""
+    longest: int = 2**31 - 1
+    """Pixels that a side can have."""
+    alpha: bool = True
+    """Whether it can be transparent."""
+    metadata: bool = True
+    """Whether it holds metadata, a colour profile and the recipe."""
+    bytes_per_pixel: float = 0.05
+    """What a painted picture takes at the very least."""
+
+
+_JPEG = Format(
+    "JPEG", {"quality": 95, "subsampling": "4:4:4"}, 65_500, alpha=False, bytes_per_pixel=0.1
+)
+_TIFF = Format("TIFF", {"compression": "tiff_lzw"}, bytes_per_pixel=0.5)
+FORMATS: dict[str, Format] = {
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".png": Format("PNG", bytes_per_pixel=0.5),
+    ".webp": Format("WEBP", {"quality": 95}, 16_383),
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".bmp": Format("BMP", alpha=False, metadata=False, bytes_per_pixel=3),
+}
+"""What can be written, by extension; all of it can be read."""
+if pillow_features.check("avif"):
+    FORMATS[".avif"] = Format("AVIF", {"quality": 90, "subsampling": "4:4:4"}, 32_768)
+
+_PLUGINS = {"HEIF": ("pillow_heif", "heic"), "JXL": ("pillow_jxl", "jxl")}
+"""Modules that teach Pillow to read another format, and the extras of impasto that bring them."""
+_READ_ONLY = {"GIF": (".gif",), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
+_RAW = {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
+"""Of cameras. Pillow takes some of them for TIFF and would open the thumbnail."""
+_HEAD = 16
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
+
+
+@cache
+def plugins() -> frozenset[str]:
+    """The formats of `_PLUGINS` that can be read here; the first call loads their modules."""
+    found = set()
+    for kind, (module, _) in _PLUGINS.items():
+        try:
+            plugin = import_module(module)
+            if kind == "HEIF":
+                plugin.register_heif_opener()
+        except (ImportError, OSError):  # not installed, or for another system
+            continue
+        found.add(kind)
+    return frozenset(found)
+
+
+def readable() -> list[str]:
+    """Extensions of the pictures that are found in folders, in alphabetical order."""
+    read_only = [s for kind in plugins() | {"GIF"} for s in _READ_ONLY[kind]]
+    return sorted({*FORMATS, *read_only})
+
+
+def usual_kinds() -> list[str]:
+    """Pillow's names of the formats that files of anybody may be in."""
+    return sorted({known.kind for known in FORMATS.values()} | {"GIF"} | plugins())
+
+
+def format_of(path: Path) -> Format:
+    """The format of a file to be written, by its extension.
+
+    Raises:
+        OutputError: no format has this extension.
+    """
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise OutputError(
+            f"{path}: cannot write '{path.suffix}' pictures; use {', '.join(sorted(FORMATS))}"
+        ) from None
+
+
+def check_size(path: Path, height: int, width: int) -> None:
+    """Raises `OutputError` if the format of a file cannot hold so many pixels a side."""
+    kind = format_of(path)
+    if max(height, width) > kind.longest:
+        roomier = sorted(s for s, f in FORMATS.items() if f.longest >= max(height, width))
+        raise OutputError(
+            f"{path}: {kind.kind} cannot hold {width}x{height}, at most {kind.longest} pixels a "
+            f"side; use {', '.join(roomier)}, or a smaller size"
+        )
+
+
+def left_out(path: Path, metadata: Metadata | None, *, transparent: bool) -> tuple[str, ...]:
+    """What the format of a file cannot keep, a line each."""
+    kind, notes = format_of(path), []
+    if transparent and not kind.alpha:
+        notes.append(f"{path}: {kind.kind} has no transparency; transparent parts become white")
+    if not kind.metadata:
+        notes.append(f"{path}: {kind.kind} keeps no metadata, no colour profile and no recipe")
+    elif metadata is not None and metadata.fitting(kind.kind) != metadata:
+        notes.append(f"{path}: some of the metadata is too long for {kind.kind} and is left out")
+    return tuple(notes)
+
+
+def encode(
+    path: Path, image: Image.Image, metadata: Metadata | None, recipe: Mapping[str, Any] | None
+) -> bytes:
+    """What the file of a picture holds: the picture, an sRGB profile, metadata and recipe.
+
+    Raises:
+        OutputError: the format cannot hold this picture.
+    """
+    kind = format_of(path)
+    check_size(path, image.height, image.width)
+    options = dict(kind.options)
+    if kind.metadata:
+        options["icc_profile"] = srgb_profile()
+        kept = (metadata or Metadata()).fitting(kind.kind)
+        options |= kept.save_options(kind.kind, (image.height, image.width), recipe)
+    encoded = io.BytesIO()
+    try:
+        image.save(encoded, kind.kind, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise OutputError(f"{path}: {kind.kind} cannot hold this picture ({error})") from error
+    return encoded.getvalue()
+
+
+@contextmanager
+def opened_file(path: Path) -> Iterator[Image.Image]:
+    """Opens a picture, all of it read.
+
+    Raises:
+        ImageError: naming the file and the fix.
+        TooLargeError: it does not fit into memory.
+    """
+    if path.is_dir():
+        raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
+    if path.suffix.lower() in _RAW:
+        raise ImageError(
+            f"{path}: raw photographs are not read; develop it to TIFF or JPEG in another program"
+        )
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    with file, opened(file, str(path)) as image:
+        yield image
+
+
+@contextmanager
+def opened(
+    source: BinaryIO, name: str, most: int | None = None, kinds: list[str] | None = None
+) -> Iterator[Image.Image]:
+    """Opens a picture, all of it read.
+
+    Args:
+        source: what its file holds.
+        name: how messages call it.
+        most: pixels that it may have, looked at before they are unpacked.
+        kinds: Pillow's names of the formats that it may be in; None for all.
+
+    Raises:
+        ImageError: naming the picture and the fix.
+        TooLargeError: it has more pixels, or does not fit into memory.
+    """
+    with decoding(name):
+        plugins()
+        head = source.read(_HEAD)
+        source.seek(0)
+        if head[:4] in (b"II*\0", b"MM\0*"):
+            _silence_libtiff()
+        try:
+            image = Image.open(source, formats=kinds)
+        except UnidentifiedImageError as error:
+            raise ImageError(f"{name}: {_why_not(head)}") from error
+        with image:
+            if most is not None and image.width * image.height > most:
+                raise TooLargeError(
+                    f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
+                    "megapixels; scale it down"
+                )
+            image.load()
+            if head[:8] == _PNG_SIGNATURE:
+                _complete_png(image, source)
+            yield image
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """Turns whatever decoders stumble over into one line."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures and of odd metadata; too large is an error by itself.
+            warnings.simplefilter("ignore")
+            yield
+    except ImpastoError:
+        raise
+    except MemoryError as error:
+        raise TooLargeError(
+            f"{name}: does not fit into the memory that is free; scale it down"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
+    except Exception as error:  # damaged files raise nearly everything
+        raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
+
+
+def _why_not(head: bytes) -> str:
+    """What is to be done about a file that begins so and that nothing here can read."""
+    heif = head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+    jxl = head[:2] == b"\xff\x0a" or head[4:8] == b"JXL "
+    for kind, is_it in (("HEIF", heif), ("JXL", jxl)):
+        module, extra = _PLUGINS[kind]
+        if is_it and kind not in plugins():
+            return (
+                f"pictures of this kind need the package '{module}': pip install 'impasto[{extra}]'"
+            )
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return (
+            "a TIFF of a kind that is not read, such as colours as floats; save it as TIFF or PNG "
+            "with 8 or 16 bits a channel"
+        )
+    return f"not a picture, or of an unknown format; use {', '.join(readable())}"
+
+
+@cache
+def _silence_libtiff() -> None:
+    """Keeps libtiff from printing its warnings: what matters comes as an error as well."""
+    home = Path(PIL.__file__).parent
+    for folder in (home.parent / "pillow.libs", home / ".dylibs"):
+        for library in folder.glob("libtiff*"):
+            loaded = ctypes.CDLL(str(library))
+            for which in (loaded.TIFFSetWarningHandler, loaded.TIFFSetErrorHandler):
+                which.argtypes, which.restype = [ctypes.c_void_p], ctypes.c_void_p
+                which(None)
+
+
+def _complete_png(image: Image.Image, source: BinaryIO) -> None:
+    """Adds what Pillow leaves out: the chunk cICP as ``info["cicp"]``, and as alpha the transparent
+    colour (tRNS) where its depth is not that of the pixels as Pillow gives them.
+    """
+    chunks = _chunks(source)
+    depth, colour_type = chunks[b"IHDR"][8:10]
+    if b"cICP" in chunks:
+        image.info["cicp"] = chunks[b"cICP"]
+    if "transparency" not in image.info or image.mode not in ("1", "L", "RGB") or depth == 8:
+        return
+    transparent = np.frombuffer(chunks[b"tRNS"], ">u2")
+    if colour_type == 2:  # 16 bits, of which Pillow gives the higher byte
+        source.seek(0)
+        with Image.open(source) as lower:
+            lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
+            lower.load()
+            values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
+    else:  # 1, 2 or 4 bits, which Pillow spreads to 8
+        values = np.asarray(image.convert("L"))[..., None] // (255 // (2**depth - 1))
+    opaque = (values != transparent).any(-1)
+    del image.info["transparency"]
+    image.putalpha(Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8)))
+
+
+def _chunks(source: BinaryIO) -> dict[bytes, bytes]:
+    """The chunks of a PNG before its pixels."""
+    source.seek(len(_PNG_SIGNATURE))
+    chunks: dict[bytes, bytes] = {}
+    while True:
+        header = source.read(8)
+        if len(header) < 8 or header[4:] in (b"IDAT", b"IEND"):
+            return chunks
+        length = int.from_bytes(header[:4])
+        chunks[header[4:]] = source.read(length)
+        source.seek(4, io.SEEK_CUR)
