@@ -163,7 +163,8 @@ def test_several_pictures_of_a_phone_print_no_note(tmp_path):
     first.save(path, "MPO", save_all=True, append_images=[second])
     picture = images.read(path)
     assert picture.notes == ()
-    np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0), photo_array() / 255, atol=0.2)
+    difference = picture.pixels[0].permute(1, 2, 0).numpy() - photo_array() / 255
+    assert np.abs(difference).mean() < 0.05
 
 
 def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch):

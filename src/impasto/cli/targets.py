@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from impasto import images
 from impasto.errors import OutputError
+from impasto.formats import FORMATS
 from impasto.naming import distinct, fitted
 
 
@@ -25,7 +25,7 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
         return None, [path]
-    if not is_folder and (path.exists() or path.suffix.lower() in images.FORMATS):
+    if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
         raise OutputError(f"{path}: several photos need a folder as output")
     names = distinct(fitted(content.stem or "picture", ".png") for content in contents)
     return path, [path / name for name in names]
