@@ -49,15 +49,6 @@ def test_the_same_names_are_told_apart(run, folder):
         np.testing.assert_array_equal(pixels(f"painted/{name}"), array)
 
 
-def test_the_app_tells_them_apart_alike(folder):
-    from impasto.app.batch import distinct
-
-    photos = same_names(folder)
-    names = distinct(f"{os.path.basename(path)[:-4]}.png" for path in photos)  # noqa: PTH119
-    targets = targets_of([folder / path for path in photos], "out/")[1]
-    assert list(names) == [path.name for path in targets]
-
-
 @pytest.mark.parametrize(
     ("photos", "output", "written"),
     [
