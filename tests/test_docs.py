@@ -21,7 +21,9 @@ def shown(page):
     fences = re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     yield from re.findall(r"`([^`\n]+)`", rest)
-    yield from (line for language, code in fences if language == "bash" for line in code.split("\n"))
+    yield from (
+        line for language, code in fences if language == "bash" for line in code.split("\n")
+    )
     yield from re.findall(r"^    (\w.*)", rest, re.MULTILINE)
 
 
