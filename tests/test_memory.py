@@ -62,6 +62,7 @@ def test_what_libraries_say_of_memory(error):
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of this kind are Linux's")
 @pytest.mark.parametrize("room", [1, 30])
 @pytest.mark.parametrize("what", ["weights", "picture"])
+@pytest.mark.slow
 def test_reading_without_room_says_so(tmp_path, what, room):
     code = f"""
 import resource, psutil, numpy, sys

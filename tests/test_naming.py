@@ -31,6 +31,7 @@ def test_names_are_told_apart(names, expected):
 
 
 @given(st.lists(NAMES, max_size=8))
+@pytest.mark.slow
 def test_names_that_are_told_apart_are_good_on_every_disk(names):
     given_out = list(distinct(names))
     assert len({name.casefold() for name in given_out}) == len(names)

@@ -467,6 +467,7 @@ def test_a_control_changes_the_picture_and_the_code(visitor):
     assert "strength=0.5" in visitor.code[1].value
 
 
+@pytest.mark.slow
 def test_methods_fit_the_kind_of_style(visitor):
     offered = {"auto", *METHODS} - {"fast"}
     assert set(labels(visitor)["Method"].options) == offered
@@ -479,6 +480,7 @@ def test_methods_fit_the_kind_of_style(visitor):
     assert history(visitor)[-1].painted.recipe["method"] == "fast"
 
 
+@pytest.mark.slow
 def test_the_optimiser_waits_for_its_button(visitor):
     visitor.session_state["paint.method"] = "gatys"
     visitor.session_state["paint.gatys.iterations"] = 2
@@ -490,6 +492,7 @@ def test_the_optimiser_waits_for_its_button(visitor):
     assert next(reversed(visitor.session_state["history"].values())).history.rows
 
 
+@pytest.mark.slow
 def test_what_was_typed_right_before_the_click_counts(visitor):
     visitor.session_state["paint.gatys.iterations"] = 3
     ran(visitor)
@@ -498,6 +501,7 @@ def test_what_was_typed_right_before_the_click_counts(visitor):
     assert history(visitor)[-1].painted.recipe["refine"] == 2
 
 
+@pytest.mark.slow
 def test_refining_and_back(visitor):
     visitor.session_state["paint.gatys.iterations"] = 2
     ran(visitor)
@@ -519,6 +523,7 @@ def test_refining_and_back(visitor):
     assert visitor.session_state["pictures"] == [next(reversed(visitor.session_state["history"]))]
 
 
+@pytest.mark.slow
 def test_several_styles_have_weights(visitor):
     choose(visitor, "lion-hunt", "bordighera")
     visitor.slider(key="styles.weight.lion-hunt").set_value(2.0)
@@ -530,6 +535,7 @@ def test_several_styles_have_weights(visitor):
     ]
 
 
+@pytest.mark.slow
 def test_a_session_keeps_so_many_pictures(visitor, monkeypatch):
     monkeypatch.setattr(paint, "KEPT", 3)
     for strength in (0.1, 0.2, 0.3, 0.4):

@@ -197,6 +197,7 @@ def painted(folder):
 EVALUATE = ["evaluate", "painted", "--content", "photos", "--style", "paintings"]
 
 
+@pytest.mark.slow
 def test_evaluate_tells_of_a_broken_painting_once(run, painted):
     no_picture(painted / "paintings/monet.png")
     code, out, err = run(*EVALUATE)
@@ -207,6 +208,7 @@ def test_evaluate_tells_of_a_broken_painting_once(run, painted):
     assert out.splitlines()[-1] == "1 judged, 2 failed"
 
 
+@pytest.mark.slow
 def test_evaluate_goes_on_whatever_happens(run, painted, monkeypatch):
     read = images.read
 
@@ -223,6 +225,7 @@ def test_evaluate_goes_on_whatever_happens(run, painted, monkeypatch):
     assert len((painted / "e.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_out_what_systems_leave(run, painted):
     no_picture(painted / "painted/._cat_monet.png")
     no_picture(painted / "photos/._cat.png")
@@ -232,6 +235,7 @@ def test_evaluate_leaves_out_what_systems_leave(run, painted):
     assert out.splitlines()[-1] == "3 judged"
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_does_not_cost_the_others(run, painted, monkeypatch):
     def full(_report, path):
         raise OutputError(f"{path}: cannot be written")

@@ -56,6 +56,7 @@ def test_styles_are_listed(run):
     assert "Katsushika Hokusai, The Great Wave off Kanagawa (1831)" in line
 
 
+@pytest.mark.slow
 def test_a_sheet_of_all_styles(run, folder):
     code, out, _ = run("styles", "--sheet", "photo.png", "-o", "sheet.png")
     assert code == 0
@@ -116,6 +117,7 @@ def test_bad_calls_with_looks(run, refused, folder):
     )
 
 
+@pytest.mark.slow
 def test_a_texture_comes_again_from_its_recipe(run, folder):
     for method in (["--method", "adain.small"], ["--encoder", "vgg16", "--iterations", "2"]):
         assert run("texture", "painting.png", *method, "--size", "48x32", "-o", "a.png")[0] == 0
@@ -183,6 +185,7 @@ def test_stylize_writes_a_picture_with_its_recipe(run, folder):
     assert len(recipe["sha256"]["vgg16.imagenet"]) == 64
 
 
+@pytest.mark.slow
 def test_the_network_paints_by_itself(run, folder, monkeypatch):
     monkeypatch.setattr("impasto.cli.progress.PATIENCE_S", math.inf)
     for name, *flags in (("a", "--tile", "64"), ("b", "--method", "adain.base"), ("c",)):
@@ -206,6 +209,7 @@ def test_matchings_differ(run):
         assert np.abs(one - other).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_refining_tells_of_its_steps_and_is_a_recipe(run, folder):
     fast = ("--refine", "2", "--encoder", "vgg16", "--history", "losses.csv")
     code, _, err = run("stylize", "photo.png", "painting.png", "-o", "a.png", *fast)
@@ -286,6 +290,7 @@ def test_texture(run):
     assert out.startswith("t.png: 48x32")
 
 
+@pytest.mark.slow
 def test_snapshots_history_and_plot(run, folder):
     options = ["--snapshot-every", "2", "--history", "l.csv", "--plot", "l.png"]
     call = ["stylize", "photo.png", "painting.png", "-o", "out.png", "--size", "32"]

@@ -141,6 +141,7 @@ cli.main()
 
 
 @pytest.mark.parametrize(("flags", "shown"), [([], False), (["-W", "default"], True)])
+@pytest.mark.slow
 def test_warnings_of_libraries_are_for_programmers(flags, shown):
     call = [sys.executable, *flags, "-c", NOISY]
     result = subprocess.run(call, capture_output=True, text=True, check=True)
@@ -167,6 +168,7 @@ def test_output_that_cannot_be_written_is_one_line():
     assert result.stderr == "impasto: error: No space left on device\n"
 
 
+@pytest.mark.slow
 def test_painting_goes_on_where_nobody_listens(folder):
     """Progress that cannot be shown does not cost the picture."""
     reader, writer = os.pipe()
@@ -178,6 +180,7 @@ def test_painting_goes_on_where_nobody_listens(folder):
     assert (folder / "out.png").exists()
 
 
+@pytest.mark.slow
 def test_no_stderr_at_all(folder):
     call = ["stylize", "photo.png", "painting.png", "-o", "out.png", "--method", "adain.small"]
     closed = " ".join([*command(*call), "2>&-"])

@@ -124,6 +124,7 @@ def latin(folder):
     return photo, style
 
 
+@pytest.mark.slow
 def test_names_that_are_not_utf8(latin, folder):
     photo, style = latin
     call = ["stylize", photo, style, "-o", "out/", *OPTIMISER]
@@ -140,6 +141,7 @@ def test_names_that_are_not_utf8(latin, folder):
     assert result.stderr.startswith("impasto: error: caf\\udce9.png: not a picture")
 
 
+@pytest.mark.slow
 def test_names_that_the_terminal_cannot_show(folder):
     (folder / "photo.png").rename(folder / "猫.png")
     call = ["stylize", "猫.png", "painting.png", "-o", "out/", *NETWORK]
@@ -148,6 +150,7 @@ def test_names_that_the_terminal_cannot_show(folder):
     assert result.stdout.startswith("out/\\u732b.png: 64x48")
 
 
+@pytest.mark.slow
 def test_brackets_are_shown_on_a_terminal(folder):
     """Where a bar is drawn by a library that takes ``[b]`` for an instruction."""
     (folder / "photo.png").rename(folder / "[b]x[red].png")

@@ -21,6 +21,7 @@ def test_bad_settings_of_adain_are_refused(values):
         adain.AdainTraining(**values)
 
 
+@pytest.mark.slow
 def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
     published = tiny_vgg()
     published.sha256 = "ab" * 32

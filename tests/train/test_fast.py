@@ -56,6 +56,7 @@ def train(made, **settings):
 # From the command line
 
 
+@pytest.mark.slow
 def test_a_style_is_trained_and_painted(place):
     code, out, err = run(*CALL, "--style", "painting.png")
     assert code == 0, err
@@ -69,6 +70,7 @@ def test_a_style_is_trained_and_painted(place):
     assert (trained["steps"], trained["width"], trained["loss_scale"]) == (6, 4, "relative")
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_styles_of_one_network(place):
     code, out, err = run(*CALL, "--style", "three")
     assert code == 0, err
@@ -291,6 +293,7 @@ def test_a_recipe_may_name_the_start(place, painting):
 # Held-out photos
 
 
+@pytest.mark.slow
 def test_validation_paints_photos_in_each_style(place, scored):
     evaluator = scored(*[1.0] * 9)
     made = task("three")

@@ -62,6 +62,7 @@ def test_encoders_wait_for_the_second_stage(place):
     assert not any(name.startswith("vit.") for name in changed)
 
 
+@pytest.mark.slow
 def test_frozen_encoders_have_nothing_to_tune(place):
     made = trainer("frozen.safetensors", finetune="frozen", steps=1)
     assert made.train().finished
