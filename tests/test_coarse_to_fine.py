@@ -77,7 +77,7 @@ def stripes(period, across):
 @pytest.mark.parametrize("across", [True, False])
 @pytest.mark.parametrize("period", [4, 8])
 def test_noise_takes_scale_and_direction_from_the_style(across, period):
-    noise = Texture.of(stripes(period, across)).given_to(torch.randn(1, 1, 128, 128))[0, 0].numpy()
+    noise = Texture.of(stripes(period, across)).colour(torch.randn(1, 1, 128, 128))[0, 0].numpy()
     power = np.abs(np.fft.fft2(noise)) ** 2
     down, right = (np.abs(np.fft.fftfreq(128)) for _ in range(2))
     along, other = (right, down) if across else (down, right)
@@ -90,9 +90,9 @@ def test_noise_takes_scale_and_direction_from_the_style(across, period):
 
 def test_noise_is_as_strong_as_the_texture():
     white = torch.randn(1, 1, 64, 64)
-    assert Texture.of(torch.full((1, 3, 40, 40), 0.3)).given_to(white).abs().max() < 1e-6
+    assert Texture.of(torch.full((1, 3, 40, 40), 0.3)).colour(white).abs().max() < 1e-6
     rough = torch.rand(1, 3, 40, 40)
-    one, other = (Texture.of(style).given_to(white) for style in (rough, 0.5 * rough))
+    one, other = (Texture.of(style).colour(white) for style in (rough, 0.5 * rough))
     ratio = one.std() / other.std()
     assert float(ratio) == pytest.approx(2, abs=0.01)
 

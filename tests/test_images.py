@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from impasto import formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
+from tests.helpers.files import bomb
 from tests.helpers.pictures import as_tensor, photo_array
 
 RECIPE = {"impasto": "0", "method": "gatys", "name": "Hokusai \u2603"}
@@ -161,6 +162,16 @@ def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
         lambda array: array,
         lambda array: (array / 255).astype(np.float32),
         lambda array: array.astype(np.uint16) * 257,
+        lambda array: (array.astype(np.uint16) * 257).astype(">u2"),
+        lambda array: (array / 255).astype(">f4"),
+        lambda array: (array / 255).astype(np.float16),
+        lambda array: array.astype(np.int64),
+        lambda array: array.astype(np.int32) * 257,
+        lambda array: array.astype(np.int16) * 128,
+        lambda array: (array // 2).astype(np.int8),
+        lambda array: array.astype(np.uint32) * 16_843_009,
+        lambda array: array.astype(">i4") * 8_421_504,
+        lambda array: array > 127,
         as_tensor,
         lambda array: as_tensor(array)[0],
     ],
@@ -178,6 +189,33 @@ def test_same_type_in_same_type_out(convert):
 
 
 @pytest.mark.parametrize(
+    "kind", ["uint8", "uint16", "uint32", "uint64", "int16", "int32", "int64", ">u2", ">i4", "<u4"]
+)
+@pytest.mark.parametrize("white", [255, 65535])
+def test_integers_mean_the_same_in_all_types(kind, white):
+    array = photo_array()
+    kind = np.dtype(kind)
+    if white > np.iinfo(kind).max or (white == 255 and kind.kind == "u" and kind.itemsize == 2):
+        return  # does not fit; or is dark, as uint16
+    numbers = (array.astype(np.int64) * (white // 255)).astype(kind)
+    np.testing.assert_allclose(images.read(numbers).pixels, as_tensor(array), atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16", "I;16B", "F"])
+def test_deep_images_of_pillow(mode):
+    grey = photo_array()[..., 0]
+    deep = {
+        "I": grey.astype(np.int32) * 257,
+        "I;16": grey.astype("<u2") * 257,
+        "I;16B": (grey.astype(np.uint16) * 257).astype(">u2"),
+        "F": grey.astype(np.float32),
+    }[mode]
+    image = Image.fromarray(deep)
+    assert image.mode == mode
+    np.testing.assert_allclose(images.read(image).pixels[0, 2], grey / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
     "given",
     [
         torch.rand(2, 3, 20, 20),
@@ -187,6 +225,12 @@ def test_same_type_in_same_type_out(convert):
         np.zeros((20, 20, 2)),
         np.full((20, 20, 3), 1.5),
         np.zeros((0, 20, 3), np.uint8),
+        np.full((20, 20), -1),
+        np.arange(400).reshape(20, 20) * 10,  # 12 bits, or dark ones of 16
+        np.eye(20, dtype=np.int64),  # of 255, or of 1
+        np.full((20, 20), 2**40),
+        np.ones((20, 20), complex),
+        np.full((20, 20), "x"),
     ],
 )
 def test_what_is_no_picture_is_refused(given):
@@ -209,7 +253,7 @@ def bad_file(tmp_path, kind):
     elif kind == "tiny":
         Image.new("RGB", (1, 1)).save(path)
     elif kind == "bomb":
-        Image.new("1", (20_000, 20_000)).save(path, "PNG")
+        path.write_bytes(bomb())
     return path
 
 

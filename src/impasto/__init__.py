@@ -3,7 +3,7 @@
 >>> import impasto
 >>> picture = impasto.stylize("photo.jpg", "painting.jpg", size=768)  # doctest: +SKIP
 
-Names are loaded when first used, so that ``import impasto`` costs nothing.
+Names are loaded when they are first used, so that ``import impasto`` is fast.
 """
 
 from importlib import import_module

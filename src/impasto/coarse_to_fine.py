@@ -1,9 +1,9 @@
 """Coarse to fine: a network paints the photo small, and its own painting again, larger.
 
-The strokes of a network are some pixels wide, whatever it paints. Painted on a small photo they are
-large; enlarged, given back what the photo has of detail beyond them and painted again they stay
-large and become sharp (the drafting and revision of Lin et al., CVPR 2021, by one and the same
-network). It takes nothing but a network's `Method.fit`, and so serves all of them.
+The strokes of a network are some pixels wide, whatever it paints. On a small photo they are large.
+The painting is then enlarged, mixed with the photo's finer detail, and painted again: strokes stay
+large and become sharp. (Lin et al. 2021, arXiv:2104.05376, draft and revise by two networks; here
+it is one.) All that this takes is a network's `Method.fit`, so that it serves all of them.
 
 The sizes of the levels follow from the size of the *picture*: from the coarsest one, the same for
 photos of any resolution, in steps of a square root of two to twice that, which is where forms and
@@ -34,22 +34,22 @@ from impasto.moments import Moments
 from impasto.tiling import Box, by_strips, render
 
 _COARSEST_SIDE = 192
-"""Of the first level: square root of its area. Smaller pictures begin at half of their size."""
+"""Square root of the first level's area in pixels; small pictures begin at half of their side."""
 _SHORTEST_SIDE = 2 * MIN_SIDE
-"""Of the first level, unless the photo's own is shorter."""
+"""Shortest side of the first level in pixels, unless the photo's own is shorter."""
 _DRAFT_STEP, _DRAFTS_END, _FINER_STEP = 2**0.5, 2.0, 2.0
-"""Levels grow by the first factor up to so many times the coarsest, by the last one from there."""
+"""Levels grow by the first factor until they are so many times the coarsest, then by the last."""
 _FINER_DETAIL = 0.5
-"""Times the share of the photo in what is painted again: there the strokes only become sharper."""
+"""Factor of ``detail`` in the finer levels, where strokes only become sharper."""
 _NOISE = 0.5
-"""Deviation of the noise, in those of the style's own texture."""
+"""Standard deviation of the noise, relative to that of the style's own texture."""
 _PLAIN_NOISE = 0.03
-"""The same in pixel values, where there is no picture of the style."""
+"""Standard deviation of the noise in pixel values, where there is no picture of the style."""
 _TEXTURE_SCALE, _TEXTURE_REACH = 3.0, 16
-"""Pixels: what a Gaussian of this deviation takes away from a style is its texture, and pixels
-farther apart than the other have no part in the same stroke."""
+"""A style's texture is what a Gaussian blur of the first deviation removes; correlations are taken
+up to the second distance. Both are in pixels."""
 PALETTE = 0.5
-"""How far the photo, and what was painted, are brought to the style's palette."""
+"""How far the colours of the photo and of the painting are moved to the style's palette, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,21 @@ class Level:
     """A size at which the picture is painted."""
 
     height: int
+    """Height in pixels."""
     width: int
+    """Width in pixels."""
     detail: float
-    """Share of the photo in what is painted, 0..1; the rest is the level before, enlarged."""
+    """Share of the photo in the picture to be painted, 0..1; the rest is the level before."""
 
 
 def levels(height: int, width: int, stroke_size: float, detail: float) -> list[Level]:
-    """The sizes that a picture is painted at, ascending; the last one is its own.
+    """Returns the sizes at which a picture is painted, ascending; the last one is its own.
 
     Args:
-        height, width: of the picture.
-        stroke_size: see `impasto.Controls`; 0 for a single level.
-        detail: see there.
+        height: height of the picture in pixels.
+        width: width of the picture in pixels.
+        stroke_size: size of the largest strokes, relative to the usual; 0 for a single level.
+        detail: how much of the photo's detail there is between the strokes, 0..1.
     """
     if stroke_size == 0:
         return [Level(height, width, 1.0)]
@@ -97,16 +100,16 @@ def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Texture:
-    """What is finer than forms in a picture: how pixels near each other go together."""
+    """The fine texture of a style picture: second-order statistics of its lightness."""
 
     correlation: Tensor
-    """(1, 1, 2 r + 1, 2 r + 1): autocorrelation at distances of up to r pixels."""
+    """Autocorrelation at distances of up to r pixels, (1, 1, 2 r + 1, 2 r + 1)."""
     deviation: Tensor
-    """(): standard deviation, in pixel values."""
+    """Standard deviation in pixel values, a scalar tensor."""
 
     @classmethod
     def of(cls, style: Tensor) -> Texture:
-        """The texture of a picture (1, 3, h, w), sRGB in [0, 1]."""
+        """Measures the texture of a picture (1, 3, h, w), sRGB in [0, 1]."""
         light = style.mean(1, keepdim=True).cpu()
         texture = light - _blurred(light, _TEXTURE_SCALE)
         height, width = texture.shape[-2:]
@@ -116,14 +119,20 @@ class Texture:
         near = correlation.roll((reach, reach), (-2, -1))[..., : 2 * reach + 1, : 2 * reach + 1]
         return cls(near.clone(), texture.std())
 
-    def given_to(self, white: Tensor) -> Tensor:
-        """White noise (1, 1, H, W) made to look like the texture: with its correlations between
-        pixels, and in proportion to its deviation (Galerne, Gousseau & Morel 2011, random phase
-        noise), to be added to pictures.
+    def colour(self, white: Tensor) -> Tensor:
+        """Colours white noise, so that its pixels correlate as the texture's do.
+
+        It is the random phase noise of Galerne, Gousseau & Morel 2011.
+
+        Args:
+            white: white noise (1, 1, H, W).
+
+        Returns:
+            (1, 1, H, W), with half of the texture's deviation, to be added to pictures.
         """
-        known = self.correlation.shape[-1] // 2
-        reach = min(known, (min(white.shape[-2:]) - 1) // 2)
-        inside = slice(known - reach, known + reach + 1)
+        measured = self.correlation.shape[-1] // 2
+        reach = min(measured, (min(white.shape[-2:]) - 1) // 2)
+        inside = slice(measured - reach, measured + reach + 1)
         fade = _window(2 * reach + 1)
         kernel = torch.zeros_like(white)
         kernel[..., : 2 * reach + 1, : 2 * reach + 1] = (
@@ -139,42 +148,53 @@ class StyleCode:
     """All that is measured of a style, whatever the photo."""
 
     code: Any
-    """Of `Method.encode_style`."""
+    """What `Method.encode_style` returned."""
     palette: Moments | None = None
-    """Of the picture's colours; None if there is no picture, but a trained look."""
+    """Mean and covariance of the picture's colours; None for a trained look."""
     texture: Texture | None = None
-    """Of the picture, likewise."""
+    """Texture of the picture; None for a trained look."""
 
 
 @dataclass
 class CoarseToFine(Transfer):
-    """Paints a photo at one level after the other with a method that paints in one pass.
+    """Paints a photo at one level after the other, with a method that paints in one pass.
 
-    Each level is fitted to the first photo that is painted, since what it is given depends on what
-    the levels before painted; that can be watched and stopped. Another photo, the next frame, is
-    then painted with the same statistics at every level.
+    Each level is fitted while the first photo is painted, since what it paints depends on what the
+    levels before painted. Another photo, for instance the next frame, is then painted with the same
+    statistics at every level.
     """
 
     method: Method
+    """The method that paints each level."""
     styles: Sequence[StyleCode]
+    """What was measured of each style."""
     levels: Sequence[Level]
+    """The sizes that the photo is painted at, ascending."""
     tile: str | int
-    """See `impasto.Controls`."""
+    """The control of that name: side of tiles in pixels, or ``auto``."""
     seed: int
-    """Of the noise."""
+    """Seed of the noise."""
     fitted: list[Transfer] = field(default_factory=list)
-    """Of each level."""
+    """The fitted function that paints each level; empty until a photo is painted."""
     palettes: list[list[Affine]] = field(default_factory=list)
-    """Maps of colours for each style: of the photo, and of what was painted."""
+    """For the photo (0) and for the painting (1), the map of colours to each style's palette; empty
+    until a photo is painted."""
 
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
-        """See `Transfer.finish_fitting`."""
+        """Paints the photo (1, 3, H, W) if none was painted yet, since that fits the levels."""
         if len(self.palettes) < 2:
             self(content, mix)
 
+    def steps(self, content: Tensor) -> int:
+        """Returns the number of steps: one for each level, and one for each of its tiles."""
+        return sum(1 + len(self._boxes(level, content.device)) for level in self.levels)
+
     @torch.no_grad()
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
-        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
+        """Paints level by level; see `Transfer.__call__` for the arguments.
+
+        `impasto.Stop` raised in ``on_step`` ends the painting early, with the picture so far.
+        """
         size = (content.shape[-2], content.shape[-1])
         boxes = [self._boxes(level, content.device) for level in self.levels]
         steps = _Steps(on_step, boxes, size)
@@ -182,12 +202,12 @@ class CoarseToFine(Transfer):
         painted = before = None
         for number, level in enumerate(self.levels):
             photo = resize(recoloured, level.height, level.width)
-            where = mix.resized(level.height, level.width)
+            local = mix.resized(level.height, level.width)
             if painted is None or before is None:
-                given = self._drafted(photo, where)
+                image = self._first_input(photo, local)
             else:
-                given = revised(photo, painted, before, level.detail, where.photo)
-            painted = self._painted(number, given, where, steps)
+                image = revised(photo, painted, before, level.detail, local.photo)
+            painted = self._painted(number, image, local, steps)
             if steps.stopped:
                 return resize(painted, *size)
             before = photo
@@ -200,60 +220,59 @@ class CoarseToFine(Transfer):
         tile = tile_side(footprint, level.height, level.width, self.tile, device)
         return list(footprint.tiling.boxes(level.height, level.width, tile))
 
-    def _painted(self, number: int, given: Tensor, where: Mix, steps: _Steps) -> Tensor:
-        """What a level makes of what it is given, (1, 3, H, W)."""
+    def _painted(self, number: int, image: Tensor, mix: Mix, steps: _Steps) -> Tensor:
+        """What a level makes of a picture (1, 3, H, W), to which it is fitted if it is not yet."""
         painted = None
         if number == len(self.fitted):
-            small = at_most(given, MEASURED_AREA)
+            small = at_most(image, MEASURED_AREA)
             codes = [style.code for style in self.styles]
-            there = where.resized(small.shape[-2], small.shape[-1])
-            fitted, while_fitting = self.method.fit(small, codes, there, seed=self.seed)
+            small_mix = mix.resized(small.shape[-2], small.shape[-1])
+            fitted, while_fitting = self.method.fit(small, codes, small_mix, seed=self.seed)
             self.fitted.append(fitted)
-            if small.shape == given.shape:
+            if small.shape == image.shape:
                 painted = while_fitting
-        if not steps.go_on(given):
-            return given
+        if not steps.go_on(image):
+            return image
         transfer, boxes = self.fitted[number], steps.boxes[number]
         if len(boxes) > 1:
             return render(
-                transfer.parts(given, where, boxes),
-                given,
+                transfer.parts(image, mix, boxes),
+                image,
                 boxes,
-                lambda _, image: steps.tell(image),
+                lambda _, so_far: steps.report(so_far),
             )
         if painted is None:
-            painted = transfer(given, where)
+            painted = transfer(image, mix)
         steps.go_on(painted)
         return painted
 
-    def _drafted(self, photo: Tensor, where: Mix) -> Tensor:
-        """What the first level is given: the photo, with something to hold on to for strokes on
-        smooth surfaces (the noise of Ulyanov et al. 2016), as strong, as coarse and in such
-        directions as the texture of the style.
+    def _first_input(self, photo: Tensor, mix: Mix) -> Tensor:
+        """The photo with noise, from which strokes arise on smooth surfaces (as in Ulyanov et al.
+        2016, arXiv:1603.03417). Its strength, scale and directions are the style's texture's.
         """
         if len(self.levels) == 1:
             return photo
         height, width = photo.shape[-2:]
         if any(style.texture is None for style in self.styles):
-            added = (1 - where.photo) * noise(height, width, None, self.seed).to(photo)
+            added = (1 - mix.photo) * noise(height, width, None, self.seed).to(photo)
         else:
             noises = [noise(height, width, style.texture, self.seed) for style in self.styles]
-            shares = zip(where.styles, noises, strict=True)
+            shares = zip(mix.styles, noises, strict=True)
             added = torch.stack([share * one.to(photo) for share, one in shares]).sum(0)
         return (photo + added).clamp(0, 1)
 
     def _recoloured(self, number: int, image: Tensor, mix: Mix) -> Tensor:
-        """Closer to the palettes of the styles: the photo, so that its colours do not come back
-        with its detail, and the painting, whose colours grow too strong from level to level.
+        """A picture moved towards the styles' palettes: the photo (0), so that its colours do not
+        come back with its detail, or the painting (1), whose colours grow too strong by level.
         """
-        wanted = [style.palette for style in self.styles if style.palette is not None]
-        if len(self.levels) == 1 or len(wanted) < len(self.styles):
+        palettes = [style.palette for style in self.styles if style.palette is not None]
+        if len(self.levels) == 1 or len(palettes) < len(self.styles):
             self.palettes = [[], []]
             return image
         if number == len(self.palettes):
             small = at_most(image, MEASURED_AREA)
-            where = mix.resized(small.shape[-2], small.shape[-1])
-            self.palettes.append(_fit_palettes(small, wanted, where))
+            small_mix = mix.resized(small.shape[-2], small.shape[-1])
+            self.palettes.append(_fit_palettes(small, palettes, small_mix))
         maps = self.palettes[number]
 
         def recoloured(part: Tensor, weights: Tensor) -> Tensor:
@@ -266,17 +285,18 @@ class CoarseToFine(Transfer):
 
 @dataclass
 class _Steps:
-    """Counts and tells the steps of all levels: what each is given, and its tiles."""
+    """Counts and reports the steps of all levels: one as a level begins, and one for each tile."""
 
     on_step: OnStep | None
     boxes: Sequence[Sequence[Box]]
+    """The tiles of each level."""
     size: tuple[int, int]
     """Height and width of the picture."""
     done: int = 0
     stopped: bool = False
 
-    def tell(self, image: Tensor) -> None:
-        """Tells of a step, after which there is this picture; may raise `Stop`."""
+    def report(self, image: Tensor) -> None:
+        """Reports a step with the picture so far; raises `Stop` if the user asks for it."""
         self.done += 1
         if self.on_step is None:
             return
@@ -288,42 +308,47 @@ class _Steps:
             raise
 
     def go_on(self, image: Tensor) -> bool:
-        """Tells of a step; returns whether to go on."""
+        """Reports a step with the picture so far; returns whether to go on."""
         with suppress(Stop):
-            self.tell(image)
+            self.report(image)
         return not self.stopped
 
 
 def revised(
-    photo: Tensor, painted: Tensor, before: Tensor, detail: float, kept: float | Tensor = 0.0
+    photo: Tensor, painted: Tensor, before: Tensor, detail: float, keep: float | Tensor = 0.0
 ) -> Tensor:
-    """What a level is given: the level before enlarged, with detail and share of the photo.
+    """Returns what a level paints: the level before, enlarged and with the photo's detail.
 
     Args:
-        photo: at this level, (N, 3, H, W).
-        painted, before: painting and photo at the level before, (N, 3, h, w).
-        detail: share of the photo.
-        kept: 1 where the photo is to be kept, and given as it is: (H, W), or for all.
+        photo: the photo at this level, (N, 3, H, W).
+        painted: the painting at the level before, (N, 3, h, w).
+        before: the photo at the level before, (N, 3, h, w).
+        detail: share of the photo, 0..1.
+        keep: where the result is the photo itself, 0..1; (H, W), or one number for all pixels.
+
+    Returns:
+        (N, 3, H, W), in [0, 1].
     """
     size = photo.shape[-2:]
     lightness = photo.mean(1, keepdim=True) - resize(before.mean(1, keepdim=True), *size)
     enlarged = torch.lerp(resize(painted, *size) + lightness * detail, photo, detail)
-    return torch.lerp(enlarged.clamp(0, 1), photo, kept)
+    return torch.lerp(enlarged.clamp(0, 1), photo, keep)
 
 
 def noise(height: int, width: int, texture: Texture | None, seed: int) -> Tensor:
-    """What is added to the photo that is painted first, (1, 1, height, width).
+    """Returns the noise that is added to the photo of the first level, (1, 1, height, width).
 
     Args:
-        height, width: of the photo.
-        texture: what it takes after; None if there is none.
-        seed: of the noise.
+        height: height of the photo in pixels.
+        width: width of the photo in pixels.
+        texture: texture that the noise resembles; None for weak smoothed noise.
+        seed: seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     if texture is None:
         white = torch.randn(1, 1, height + 2, width + 2, generator=generator)
         return 3 * _PLAIN_NOISE * F.avg_pool2d(white, 3, 1)
-    return texture.given_to(torch.randn(1, 1, height, width, generator=generator))
+    return texture.colour(torch.randn(1, 1, height, width, generator=generator))
 
 
 def _window(length: int) -> Tensor:
@@ -346,7 +371,7 @@ def _blurred(image: Tensor, deviation: float) -> Tensor:
 
 
 def _fit_palettes(painted: Tensor, palettes: Sequence[Moments], mix: Mix) -> list[Affine]:
-    """For each style, what brings the colours painted inside of its region to its own."""
+    """For each style, the map of the colours painted inside of its region to its palette."""
     regions = mix.styles if mix.masked else [None] * len(palettes)
     return [
         coral(Moments.of(painted[0], region), palette)

@@ -1,7 +1,7 @@
 """Colour: sRGB, linear light, CIE Lab, and the ways to keep a photo's colours.
 
-All pictures are (N, 3, H, W), sRGB in [0, 1]. Lab is relative to D65: L in 0..100, a and b roughly
--100..100.
+All pictures are (N, 3, H, W), sRGB in [0, 1]. Lab is relative to D65: L is in 0..100, a and b are
+roughly in -100..100.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ _EPSILON, _KAPPA = 216 / 24389, 24389 / 27  # CIE 15:2004
 
 
 def srgb_to_linear(image: Tensor) -> Tensor:
-    """Undoes the sRGB transfer curve."""
+    """Converts sRGB in [0, 1] of any shape to linear light (IEC 61966-2-1)."""
     return torch.where(
         image <= 0.04045, image / 12.92, ((image.clamp_min(0) + 0.055) / 1.055) ** 2.4
     )
 
 
 def linear_to_srgb(image: Tensor) -> Tensor:
-    """Applies the sRGB transfer curve."""
+    """Converts linear light in [0, 1] of any shape to sRGB (IEC 61966-2-1)."""
     return torch.where(
         image <= 0.0031308, image * 12.92, 1.055 * image.clamp_min(1e-12) ** (1 / 2.4) - 0.055
     )
 
 
 def srgb_to_lab(image: Tensor) -> Tensor:
-    """(N, 3, H, W) sRGB -> (N, 3, H, W) L, a, b."""
+    """Converts pictures (N, 3, H, W), sRGB in [0, 1], to CIE Lab with white D65, (N, 3, H, W)."""
     to_xyz, white = _xyz(image)
     xyz = torch.einsum("ij,njhw->nihw", to_xyz, srgb_to_linear(image)) / white
     f = torch.where(xyz > _EPSILON, xyz.clamp_min(1e-12) ** (1 / 3), (_KAPPA * xyz + 16) / 116)
@@ -52,7 +52,7 @@ def srgb_to_lab(image: Tensor) -> Tensor:
 
 
 def lab_to_srgb(lab: Tensor) -> Tensor:
-    """Inverse of `srgb_to_lab`; colours outside of sRGB are clipped."""
+    """Converts CIE Lab with white D65, (N, 3, H, W), to sRGB, clipped to [0, 1]."""
     to_xyz, white = _xyz(lab)
     light, a, b = lab.unbind(1)
     y = (light + 16) / 116
@@ -68,30 +68,32 @@ def _xyz(like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_grey(image: Tensor) -> Tensor:
-    """The picture without its chroma."""
+    """Returns pictures (N, 3, H, W), sRGB in [0, 1], with the same lightness but no chroma."""
     lab = srgb_to_lab(image)
     return lab_to_srgb(torch.cat((lab[:, :1], torch.zeros_like(lab[:, 1:])), 1))
 
 
 @dataclass(frozen=True)
 class Recolour:
-    """Gives a picture, or any part of it, another palette."""
+    """Changes the palette of a picture, or of any part of it."""
 
     colours: Affine | Lookup
+    """Map of the colours R, G, B."""
 
     def __call__(self, part: Tensor) -> Tensor:
-        """(N, 3, H, W), sRGB in [0, 1], to the same."""
+        """Recolours (N, 3, H, W), sRGB in [0, 1]."""
         return self.colours(part).clamp(0, 1)
 
 
 @dataclass(frozen=True)
 class Recolouring:
-    """The palette of a photo: mean and covariance of its colours, or histograms of R, G and B."""
+    """Recolours pictures with the palette of a photo."""
 
     palette: Moments | Quantiles
+    """Mean and covariance of the photo's colours, or the distributions of R, G and B."""
 
     def __call__(self, picture: Tensor) -> Recolour:
-        """What gives a picture (1, 3, H, W) the photo's palette."""
+        """Fits the map that gives a picture (1, 3, H, W), sRGB in [0, 1], the photo's palette."""
         if isinstance(self.palette, Moments):
             return Recolour(coral(_moments(picture), self.palette))
         return Recolour(histogram(Quantiles.of(picture[0]), self.palette))
@@ -104,14 +106,19 @@ def prepare_style(style: TrainedLook, content: Tensor, mode: ColorMode) -> Train
 def prepare_style(
     style: Tensor | TrainedLook, content: Tensor, mode: ColorMode
 ) -> Tensor | TrainedLook:
-    """The style as a method shall see it, so that the photo's colours survive.
+    """Prepares a style so that the painting keeps the photo's colours.
 
-    - ``luminance``: grey, its lightness brought to the photo's mean and spread (Gatys et al. 2017,
-      eq. 10).
-    - ``coral``: recoloured to mean and covariance of the photo's colours (ibid., eq. 8).
-    - ``histogram``: recoloured to the photo's histogram in each of R, G, B.
+    Args:
+        style: the style picture (1, 3, h, w), sRGB in [0, 1], or a trained look.
+        content: the photo (1, 3, H, W), sRGB in [0, 1].
+        mode: ``luminance`` makes the style grey, its lightness with the photo's mean and deviation
+            (Gatys et al. 2017, arXiv:1611.07865, eq. 10); ``coral`` recolours it to the mean and
+            covariance of the photo's colours (ibid., eq. 8); ``histogram`` to the photo's histogram
+            in each of R, G, B; ``off`` leaves it.
 
-    A trained look has no picture: what is painted in it will be recoloured.
+    Returns:
+        The picture (1, 3, h, w); or the trained look, which has no picture, with how the painting
+        is to be recoloured.
     """
     recolour = recolouring(content, mode)
     if isinstance(style, TrainedLook):
@@ -120,15 +127,19 @@ def prepare_style(
         return recolour(style)(style)
     if mode == "luminance":
         content = _sampled(content)
-        light, wanted = srgb_to_lab(style)[:, :1], srgb_to_lab(content)[:, :1]
-        light = (light - light.mean()) * (wanted.std() / light.std().clamp_min(0.1))
-        light = (light + wanted.mean()).clamp(0, 100)
+        light, photo_light = srgb_to_lab(style)[:, :1], srgb_to_lab(content)[:, :1]
+        light = (light - light.mean()) * (photo_light.std() / light.std().clamp_min(0.1))
+        light = (light + photo_light.mean()).clamp(0, 100)
         return lab_to_srgb(torch.cat((light, light.new_zeros(1, 2, *light.shape[2:])), 1))
     return style
 
 
 def recolouring(content: Tensor, mode: ColorMode) -> Recolouring | None:
-    """What recolours for ``coral`` and ``histogram``; None for the other modes."""
+    """Measures the palette of a photo (1, 3, H, W), sRGB in [0, 1], for recolouring with it.
+
+    Returns:
+        What recolours, for the modes ``coral`` and ``histogram``; None for the others.
+    """
     if mode not in ("coral", "histogram"):
         return None
     content = _sampled(content)
@@ -136,12 +147,18 @@ def recolouring(content: Tensor, mode: ColorMode) -> Recolouring | None:
 
 
 def prepare_content(content: Tensor, mode: ColorMode) -> Tensor:
-    """The photo as a method shall see it: grey for ``luminance``, else as it is."""
+    """Prepares a photo (N, 3, H, W), sRGB in [0, 1]: grey for ``luminance``, else as it is."""
     return to_grey(content) if mode == "luminance" else content
 
 
 def finish(painted: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
-    """The painted picture with the photo's chroma put back for ``luminance``, else as it is."""
+    """Puts the photo's chroma back into a painting for ``luminance``; else returns it as it is.
+
+    Args:
+        painted: (N, 3, H, W), sRGB in [0, 1].
+        content: the photo, (N, 3, H, W), sRGB in [0, 1].
+        mode: how the photo's colours are kept.
+    """
     if mode != "luminance":
         return painted
     return lab_to_srgb(torch.cat((srgb_to_lab(painted)[:, :1], srgb_to_lab(content)[:, 1:]), 1))

@@ -1,9 +1,10 @@
-"""Style and Controls: what the user asks for, whatever the method."""
+"""`Style` and `Controls`: what the user asks for, whatever the method."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 from impasto.errors import ControlError
@@ -21,75 +22,90 @@ OF_PHOTOS = (
     *("strength", "stroke_size", "detail", "preserve_color"),
     *("content_weight", "content_layers"),
 )
-"""Controls and settings that make no sense for a texture."""
+"""Names of controls and settings that are about a photo, which a texture has not."""
 
 LOOK_SUFFIX = ".look"
-"""Ends the names of files that `impasto.Look.save` writes."""
+"""Extension of the files that `impasto.Look.save` writes."""
 
 MIN_TILE = 64
-"""Smallest side of tiles: below that the halo is all of the work."""
+"""Smallest side of tiles in pixels; smaller ones would mostly be halo."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """What to take the look from, how much of it, and where."""
+    """A style with its weight among several, and with a mask that says where on the photo it goes.
+
+    Raises:
+        ControlError: the weight is not a number of 0 or more.
+    """
 
     source: ImageLike
-    """A picture: path, PIL image, array or tensor; or the name of a trained style."""
+    """The style picture as path, PIL image, array or tensor; or the name of a bundled style."""
     weight: float = 1.0
-    """Share among the styles, non-negative; only the ratio to the others matters."""
+    """Weight among the styles, 0 or more; only the ratio to the other weights matters."""
     mask: ImageLike | None = None
-    """Where on the photo: white = here, black = not; of the photo's size. None = everywhere."""
+    """Picture of the photo's size, white where the style goes and black where it does not; None for
+    everywhere."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ControlError(f"style weight is {self.weight}: use a number of 0 or more")
+        number = isinstance(self.weight, Real) and math.isfinite(self.weight)
+        if not (number and self.weight >= 0):
+            raise ControlError(f"style weight is {self.weight!r}: use a number of 0 or more")
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The user's knobs, the same for every method."""
+    """What a painting is to be like, whatever the method.
+
+    Raises:
+        ControlError: a value is not allowed.
+    """
 
     strength: float = setting(
-        1.0, "How much style: 0 is the photo itself, 1 the full style.", min=0, max=1
+        1.0,
+        "How much of the style there is: 0 is the photo itself, 1 the full style.",
+        min=0,
+        max=1,
     )
     stroke_size: float = setting(
         1.0,
-        "Size of the largest brush strokes, relative to the picture, for networks: 2 is twice the "
-        "usual, 0.5 half; 0 paints in a single pass, with strokes of a few pixels.",
+        "Size of the largest brush strokes that networks paint, relative to the usual one: 2 is "
+        "twice as large, 0.5 half; 0 paints in a single pass, with strokes of a few pixels.",
         min=0,
         max=4,
     )
     detail: float = setting(
         0.75,
-        "How much of the photo's detail there is between the strokes, for networks: 0 is the "
-        "boldest painting, 1 the most faithful.",
+        "How much of the photo's fine detail networks keep between the strokes: 0 is the boldest "
+        "painting, 1 the most faithful.",
         min=0,
         max=1,
     )
     preserve_color: ColorMode = setting(
         "off",
-        "Keep the photo's colours: paint its lightness only (luminance), or recolour the style "
-        "with the photo's palette first, or what a trained style painted (coral, histogram).",
+        "How to keep the photo's colours: luminance paints its lightness only; coral and histogram "
+        "recolour the style with the photo's palette first; off takes the style's colours.",
         get_args(ColorMode),
     )
     size: int | None = setting(
         None,
-        "Longer side of the result in pixels; without it, the photo's own size.",
+        "Longer side of the result in pixels (default: the photo's own size).",
         min=MIN_SIDE,
     )
     style_size: int | None = setting(
         None,
-        "Longer side, in pixels, that the style picture is scaled to before it is measured: the "
-        "optimiser's strokes grow with it. Without it, as large an area as the result.",
+        "Longer side in pixels that the style picture is scaled to before it is measured; the "
+        "optimiser's strokes grow with it (default: as large an area as the result).",
         min=MIN_SIDE,
     )
     tile: str | int = setting(
         "auto",
-        "Paint large pictures in tiles of so many pixels a side, with the same result; auto: when "
-        "memory asks for it.",
+        "Side in pixels of the tiles that networks paint large pictures in, with the same result; "
+        "auto uses tiles only if memory is short.",
     )
-    seed: int = setting(0, "Seed of all randomness: same seed, same picture.", min=0, max=2**63 - 1)
+    seed: int = setting(
+        0, "Seed of the random numbers; the same seed gives the same picture.", min=0, max=2**63 - 1
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

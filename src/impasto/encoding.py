@@ -1,4 +1,4 @@
-"""Styles as they are given, and encoded: read once and measured once, for any number of photos."""
+"""Encoding: styles are read once and measured once, for any number of photos."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ Styles: TypeAlias = "Style | ImageLike | EncodedStyle | Sequence[Style | ImageLi
 
 @dataclass
 class EncodedStyle:
-    """A style ready to be painted in; see `impasto.Stylizer.encode`."""
+    """A style that was read and is measured once, for any number of photos.
+
+    `impasto.Stylizer.encode` returns it, and it can be given wherever a style can.
+    """
 
     style: Style
+    """The style as the user gave it, with its weight and mask."""
     source: Picture | TrainedLook | None
-    """The picture that was read, or the trained look; None if there is only what was saved."""
+    """The picture that was read, or the trained look; None if it comes from a saved look."""
     method: Method
-    """What paints it."""
+    """The method that paints it."""
     latest: tuple[Any, StyleCode] | None = field(default=None, repr=False)
-    """What was measured last, and at which size."""
+    """The size at which the style was measured last, and what was measured."""
     saved_with: Controls = field(default_factory=Controls, repr=False)
-    """If there is only what was saved: the controls that it was measured with."""
+    """The controls that the style was measured with, if it comes from a saved look."""
 
     def size(self, area: int, controls: Controls) -> tuple[int, int] | None:
-        """Height and width that the picture is measured at; None if there is no picture.
+        """Returns height and width at which the style picture is measured; None if there is none.
 
         Args:
-            area: of the result, in pixels.
-            controls: of which ``style_size`` decides.
+            area: area of the result in pixels.
+            controls: the controls, of which ``style_size`` matters.
         """
         if not isinstance(self.source, Picture):
             return None
@@ -48,14 +52,15 @@ class EncodedStyle:
         return style_size(self.source, area, controls.style_size)
 
     def pixels(self, photo: torch.Tensor, controls: Controls) -> torch.Tensor:
-        """The picture (1, 3, h, w) as it is measured.
+        """Returns the style picture as it is measured: (1, 3, h, w), sRGB in [0, 1].
 
         Args:
-            photo: (1, 3, H, W), at the size of the result; decides the colours if they are kept.
-            controls: of which ``style_size`` and ``preserve_color`` decide.
+            photo: the photo at the size of the result, (1, 3, H, W), sRGB in [0, 1]; the picture is
+                recoloured with its palette if the photo's colours are kept.
+            controls: the controls, of which ``style_size`` and ``preserve_color`` matter.
 
         Raises:
-            ControlError: there is no picture.
+            ControlError: there is no picture of this style.
         """
         size = self.size(photo.shape[-2] * photo.shape[-1], controls)
         if size is None or not isinstance(self.source, Picture):
@@ -64,10 +69,14 @@ class EncodedStyle:
         return color.prepare_style(picture, photo, controls.preserve_color)
 
     def code(self, photo: torch.Tensor, controls: Controls) -> StyleCode:
-        """What is measured of the style; kept for the next photo, if that needs the same.
+        """Measures the style, unless it was measured like that for the last photo.
 
         Args:
-            photo, controls: as for `pixels`.
+            photo: the photo at the size of the result, (1, 3, H, W), sRGB in [0, 1].
+            controls: the controls, of which ``style_size`` and ``preserve_color`` matter.
+
+        Raises:
+            ControlError: the style comes from a saved look, and would have to be measured anew.
         """
         mode = controls.preserve_color
         if isinstance(self.source, TrainedLook):
@@ -86,7 +95,7 @@ class EncodedStyle:
         return code
 
     def _saved_code(self, controls: Controls) -> StyleCode:
-        """What was measured of a style whose picture is not here."""
+        """What was measured of a style that comes from a saved look."""
         for name in ("preserve_color", "style_size"):
             if getattr(controls, name) != getattr(self.saved_with, name):
                 raise ControlError(
@@ -98,20 +107,23 @@ class EncodedStyle:
 
 
 def as_styles(styles: Styles) -> list[Style | EncodedStyle]:
-    """One or several styles, however they are given, as a list.
+    """Returns one or several styles as a list.
+
+    Args:
+        styles: a style as a picture, name, `Style` or `EncodedStyle`, or a sequence of these.
 
     Raises:
-        ControlError: there is none.
+        ControlError: the sequence is empty.
     """
     several = isinstance(styles, Sequence) and not isinstance(styles, str)
-    listed: list[Any] = list(styles) if several else [styles]  # type: ignore[arg-type]
-    if not listed:
+    sequence: list[Any] = list(styles) if several else [styles]  # type: ignore[arg-type]
+    if not sequence:
         raise ControlError("no style is given: name at least one picture")
-    return [one if isinstance(one, (Style, EncodedStyle)) else Style(one) for one in listed]
+    return [one if isinstance(one, (Style, EncodedStyle)) else Style(one) for one in sequence]
 
 
 def resolve(style: Style) -> Picture | TrainedLook:
-    """The picture that a style is, read, or the trained look.
+    """Reads the picture of a style; a trained look is returned as such.
 
     Raises:
         ControlError: there is no such style.
@@ -122,7 +134,13 @@ def resolve(style: Style) -> Picture | TrainedLook:
 
 
 def style_size(style: Picture, area: int, longer_side: int | None) -> tuple[int, int]:
-    """Height and width that a style picture is measured at: longer side, else equal area."""
+    """Returns height and width at which a style picture is measured.
+
+    Args:
+        style: the picture.
+        area: area in pixels that it is scaled to.
+        longer_side: longer side in pixels that it is scaled to instead; None for the area.
+    """
     height, width = style.size
     scale = longer_side / max(height, width) if longer_side else math.sqrt(area / (height * width))
     return max(round(height * scale), MIN_SIDE), max(round(width * scale), MIN_SIDE)

@@ -1,9 +1,9 @@
-"""Styles by name: paintings that come along as pictures, and trained styles.
+"""Gallery: styles by name, which are bundled pictures and trained looks.
 
-A trained style is written as the name of one of `paintings` (``starry-night``), as a weights file
-that `train fast` wrote (``mine.safetensors``), or as one look of a file that holds several
-(``mine.safetensors#wave``). A painting whose picture comes along (``chrysanthemums``) is a style
-like any other picture.
+A trained look is written as the name of a bundled one (``starry-night``), as a weights file that
+`impasto train fast` wrote (``mine.safetensors``), or as one style of a file that holds several
+(``mine.safetensors#wave``). A painting whose picture is bundled (``chrysanthemums``) is a style as
+any other picture is.
 """
 
 from __future__ import annotations
@@ -31,61 +31,69 @@ _FILE = re.compile(r"(.+?\.safetensors)(?:#(.+))?")
 
 @dataclass(frozen=True)
 class TrainedLook:
-    """A style that a network was trained for."""
+    """A style that a network was trained for; there is no picture of it."""
 
     source: str
-    """As the user named it."""
+    """The style as the user wrote it."""
     weights: str
     """Name or file of the network's weights."""
     look: str | None = None
-    """Its name in the network; None for the only one."""
+    """The style's name in the network; None if the network has only one."""
     recolouring: Recolouring | None = None
-    """What is done to the colours of what is painted."""
+    """How the painting is recoloured to keep the photo's colours; None to leave it."""
 
 
 @dataclass(frozen=True)
 class Painting:
-    """A painting that comes along: as a picture, or as a network that was trained for it."""
+    """A bundled painting: a picture of it, or a network that was trained for it."""
 
     name: str
+    """The name that it is called by as a style."""
     title: str
+    """Title of the painting."""
     artist: str
+    """Name of the painter."""
     year: int
+    """Year in which it was painted."""
     licence: str
-    """Of the painting."""
+    """Licence of the painting."""
 
     @property
     def weights(self) -> str:
-        """Name of the network's weights."""
+        """Name of the weights of its network, if it has one."""
         return f"fast.{self.name}"
 
     @property
     def picture(self) -> Path | None:
-        """Its picture; None if there is a network instead."""
+        """File of its picture; None if there is a network instead."""
         path = _DATA / "paintings" / f"{self.name}.jpg"
         return path if path.exists() else None
 
 
 @cache
 def paintings() -> dict[str, Painting]:
-    """The paintings that come along, by name."""
+    """Returns the bundled paintings by name."""
     text = (_DATA / "gallery.yaml").read_text(encoding="utf-8")
     return {name: Painting(name=name, **fields) for name, fields in yaml.safe_load(text).items()}
 
 
 def trained() -> list[str]:
-    """Names of those that there is a network for."""
-    return [name for name, known in paintings().items() if known.picture is None]
+    """Returns the names of the bundled paintings that a network was trained for."""
+    return [name for name, painting in paintings().items() if painting.picture is None]
 
 
 def resolve(source: ImageLike) -> ImageLike | TrainedLook:
-    """What the source of a style stands for: a picture, or a trained look.
+    """Finds out whether a style is a picture or a trained look.
 
     Args:
-        source: a picture; the name of a painting; a weights file, with ``#look`` if it has several.
+        source: a picture, the name of a bundled painting, or a weights file, with ``#NAME`` if it
+            holds several styles.
+
+    Returns:
+        A trained look; or the picture, which is not read yet.
 
     Raises:
-        ControlError: it is a word, but neither a file nor a name.
+        ControlError: the source is a word that is neither a file nor a bundled painting.
     """
     if not isinstance(source, (str, os.PathLike)):
         return source
@@ -97,9 +105,9 @@ def resolve(source: ImageLike) -> ImageLike | TrainedLook:
         return TrainedLook(name, file[1], file[2])
     if Path(name).is_file():
         return source
-    known = paintings().get(name)
-    if known is not None:
-        return known.picture or TrainedLook(name, known.weights)
+    painting = paintings().get(name)
+    if painting is not None:
+        return painting.picture or TrainedLook(name, painting.weights)
     if not Path(name).suffix and len(Path(name).parts) == 1:
         near = get_close_matches(name, paintings(), n=3)
         hint = f"did you mean {', '.join(near)}" if near else "`impasto styles` lists them"

@@ -1,4 +1,4 @@
-"""The losses of a run, as a table and as a plot."""
+"""History: the losses of a run, as a table and as a plot."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from impasto.methods import Progress
 
 
 class History:
-    """Collects the losses of each step; give it as ``on_step``."""
+    """Collects the losses of each step, if it is given as ``on_step``."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
-        """``step`` and the losses by name, in order."""
+        """For each step its number, ``step``, and its losses by name."""
 
     def __call__(self, progress: Progress) -> None:
-        """Takes down one step."""
+        """Adds a row for one step of a painting."""
         self.add(progress.step, progress.losses)
 
     def add(self, step: int, losses: Mapping[str, float]) -> None:
-        """Takes down the losses of a step, by name."""
+        """Adds a row: the number of a step, and its losses by name."""
         self.rows.append({"step": step, **losses})
 
     def _names(self) -> list[str]:
-        """The columns: ``step``, and all losses, which steps of networks do not have."""
+        """The columns: ``step``, and the losses that any row has."""
         return list(dict.fromkeys(["step", *(name for row in self.rows for name in row)]))
 
     def write_csv(self, path: Path) -> None:
-        """Writes one line for each step.
+        """Writes the losses as CSV, one line for each step.
+
+        Args:
+            path: the file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -44,10 +47,13 @@ class History:
         files.replace(path, text.getvalue().encode())
 
     def write_plot(self, path: Path) -> None:
-        """Draws the losses against the steps, on a logarithmic scale, as PNG, SVG or PDF.
+        """Draws the losses against the steps, on a logarithmic scale.
+
+        Args:
+            path: the file, whose extension decides the format: .png, .svg or .pdf.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written, or there is no such format.
         """
         from matplotlib.figure import Figure
 
@@ -70,10 +76,10 @@ class History:
 
 
 def plot_format(path: Path) -> str:
-    """The format that a plot's extension asks for.
+    """Returns the format of a plot by its file's extension: ``png``, ``svg`` or ``pdf``.
 
     Raises:
-        OutputError: none that can be drawn.
+        OutputError: the extension is another one.
     """
     kind = path.suffix.lower().lstrip(".")
     if kind not in ("png", "svg", "pdf"):

@@ -1,4 +1,4 @@
-"""Ctrl-C that lets work come to a good end."""
+"""Ctrl-C that lets what is done so far be kept."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from types import FrameType
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """While open, the first Ctrl-C sets the event, so that what is done so far can be kept; a
-    second one breaks off.
+    """Returns a context in which the first Ctrl-C sets an event, and a second one raises
+    `KeyboardInterrupt`.
+
+    Whoever works in it looks at the event, ends early, and keeps what is done so far.
     """
     stop = threading.Event()
 

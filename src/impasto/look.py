@@ -1,16 +1,19 @@
-"""Look: styles fitted to a photo. It paints the photo, then the next frame, and can be saved."""
+"""`Look`: styles fitted to a photo. It paints the photo, then the next frame, and can be saved."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -28,7 +31,8 @@ from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
-from impasto.recipes import Recipe
+from impasto.processes import check_not_forked
+from impasto.recipes import Recipe, renamed
 from impasto.tiling import by_strips
 
 if TYPE_CHECKING:
@@ -36,23 +40,38 @@ if TYPE_CHECKING:
 
 _FORMAT = "1"
 
+PathOrPIL: TypeAlias = str | os.PathLike[str] | Image.Image
+"""Pictures for which a PIL image is returned."""
+PictureT = TypeVar("PictureT", Tensor, NDArray[Any], Picture)
+"""Pictures for which one of the same type is returned."""
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """A photo as methods are given it."""
+    """A photo as methods get it, scaled and on the device."""
 
     photo: Picture
-    """At the size to be painted."""
+    """The photo at the size to be painted."""
     pixels: Tensor
-    """Its pixels, (1, 3, H, W), where it is painted."""
+    """The photo's pixels on the device, (1, 3, H, W), sRGB in [0, 1]."""
     prepared: Tensor
-    """The same, in the colours to be painted."""
+    """The pixels that are painted: grey if only the photo's lightness is, else the photo's."""
     mix: Mix
-    """How much of which style goes where, for that size."""
+    """How much of which style goes where, for this size."""
 
     @classmethod
     def of(cls, photo: Picture, mix: Mix, controls: Controls, device: torch.device) -> Inputs:
-        """Prepares a photo, and the mix for its own size."""
+        """Prepares a photo.
+
+        Args:
+            photo: the photo at its own size.
+            mix: how much of which style goes where, for that size.
+            controls: the controls, of which ``size`` and ``preserve_color`` matter.
+            device: where it is painted.
+
+        Raises:
+            ControlError: the shorter side would become too small.
+        """
         small = photo.resized(*render_size(photo.size, controls.size))
         pixels = small.pixels.to(device)
         prepared = _prepared(pixels, controls.preserve_color)
@@ -61,14 +80,19 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Look:
-    """Styles fitted to a photo; see `impasto.Stylizer.fit`.
+    """Styles fitted to a photo, which `impasto.Stylizer.fit` returns.
 
-    ``look()`` paints that photo, ``look(frame)`` another of the same size, by the same statistics.
+    ``look()`` paints that photo, ``look(frame)`` another one of the same size by the same
+    statistics, ``look.fit(photo)`` fits the styles to another photo, and ``look.save(path)`` keeps
+    all of it in a file.
     """
 
     stylizer: Stylizer
+    """The stylizer that fitted it, with its methods."""
     controls: Controls
+    """The controls that it paints with."""
     styles: Sequence[EncodedStyle]
+    """The styles, with their weights and masks."""
     codes: Sequence[StyleCode]
     """What was measured of each style for this photo."""
     mix: Mix
@@ -76,43 +100,55 @@ class Look:
     size: tuple[int, int]
     """Height and width of the photo."""
     transfer: Transfer
+    """The fitted function that paints."""
     refinement: GatysTransfer | None
+    """The fitted optimisation that refines the painting; None for none."""
     refine: str | int | None
-    """Steps or seconds of the refinement; see `impasto.Stylizer`."""
+    """Steps (``50``) or seconds (``30s``) of the refinement; None for none."""
     notes: tuple[str, ...] = ()
     """What the user should know about how the pictures were read."""
     fitted: Inputs | None = None
-    """The photo that it was fitted to; None if the look was loaded."""
+    """The photo that it was fitted to, prepared; None if the look was loaded."""
     content: ImageLike | None = None
-    """The same as it was given."""
+    """The photo that it was fitted to, as the user gave it; None if the look was loaded."""
 
     @property
     def weights(self) -> dict[str, str]:
-        """Name and sha256 of the weights that paint."""
+        """Hashes (sha256) of the weights that paint, by name."""
         used: dict[str, str] = {}
         for style, code in zip(self.styles, self.codes, strict=True):
             used |= style.method.weights_used(code.code)
         return used
 
+    @overload
+    def __call__(self, content: PathOrPIL, on_step: OnStep | None = ...) -> Image.Image: ...
+    @overload
+    def __call__(self, content: PictureT, on_step: OnStep | None = ...) -> PictureT: ...
+    @overload
+    def __call__(self, content: None = ..., on_step: OnStep | None = ...) -> Any: ...
     def __call__(self, content: ImageLike | None = None, on_step: OnStep | None = None) -> Any:
-        """Paints.
+        """Paints a picture.
 
         Args:
             content: a photo of the same size, such as the next frame; None for the photo that the
                 look was fitted to.
-            on_step: told of the progress; may raise `impasto.errors.Stop`.
+            on_step: called after each step with a `Progress`; it may raise `impasto.Stop` to end
+                the painting early.
 
         Returns:
-            A picture in the type of ``content``; a PIL image if that is a path. The photo's alpha
-            is kept.
+            A picture of the same type as the photo; a PIL image if that is a path. The photo's
+            alpha channel is kept.
 
         Raises:
             ControlError: the photo has another size, or the look was loaded and has no photo.
+            ImageError: the photo cannot be read.
             TooLargeError: memory ran out.
+            SetupError: the process was forked after its parent had painted.
         """
         like = self.content if content is None else content
         if like is None:
             raise ControlError("this look was loaded without its photo: call it with a picture")
+        check_not_forked()
         footprint = max(
             (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
         )
@@ -127,12 +163,12 @@ class Look:
                     return image
                 return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
 
-            told = on_step and _finishing(on_step, finished)
-            result = finished(self._painted(inputs, told)).cpu()
+            step = on_step and _finishing(on_step, finished)
+            result = finished(self._painted(inputs, step)).cpu()
         return images.like(replace(inputs.photo, pixels=result), like)
 
     def _inputs(self, content: ImageLike) -> Inputs:
-        """Another photo as methods are given it; first, the look is fitted to its own."""
+        """Prepares another photo; before, the look is fitted to its own, if that is not done."""
         photo = images.read(content)
         if photo.size != self.size:
             raise ControlError(
@@ -143,8 +179,8 @@ class Look:
         return Inputs.of(photo, self.mix, self.controls, self.stylizer.device)
 
     def _finish_fitting(self) -> None:
-        """Paints the photo that the look was fitted to, if that has not been done: what painting
-        coarse to fine measures is known only then.
+        """Paints the photo that the look was fitted to, unless that is done, since painting coarse
+        to fine measures on the way.
         """
         if self.fitted is not None:
             self.transfer.finish_fitting(self.fitted.prepared, self._drafted(self.fitted.mix))
@@ -154,12 +190,12 @@ class Look:
         return mix if self.refinement is None else mix.undiluted()
 
     def _painted(self, inputs: Inputs, on_step: OnStep | None) -> Tensor:
-        """Painted, and refined if asked."""
+        """The picture painted, and refined if that was asked for."""
         content, mix = inputs.prepared, inputs.mix
         if self.refinement is None:
             return self.transfer(content, mix, on_step)
-        start = self.transfer(content, self._drafted(mix))
-        return self.refinement(content, mix, on_step, start=start)
+        painted = self.transfer(content, self._drafted(mix))
+        return self.refinement(content, mix, on_step, init=painted)
 
     @shows_controls
     def fit(
@@ -169,23 +205,31 @@ class Look:
         refine: str | int | None = None,
         **controls: Unpack[ControlOptions],
     ) -> Look:
-        """The same styles fitted to another photo of any size.
+        """Fits the look's styles to another photo of any size.
 
         Args:
-            content: the photo.
-            refine: in place of the look's own.
-            **controls: fields of `Controls`; those that are not given are the look's. Styles of a
-                look that was loaded are as they were measured.
+            content: the photo as path, PIL image, array or tensor.
+            refine: steps (``50``) or seconds (``30s``) of the refinement; None for the look's own.
+            **controls: fields of `Controls`; the look's own are the defaults. A look that was
+                loaded cannot measure its styles anew.
+
+        Returns:
+            A new look.
 
         Raises:
-            ControlError, ImageError, TooLargeError: as `Stylizer.fit`.
+            ControlError: a value is not allowed, or needs a style to be measured anew.
+            ImageError: the photo cannot be read.
+            TooLargeError: the photo needs more memory than is free.
         """
-        given: dict[str, Any] = {**asdict(self.controls), **controls}
+        options: dict[str, Any] = {**asdict(self.controls), **controls}
         refine = self.refine if refine is None else refine
-        return self.stylizer.fit(content, list(self.styles), refine=refine, **given)
+        return self.stylizer.fit(content, list(self.styles), refine=refine, **options)
 
     def recipe(self) -> dict[str, Any]:
-        """What made the picture; written into it, and read back by ``--recipe``."""
+        """Returns all that decides the picture: method, settings, controls, hashes of the weights.
+
+        The command line writes it into painted pictures and reads it back with ``--recipe``.
+        """
         return {
             "impasto": __version__,
             **self.stylizer.described(self.styles, self.refine),
@@ -194,14 +238,16 @@ class Look:
         }
 
     def save(self, path: str | Path) -> None:
-        """Writes the look: statistics, controls, settings, and the hashes of the weights that paint
-        it; no picture, no network and no pickle. `Look.load` reads it.
+        """Writes the look to a file, which `Look.load` reads.
+
+        The file holds statistics, controls, settings, and the hashes of the weights; no picture, no
+        network and no pickle.
 
         Args:
             path: the file, NAME.look.
 
         Raises:
-            ControlError: see `check_can_be_saved`.
+            ControlError: the look has masks, keeps the colours of its photo, or refines.
             OutputError: the file cannot be written, or is not called NAME.look.
         """
         if Path(path).suffix.lower() != LOOK_SUFFIX:
@@ -232,10 +278,10 @@ class Look:
         files.replace(Path(path), save(tensors, metadata))
 
     def check_can_be_saved(self) -> None:
-        """Finds out whether all that the look paints with is what can be measured of its styles.
+        """Checks that the look does not depend on its photo, so that it can be saved.
 
         Raises:
-            ControlError: it has masks, keeps the colours of its photo, or refines.
+            ControlError: the look has masks, keeps the colours of its photo, or refines.
         """
         pictures = [s for s in self.styles if not isinstance(s.source, TrainedLook)]
         if self.mix.masked:
@@ -252,24 +298,26 @@ class Look:
     def load(
         cls, path: str | Path, *, device: str = "auto", stylizer: Stylizer | None = None
     ) -> Look:
-        """Reads a look that `save` wrote.
+        """Reads a look that `Look.save` wrote.
 
         Args:
             path: the file.
-            device: see `impasto.Stylizer`.
-            stylizer: what paints, if the method is one of your own; else it is loaded as it was.
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+            stylizer: the stylizer that paints, if its method is one of your own; None to load the
+                one that the look was saved with.
 
         Raises:
-            WeightsError: the file cannot be read, or the weights it needs are others here.
+            SetupError: there is no such device.
+            WeightsError: the file cannot be read, or the weights that it needs have changed.
         """
         path = Path(path)
         metadata, tensors = _read(path)
-        with _damage_told(path):
-            recipe = Recipe.of(json.loads(metadata["recipe"]))
+        with _damage_reported(path):
+            recipe = Recipe.of(renamed(json.loads(metadata["recipe"])))
             packed = json.loads(metadata["look"])["dict"]
         if stylizer is None:
             stylizer = recipe.stylizer(device)
-        with _damage_told(path):
+        with _damage_reported(path):
             look = _loaded(stylizer, recipe.controls, packed, tensors)
             for name, sha256 in packed["weights"]["dict"].items():
                 if look.weights.get(name) != sha256:
@@ -299,22 +347,22 @@ def _loaded(
 ) -> Look:
     """Puts a look together; its networks are those here."""
 
-    def made(part: str) -> Any:
+    def part(name: str) -> Any:
         modules = _modules(stylizer.painters())
-        return unpack(packed[part], tensors, modules, stylizer.device)
+        return unpack(packed[name], tensors, modules, stylizer.device)
 
     styles: list[EncodedStyle] = []
     codes: list[StyleCode] = []
-    for kept in made("styles"):
-        look, code = kept["look"], kept["code"]
+    for saved in part("styles"):
+        look, code = saved["look"], saved["code"]
         method = stylizer.method if look is None else stylizer.looks
         if look is not None:  # whose network is here
             code = StyleCode(method.encode_style(look))
-        style = Style(kept["name"], kept["weight"])
+        style = Style(saved["name"], saved["weight"])
         styles.append(EncodedStyle(style, look, method, (None, code), controls))
         codes.append(code)
-    height, width = made("size")
-    mix, transfer = made("mix"), made("transfer")
+    height, width = part("size")
+    mix, transfer = part("mix"), part("transfer")
     if not (isinstance(mix, Mix) and isinstance(transfer, Transfer) and styles):
         raise TypeError("not what a look is made of")
     return Look(
@@ -361,7 +409,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[None]:
     """Turns what is wrong with the parts of a saved look into a `WeightsError` of one line."""
     try:
         yield
@@ -389,7 +437,11 @@ def _modules(painters: Mapping[str, Method]) -> dict[str, nn.Module]:
 
 
 def render_size(size: tuple[int, int], longer_side: int | None) -> tuple[int, int]:
-    """Height and width of a picture of this height and width, its longer side scaled to that.
+    """Returns the height and width of a picture whose longer side is scaled.
+
+    Args:
+        size: height and width of the picture.
+        longer_side: what its longer side becomes, in pixels; None to leave it.
 
     Raises:
         ControlError: the shorter side would become too small.
@@ -414,7 +466,7 @@ def _prepared(pixels: Tensor, mode: ColorMode) -> Tensor:
 
 
 def _finishing(on_step: OnStep, finish: Callable[[Tensor], Tensor]) -> OnStep:
-    """Hands on progress whose picture has gone through ``finish``."""
+    """An ``on_step`` that passes progress on, its picture having gone through ``finish``."""
 
     def step(progress: Progress) -> None:
         on_step(replace(progress, image=lambda: finish(progress.image())))

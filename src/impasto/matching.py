@@ -1,15 +1,13 @@
 """Matching: maps that give content features the statistics of style features.
 
 Each function takes what was measured of content and style and returns the map, which is local:
-once fitted it can be applied to any tile or frame.
+once fitted it can be applied to any tile or frame. They match:
 
-==============  =========================================================  =====================
-`adain`         mean and standard deviation of each channel                Huang & Belongie 2017
-`wct`           mean and covariance, by whitening and colouring            Li et al. 2017
-`coral`         the same, standardised first, so that strong channels      Sun, Feng & Saenko 2016
-                do not drown weak ones
-`histogram`     the whole distribution of each channel                     Risser et al. 2017
-==============  =========================================================  =====================
+- `adain`: mean and standard deviation of each channel (Huang & Belongie 2017, arXiv:1703.06868);
+- `wct`: mean and covariance, by whitening and colouring (Li et al. 2017, arXiv:1705.08086);
+- `coral`: mean and covariance, channels being standardised first, so that strong ones do not drown
+  weak ones (Sun et al. 2016, arXiv:1511.05547);
+- `histogram`: the whole distribution of each channel (Risser et al. 2017, arXiv:1701.08893).
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ from torch import Tensor
 
 from impasto.moments import Moments, Quantiles, interpolate, square_roots
 
-# Directions that hold less than this share of the strongest one's variance are dropped (WCT),
-# channels count as this much (AdaIN): dividing by nothing amplifies noise.
+# Directions with less than this share of the strongest one's variance are dropped (WCT), and
+# channels with less are divided by that much (AdaIN): dividing by nothing amplifies noise.
 _FLOOR = 1e-5
 # Deviations below this are rounding noise, in pixels as in features.
 _FLAT = 1e-3
@@ -33,15 +31,18 @@ _CORAL_RIDGE = 1e-3
 
 @dataclass(frozen=True)
 class Affine:
-    """x -> matrix @ x + shift, at every pixel; leading dimensions (...) are independent maps."""
+    """An affine map of the vector at every pixel: x -> matrix @ x + shift.
+
+    Leading dimensions (...) are independent maps.
+    """
 
     matrix: Tensor
-    """(..., C, C), or (..., C) for a diagonal one."""
+    """The matrices (..., C, C), or the diagonals (..., C) of diagonal ones."""
     shift: Tensor
-    """(..., C)"""
+    """What is added, (..., C)."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Maps features (..., C, H, W)."""
+        """Maps features (..., C, H, W) to the same shape."""
         if self.matrix.ndim == self.shift.ndim:
             return features * self.matrix[..., None, None] + self.shift[..., None, None]
         # (..., H, W, C): free of copies, here and in what follows, for channels-last features.
@@ -53,15 +54,15 @@ class Affine:
 
 @dataclass(frozen=True)
 class Lookup:
-    """A monotone piecewise linear curve for each channel."""
+    """A monotone piecewise linear curve for each channel, through Q points."""
 
     inputs: Tensor
-    """(C, Q), ascending along Q."""
+    """Values that are mapped, (C, Q), ascending along Q."""
     outputs: Tensor
-    """(C, Q), ascending along Q."""
+    """Values that they are mapped to, (C, Q), ascending along Q."""
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Maps features (..., C, H, W)."""
+        """Maps features (..., C, H, W) to the same shape."""
         channels_first = features.movedim(-3, 0)
         flat = channels_first.flatten(1)
         # White paper is one value for many quantiles: it becomes the middle of theirs.
@@ -73,21 +74,23 @@ class Lookup:
 
 
 def adain(content: Moments, style: Moments) -> Affine:
-    """Adaptive instance normalisation (Huang & Belongie 2017, eq. 8).
+    """Fits adaptive instance normalisation: mean and deviation of each channel become the style's
+    (Huang & Belongie 2017, arXiv:1703.06868, eq. 8).
 
     Args:
-        content: moments of (C,) vectors; this and the others go by leading dimensions.
-        style: the same of the style.
+        content: moments of the content's features, (..., C).
+        style: moments of the style's features, (..., C).
     """
     standard = standardise(content)
     return Affine(style.std * standard.matrix, style.mean + style.std * standard.shift)
 
 
 def standardise(moments: Moments) -> Affine:
-    """Instance normalisation (Ulyanov et al. 2016): to mean 0 and deviation 1.
+    """Fits instance normalisation: each channel gets mean 0 and deviation 1 (Ulyanov et al. 2016,
+    arXiv:1607.08022).
 
     Args:
-        moments: of (C,) vectors; goes by leading dimensions.
+        moments: moments of the features, (..., C).
     """
     floor = _FLOOR**0.5 * moments.std.amax(-1, keepdim=True)
     scale = 1 / moments.std.maximum(floor).clamp_min(_FLAT)
@@ -95,34 +98,47 @@ def standardise(moments: Moments) -> Affine:
 
 
 def wct(content: Moments, style: Moments) -> Affine:
-    """Whitening and colouring transform (Li et al. 2017, sec. 3.2): Cs^1/2 Cc^-1/2.
+    """Fits the whitening and colouring transform Cs^1/2 Cc^-1/2, after which features have the
+    style's mean and covariance (Li et al. 2017, arXiv:1705.08086, sec. 3.2).
 
     As in the paper's code, directions without variance in the content are dropped.
+
+    Args:
+        content: moments of the content's features, (..., C).
+        style: moments of the style's features, (..., C).
     """
     matrix = _root(style.cov, 0.5) @ _root(content.cov, -0.5)
     return _through_means(matrix, content, style)
 
 
 def coral(content: Moments, style: Moments, ridge: float = _CORAL_RIDGE) -> Affine:
-    """Correlation alignment (Sun et al. 2016, alg. 1) of standardised features. Differentiable.
+    """Fits correlation alignment of standardised features, after which they have the style's mean
+    and nearly its covariance (Sun et al. 2016, arXiv:1511.05547, alg. 1). It is differentiable.
 
     Args:
-        content: moments of (C,) vectors.
-        style: the same of the style.
-        ridge: added to the variances, which are 1. Directions with less are matched in part.
+        content: moments of the content's features, (..., C).
+        style: moments of the style's features, (..., C).
+        ridge: what is added to the standardised channels' variances, which are 1; directions with
+            less variance are matched in part only.
     """
     content_std = content.std.clamp_min(_FLAT)
     style_std = style.std.clamp_min(_FLAT)
     channels = style_std.shape[-1]  # of variance 1 + ridge: no norm is larger than their sum
-    least = ridge / (channels * (1 + ridge))
-    root, _ = square_roots(_correlation(style.cov, style_std, ridge), least)
-    _, inverse = square_roots(_correlation(content.cov, content_std, ridge), least)
+    smallest = ridge / (channels * (1 + ridge))
+    root, _ = square_roots(_correlation(style.cov, style_std, ridge), smallest)
+    _, inverse = square_roots(_correlation(content.cov, content_std, ridge), smallest)
     matrix = style_std[..., None] * root @ inverse / content_std[..., None, :]
     return _through_means(matrix, content, style)
 
 
 def histogram(content: Quantiles, style: Quantiles) -> Lookup:
-    """Histogram matching of each channel: the content's quantiles become the style's."""
+    """Fits histogram matching: the quantiles of each channel become the style's (Risser et al.
+    2017, arXiv:1701.08893).
+
+    Args:
+        content: quantiles of the content's features, (C, Q).
+        style: quantiles of the style's features, (C, Q).
+    """
     return Lookup(content.values, style.values)
 
 
@@ -138,7 +154,7 @@ def _correlation(cov: Tensor, std: Tensor, ridge: float) -> Tensor:
 def _root(matrix: Tensor, power: float) -> Tensor:
     """A power of a symmetric positive semi-definite matrix, in float64, without its null space."""
     values, vectors = torch.linalg.eigh(matrix.cpu().double())
-    kept = values > (_FLOOR * values[..., -1:]).clamp_min(_FLAT**2)
-    powers = torch.where(kept, values.clamp_min(1e-300) ** power, 0.0)
+    keep = values > (_FLOOR * values[..., -1:]).clamp_min(_FLAT**2)
+    powers = torch.where(keep, values.clamp_min(1e-300) ** power, 0.0)
     result: Tensor = (vectors * powers[..., None, :]) @ vectors.mT
     return result.to(matrix)

@@ -128,7 +128,7 @@ class Metadata:
         """
         text = None if recipe is None else json.dumps(recipe)
         exif = self._exif(kind, size, text)
-        options: dict[str, Any] = {"exif": exif} if exif else {}
+        options: dict[str, Any] = {} if exif is None else {"exif": exif}
         if self.dpi:
             options["dpi"] = self.dpi
         if kind == "PNG":
@@ -159,12 +159,13 @@ class Metadata:
             for name in ("xmp", "iptc", "text")
             if len(str(getattr(self, name))) > _LONGEST_SEGMENT
         }
-        if len(self._exif(kind, (1, 1), None)) > _LONGEST_SEGMENT:
+        exif = self._exif(kind, (1, 1), None)
+        if exif is not None and len(exif.tobytes()) > _LONGEST_SEGMENT:
             short |= {"exposure": {}, "tags": {}, "gps": {}}
         return replace(self, **short) if short else self
 
-    def _exif(self, kind: str, size: tuple[int, int], recipe: str | None) -> bytes:
-        """EXIF of a picture of that size; empty if there is nothing to say."""
+    def _exif(self, kind: str, size: tuple[int, int], recipe: str | None) -> Image.Exif | None:
+        """EXIF of a picture of that size; None if there is nothing to say."""
         tags: dict[int, Any] = dict(self.tags)
         exposure: dict[int, Any] = dict(self.exposure)
         if kind != "PNG":
@@ -180,7 +181,7 @@ class Metadata:
             tags |= {_Tag.XResolution: self.dpi[0], _Tag.YResolution: self.dpi[1]}
             tags[_Tag.ResolutionUnit] = _INCHES
         if not (tags or exposure or self.gps):
-            return b""
+            return None
         exif = Image.Exif()
         tags[_Tag.Orientation] = 1
         for number, value in tags.items():
@@ -188,10 +189,11 @@ class Metadata:
         if exposure:
             exposure |= {_Tag.ColorSpace: _SRGB}
             exposure |= {_Tag.ExifImageWidth: size[1], _Tag.ExifImageHeight: size[0]}
-            exif.get_ifd(_IFD.Exif).update(exposure)
-        if self.gps:
-            exif.get_ifd(_IFD.GPSInfo).update(self.gps)
-        return exif.tobytes()
+        for part, directory in ((_IFD.Exif, exposure), (_IFD.GPSInfo, self.gps)):
+            if directory:
+                exif.get_ifd(part).update(directory)
+                exif[part] = dict(directory)  # where Pillow looks for it when it writes TIFF
+        return exif
 
 
 def recipe_text(image: Image.Image) -> str:
@@ -253,11 +255,14 @@ def _segment_of(iptc: bytes) -> bytes:
 def _dpi(info: Mapping[Any, Any], exif: Image.Exif) -> tuple[float, float] | None:
     """Dots per inch, if the file says them."""
     try:
-        across, down = info.get("dpi") or (
-            float(exif[tag]) * (_CM_PER_INCH if exif.get(_Tag.ResolutionUnit) == 3 else 1)
-            for tag in (_Tag.XResolution, _Tag.YResolution)
-        )
+        across, down = map(float, info.get("dpi") or _resolution(exif))
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-    # Pillow says 1 for a TIFF that says nothing.
-    return (float(across), float(down)) if 1 < across < 1e5 and 1 < down < 1e5 else None
+    if (across, down) in ((1, 1), (72, 72)):  # what Pillow says for a file that says nothing
+        return None
+    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+
+
+def _resolution(exif: Image.Exif) -> tuple[float, float]:
+    scale = _CM_PER_INCH if exif.get(_Tag.ResolutionUnit) == 3 else 1
+    return float(exif[_Tag.XResolution]) * scale, float(exif[_Tag.YResolution]) * scale

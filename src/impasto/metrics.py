@@ -1,7 +1,7 @@
-"""How far a painted picture is from its photo and from its painting; see docs/metrics.md.
+"""Metrics: how far a painted picture is from its photo and from its painting.
 
-Measured with VGG-19, because the feed-forward networks are trained on VGG-16: a judge should not be
-the teacher. All pictures are tensors (1, 3, H, W), sRGB in [0, 1].
+They are measured with VGG-19, because the feed-forward networks are trained on VGG-16: whoever
+judges should not be the teacher. All pictures are tensors (1, 3, H, W), sRGB in [0, 1].
 """
 
 from __future__ import annotations
@@ -25,38 +25,42 @@ from impasto.networks.vit import load_vit
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 _STRUCTURE_PATCHES = 16
 _BYTES_PER_PIXEL = 2400
-"""Peak memory of judging: the features of both pictures, and copies of the largest."""
+"""Peak memory of judging a pixel: the features of both pictures, and copies of the largest."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Distances of one painted picture; lower is better, but for `total_variation`."""
+    """Scores of one painted picture; lower is better, except for ``total_variation``."""
 
     content: float
-    """To the photo: `content_distance`, 0..2."""
+    """Distance to the photo, 0..2: the mean of `content_distance` over the last layers of the
+    encoder's blocks."""
     structure: float
-    """To the photo: `structure_distance`, 0..4."""
+    """Distance to the photo, 0..4, by `structure_distance`."""
     style: float
-    """To the painting: `losses.gram_loss`, mean over `STYLE_LAYERS`; 0 or more."""
+    """Distance to the painting, 0 or more: the mean of `impasto.losses.gram_loss` over
+    `STYLE_LAYERS`."""
     frechet: float
-    """To the painting: `frechet_distance`, mean over `STYLE_LAYERS`; 0 or more."""
+    """Distance to the painting, 0 or more: the mean of `frechet_distance` over `STYLE_LAYERS`."""
     total_variation: float
-    """Of the painted picture itself: `losses.total_variation`."""
+    """Roughness of the painted picture itself, by `impasto.losses.total_variation`."""
 
     @property
     def score(self) -> float:
-        """(1 + content) (1 + style)^2: a product as in ArtFID, (1 + LPIPS) (1 + FID) (Wright &
-        Ommer 2022), here with more stress on style.
+        """Both distances in one number, 1 at best: (1 + content) (1 + style)^2.
+
+        It is a product as in ArtFID, (1 + LPIPS) (1 + FID) (Wright & Ommer 2022, arXiv:2207.12280),
+        with more stress on style.
         """
         return (1 + self.content) * (1 + self.style) ** 2
 
 
 class Judge:
-    """Loads the networks once, then judges painted pictures.
+    """Scores painted pictures, with networks that are loaded once.
 
     Args:
-        encoder: sees content and style; VGG-19 by default.
-        vit: sees structure; DINOv2's ViT-S/14 by default.
+        encoder: encoder for content and style; None for VGG-19.
+        vit: vision transformer for structure; None for DINOv2's ViT-S/14.
 
     Raises:
         WeightsError: the weights are damaged.
@@ -72,12 +76,15 @@ class Judge:
 
     @torch.inference_mode()
     def __call__(self, painted: Tensor, content: Tensor, style: Tensor) -> Scores:
-        """Judges one picture; the same pictures get the same scores.
+        """Scores one painted picture.
 
         Args:
-            painted: (1, 3, H, W).
-            content: the photo; resized to H x W if it is of another size.
-            style: the painting, at any size; strokes are compared as large as they are given.
+            painted: the painted picture (1, 3, H, W), sRGB in [0, 1].
+            content: the photo (1, 3, h, w), which is resized to H x W.
+            style: the painting (1, 3, h, w), at the scale at which strokes are to be compared.
+
+        Returns:
+            The scores, which are the same for the same pictures.
 
         Raises:
             TooLargeError: the pictures need more memory than is free.
@@ -112,37 +119,52 @@ class Judge:
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:
-    """LPIPS (Zhang et al. 2018, eq. 1) of one layer with all channel weights 1: features of unit
-    length at each pixel, squared difference summed over channels, mean over pixels; 0..4, or 0..2
-    after a ReLU.
+    """LPIPS of one layer with all channel weights 1 (Zhang et al. 2018, arXiv:1801.03924, eq. 1).
+
+    Features are scaled to unit length at each pixel; squared differences are summed over channels
+    and averaged over pixels.
 
     Args:
-        features: (1, C, H, W).
-        target: the photo's, the same shape.
+        features: the painted picture's features, (1, C, H, W).
+        target: the photo's features, the same shape.
+
+    Returns:
+        A scalar tensor, 0..4, or 0..2 for features after a ReLU.
     """
     difference = F.normalize(features, dim=1) - F.normalize(target, dim=1)
     return difference.square().sum(1).mean()
 
 
 def structure_distance(keys: Tensor, target: Tensor) -> Tensor:
-    """`losses.similarity_loss` of a transformer's keys (Tumanyan et al. 2022, eq. 4 and 5); 0..4.
+    """Difference of two pictures' self-similarity, by a vision transformer's keys (Tumanyan et al.
+    2022, arXiv:2201.00424, eq. 4 and 5); see `impasto.losses.similarity_loss`.
 
-    Attention does not see the keys' mean, since softmax ignores what all keys share; but in DINOv2
-    it is so large that with it all places would look alike.
+    The keys' mean is subtracted. Attention does not see it, since softmax ignores what all keys
+    share; but in DINOv2 it is so large that with it all patches would look alike.
 
     Args:
-        keys: (1, C, h, w).
-        target: the photo's, the same shape.
+        keys: the painted picture's keys, (1, C, h, w).
+        target: the photo's keys, the same shape.
+
+    Returns:
+        A scalar tensor, 0..4.
     """
     return losses.similarity_loss(keys, target)
 
 
 def frechet_distance(moments: Moments, target: Moments) -> Tensor:
-    """Fréchet distance of the Gaussians with these moments (Heusel et al. 2017, eq. 6), relative to
-    the target's mean square.
+    """Fréchet distance of the Gaussians with these moments (Heusel et al. 2017, arXiv:1706.08500,
+    eq. 6), relative to the target's mean square.
 
-    What `losses.wasserstein_loss` minimises, but exact, by eigenvalues in float64: the loss's quick
-    roots leave some hundredths between equal moments.
+    It is what `impasto.losses.wasserstein_loss` minimises, but exact, by eigenvalues in float64:
+    the loss's quick roots leave some hundredths between equal moments.
+
+    Args:
+        moments: moments of the painted picture's features, (C,).
+        target: moments of the painting's features, (C,).
+
+    Returns:
+        A scalar tensor, 0 or more.
     """
     cov, goal = moments.cov.cpu().double(), target.cov.cpu().double()
     values, vectors = torch.linalg.eigh(goal)

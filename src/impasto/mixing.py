@@ -1,4 +1,4 @@
-"""Mix: how much of which style where. Strength, shares and masks of all styles, as one value."""
+"""Mixing: strength, weights and masks of all styles as one value, a `Mix`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from impasto.images import resize
 from impasto.tiling import Box
 
 _SAME = 1e-5
-"""Masks that differ by no more than this are the same."""
+"""Masks that differ by no more than this are taken for the same."""
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the picture that takes one mixture of styles."""
+    """A part of the picture that is painted in one mixture of styles."""
 
     mask: Tensor | None
-    """(1, 1, H, W) in [0, 1]; None = everywhere."""
+    """Where the region is, (1, 1, H, W) in [0, 1]; None for everywhere."""
     shares: dict[int, float]
-    """Of the styles, by number; they sum to 1."""
+    """The share of each style in the mixture, by the style's number; they sum to 1."""
     area: float
-    """Its share of the picture."""
+    """The region's share of the picture, 0..1."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Mix:
     """How much of which of K styles goes where on a picture of H x W pixels."""
 
     weights: Tensor
-    """(1 + K, H, W), or (1 + K, 1, 1) if no style has a mask: non-negative, summing to 1 at every
-    pixel. Row 0 is "keep the photo", rows 1..K are the styles."""
+    """The weight of the photo (row 0) and of each style (rows 1..K) at every pixel, (1 + K, H, W),
+    or (1 + K, 1, 1) if no style has a mask. They are non-negative and sum to 1."""
     strength: float
-    """The largest sum of styles at any pixel, 0..1."""
+    """The largest sum of the styles' weights at any pixel, 0..1."""
 
     @classmethod
     def of(
@@ -47,76 +47,79 @@ class Mix:
         masks: Sequence[Tensor | None],
         strength: float = 1.0,
     ) -> Mix:
-        """Mixes styles by their weights and masks.
+        """Makes the mix of styles with these weights and masks.
 
-        Masks that add up to more than 1 share the pixel in proportion to mask x share; where they
-        add up to less, the photo keeps the rest. A mask of ones is no mask.
+        Where masks add up to more than 1, styles share the pixel in proportion to mask x share;
+        where they add up to less, the photo keeps the rest. A mask of ones is no mask.
 
         Args:
-            height, width: of the picture.
-            shares: K non-negative numbers, not all 0: the weights of the styles.
-            masks: K masks (H, W) in [0, 1], or None for everywhere.
-            strength: 0..1.
+            height: height of the picture in pixels.
+            width: width of the picture in pixels.
+            shares: the weights of K styles, non-negative numbers, not all 0.
+            masks: for each style a mask (H, W) in [0, 1], or None for everywhere.
+            strength: how much of the styles there is, 0..1.
 
         Raises:
-            ControlError: the shares sum to zero, or no pixel has any of a style.
+            ControlError: the shares sum to zero, or a style's mask is black everywhere.
         """
         if sum(shares) <= 0:
             raise ControlError("the style weights sum to zero: give at least one a positive weight")
         if all(mask is None or bool((mask == 1).all()) for mask in masks):
             height, width, masks = 1, 1, [None] * len(masks)
-        where = torch.stack(
+        stacked = torch.stack(
             [torch.ones(height, width) if mask is None else mask.float().cpu() for mask in masks]
-        )
-        for number, (mask, share) in enumerate(zip(where, shares, strict=True), 1):
+        )  # (K, H, W), or (K, 1, 1)
+        for number, (mask, share) in enumerate(zip(stacked, shares, strict=True), 1):
             if share > 0 and not mask.any():
                 raise ControlError(
                     f"the mask of style {number} is all black: paint white where it goes"
                 )
         parts = [share / sum(shares) for share in shares]
-        wanted = where * torch.tensor(parts, dtype=torch.float32).view(-1, 1, 1)
-        total = wanted.sum(0)
+        weighted = stacked * torch.tensor(parts, dtype=torch.float32).view(-1, 1, 1)
+        total = weighted.sum(0)
         used = torch.tensor([share > 0 for share in shares]).view(-1, 1, 1)
-        covered = torch.where(total > 0, (where * used).sum(0).clamp(max=1), 0.0)
-        styles = wanted / total.clamp_min(1e-12) * covered * strength
+        covered = torch.where(total > 0, (stacked * used).sum(0).clamp(max=1), 0.0)
+        styles = weighted / total.clamp_min(1e-12) * covered * strength
         weights = torch.cat((1 - styles.sum(0, keepdim=True), styles)).clamp(0, 1)
         return cls(weights, float((1 - weights[0]).max()))
 
     @property
     def masked(self) -> bool:
-        """Whether there is any mask; if not, one pixel's weights stand for all."""
+        """Whether any style has a mask; if not, one pixel's weights stand for all."""
         return self.weights.shape[-2:] != (1, 1)
 
     @property
     def photo(self) -> Tensor:
-        """The photo's share, (H, W) or (1, 1)."""
+        """The photo's weights, (H, W) or (1, 1)."""
         return self.weights[0]
 
     @property
     def styles(self) -> Tensor:
-        """The styles' shares, (K, H, W) or (K, 1, 1)."""
+        """The styles' weights, (K, H, W) or (K, 1, 1)."""
         return self.weights[1:]
 
     def to(self, device: torch.device) -> Mix:
-        """The same mix on a device."""
+        """Returns the mix with its weights on a device."""
         return replace(self, weights=self.weights.to(device))
 
     def resized(self, height: int, width: int) -> Mix:
-        """The same mix for the picture at another size."""
+        """Returns the mix for the picture at another height and width."""
         if not self.masked or self.weights.shape[-2:] == (height, width):
             return self
         maps = resize(self.weights[None], height, width)[0]
         return replace(self, weights=maps / maps.sum(0))
 
     def inside(self, box: Box) -> Mix:
-        """The same mix for a tile, with what is around it."""
+        """Returns the mix for a tile of the picture with its halo."""
         return replace(self, weights=box.outer(self.weights)) if self.masked else self
 
     def only(self, numbers: Sequence[int]) -> Mix:
-        """Some of the styles, which take over the share of the others where any of them goes.
+        """Returns the mix of some of the styles alone.
+
+        Wherever any of these styles goes, they take over the weights of the others.
 
         Args:
-            numbers: of the styles, from 0.
+            numbers: numbers of the styles, from 0.
         """
         part = self.part(numbers)
         styles = self.styles[list(numbers)] / part.clamp_min(1e-12)
@@ -124,12 +127,21 @@ class Mix:
         return replace(self, weights=torch.cat((photo[None], styles)))
 
     def part(self, numbers: Sequence[int]) -> Tensor:
-        """What some of the styles have, together, of all that is painted, (H, W) or (1, 1)."""
+        """Returns the share of some of the styles, together, in all that is painted.
+
+        Args:
+            numbers: numbers of the styles, from 0.
+
+        Returns:
+            (H, W) or (1, 1), in [0, 1].
+        """
         return self.styles[list(numbers)].sum(0) / (1 - self.photo).clamp_min(1e-12)
 
     def undiluted(self) -> Mix:
-        """The same styles in the same proportions, as much of the photo wherever there is style as
-        where there is most: for what is mixed with the photo only afterwards, along masks' edges.
+        """Returns the mix with hard edges: the photo's weight is the same wherever there is any
+        style, namely the smallest that it has.
+
+        It is for what is blended with the photo along the masks' soft edges only afterwards.
         """
         if not self.masked:
             return self
@@ -140,10 +152,12 @@ class Mix:
         return replace(self, weights=weights)
 
     def regions(self) -> list[Region]:
-        """The parts of the picture that take one mixture each, for those who do not blend but aim
-        at the statistics of mixtures; none where there is no style. Styles of one mask are mixed.
+        """Returns the regions of the picture that are painted in one mixture each.
+
+        They are for methods that do not blend but aim at the statistics of mixtures. Styles with
+        the same mask are mixed in one region; where there is no style, there is no region.
         """
-        peaks = self.styles.amax((1, 2))
+        peaks = self.styles.amax((1, 2))  # (K,)
         groups: list[tuple[Tensor, list[int]]] = []
         for number, peak in enumerate(peaks):
             if peak == 0:
@@ -170,17 +184,20 @@ class Mix:
 
 
 def blend(features: Tensor, weights: Tensor, maps: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-    """w0 f + sum_k wk transfer_k(f): all controls of all feed-forward methods.
+    """Blends features with what each style makes of them: w0 f + sum_k wk map_k(f).
 
     Args:
-        features: f, (N, C, H, W).
-        weights: (1 + K, H, W) or (1 + K, 1, 1), of a `Mix`.
-        maps: transfer_k, K of them.
+        features: features or pixels f, (N, C, H, W).
+        weights: the weights w of a `Mix`, (1 + K, H, W) or (1 + K, 1, 1).
+        maps: for each of K styles, the function that maps the features to its own.
+
+    Returns:
+        (N, C, H, W)
     """
     parts = [(weights[0], features)] if weights[0].any() else []
-    for weight, transfer in zip(weights[1:], maps, strict=True):
+    for weight, to_style in zip(weights[1:], maps, strict=True):
         if weight.any():
-            parts.append((weight, transfer(features)))
+            parts.append((weight, to_style(features)))
     if len(parts) == 1:
         return parts[0][1]
     return torch.stack([weight * part for weight, part in parts]).sum(0)

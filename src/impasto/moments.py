@@ -1,7 +1,7 @@
 """Moments: weight, mean and covariance of feature vectors, the statistics that style is made of.
 
-Moments add up: those of two tiles, frames or masked regions give those of both together. Means and
-covariances are kept around the mean and merged pairwise (Chan, Golub & LeVeque 1983), which loses
+Moments add up: those of two tiles, frames or masked regions give those of both together.
+Covariances are kept around the mean and merged pairwise (Chan, Golub & LeVeque 1983), which loses
 no digits where sums of squares would.
 """
 
@@ -16,24 +16,27 @@ from torch import Tensor
 
 _TINY = 1e-12
 _RIDGE = 1e-4
-_LEAST = 1e-6
-"""Of matrix roots: the smallest eigenvalue to get right."""
+_MIN_EIGENVALUE = 1e-6
+"""Smallest eigenvalue that matrix roots get right, as a share of the Frobenius norm."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Statistics of a set of (C,) vectors; leading dimensions (...) are independent sets."""
+    """Weight, mean and covariance of a set of (C,) vectors.
+
+    Leading dimensions (...) are independent sets.
+    """
 
     weight: Tensor
-    """(...): the number of vectors, or the sum of their weights."""
+    """Number of vectors, or the sum of their weights, (...)."""
     mean: Tensor
-    """(..., C)"""
+    """Mean of the vectors, (..., C)."""
     cov: Tensor
-    """(..., C, C), divided by the weight (not by weight - 1)."""
+    """Covariance of the vectors, (..., C, C); divided by the weight, not by weight - 1."""
 
     @classmethod
     def of(cls, features: Tensor, weights: Tensor | None = None) -> Moments:
-        """Moments over the pixels of feature maps.
+        """Measures the moments of feature maps over their pixels.
 
         Args:
             features: (..., C, H, W).
@@ -54,9 +57,9 @@ class Moments:
         return cls(weight, mean, cov)
 
     def __add__(self, other: Moments) -> Moments:
-        """Moments of both sets together."""
+        """Returns the moments of both sets of vectors together."""
         weight = self.weight + other.weight
-        share = (other.weight / weight.clamp_min(_TINY)).unsqueeze(-1)
+        share = (other.weight / weight.clamp_min(_TINY)).unsqueeze(-1)  # (..., 1)
         step = other.mean - self.mean
         between = share * (1 - share) * step
         share_cov = share.unsqueeze(-1)
@@ -69,36 +72,39 @@ class Moments:
         )
 
     def __mul__(self, factor: float | Tensor) -> Moments:
-        """The same statistics with ``factor`` times the weight, for mixing with others."""
+        """Returns the moments with ``factor`` times the weight, for mixing with others."""
         return Moments(self.weight * factor, self.mean, self.cov)
 
     def normalised(self) -> Moments:
-        """The same statistics with weight 1."""
+        """Returns the moments with weight 1."""
         return Moments(torch.ones_like(self.weight), self.mean, self.cov)
 
     @property
     def gram(self) -> Tensor:
-        """(..., C, C): the Gram matrix F F^T / weight (Gatys et al. 2016, eq. 3), the raw second
-        moment. The paper does not divide; dividing makes it independent of the picture's size.
+        """The Gram matrix F F^T / weight, (..., C, C) (Gatys et al. 2016, CVPR, eq. 3).
+
+        The paper does not divide; dividing makes it independent of the picture's size.
         """
         return self.cov + self.mean.unsqueeze(-1) * self.mean.unsqueeze(-2)
 
     @cached_property
     def ridge(self) -> Tensor:
-        """(C, C): a small multiple of the identity. Added to a covariance it keeps the square root
-        defined where a feature map has fewer pixels than channels.
+        """A small multiple of the identity, (C, C).
+
+        Added to a covariance it keeps the square root defined where a feature map has fewer pixels
+        than channels.
         """
         return _RIDGE * self.cov.diagonal().mean() * torch.eye(len(self.mean)).to(self.cov)
 
     @cached_property
     def cov_root(self) -> Tensor:
-        """(C, C): square root of the covariance plus `ridge`; a constant to autograd."""
+        """The square root of the covariance plus `ridge`, (C, C); a constant to autograd."""
         with torch.no_grad():
             return square_roots(self.cov + self.ridge)[0]
 
     @property
     def std(self) -> Tensor:
-        """(..., C): standard deviation of each channel."""
+        """The standard deviation of each channel, (..., C)."""
         return self.cov.diagonal(dim1=-2, dim2=-1).clamp_min(_TINY).sqrt()
 
 
@@ -128,31 +134,35 @@ class _MeanAndCov(torch.autograd.Function):
         matrix, shift = by_cov + by_cov.mT, by_mean.unsqueeze(-2)
         if share.numel() > 1:
             return (centred @ matrix + shift) * share, None
-        # The same with the share inside of the small factors: one pass over the pixels.
+        # As below, with the share multiplied into the small factors: one pass over the pixels.
         if centred.ndim == 2:
             return torch.addmm(shift * share, centred, matrix * share), None
         return centred @ (matrix * share) + shift * share, None
 
 
-def square_roots(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor]:
-    """Square roots of symmetric positive definite matrices (..., C, C), and the roots' inverses.
+def square_roots(matrix: Tensor, min_eigenvalue: float = _MIN_EIGENVALUE) -> tuple[Tensor, Tensor]:
+    """Computes square roots of symmetric positive definite matrices, and the roots' inverses.
 
-    On processors by eigenvectors, which take a third of the time there; elsewhere see
-    `newton_schulz`. Differentiable, also where eigenvalues coincide.
+    On processors it takes eigenvectors, in a third of the time; elsewhere `newton_schulz`. It is
+    differentiable, also where eigenvalues coincide.
 
     Args:
         matrix: (..., C, C).
-        least: the smallest eigenvalue to get right, as a share of the matrix's Frobenius norm.
+        min_eigenvalue: the smallest eigenvalue to get right, as a share of the matrix's Frobenius
+            norm.
+
+    Returns:
+        The roots and their inverses, (..., C, C) each.
     """
     if matrix.device.type == "cpu":
         roots: tuple[Tensor, Tensor] = _SquareRoots.apply(matrix)  # type: ignore[no-untyped-call]
         return roots
-    return newton_schulz(matrix, least)
+    return newton_schulz(matrix, min_eigenvalue)
 
 
 class _SquareRoots(torch.autograd.Function):
-    """By eigenvectors; the derivative is that of Daleckii & Krein (Higham 2008, th. 3.11), whose
-    divided differences of the root and its inverse need no division by differences.
+    """Square roots by eigenvectors. The derivative is that of Daleckii & Krein (Higham 2008, th.
+    3.11), whose divided differences of the root and its inverse need no division by differences.
     """
 
     @staticmethod
@@ -173,23 +183,28 @@ class _SquareRoots(torch.autograd.Function):
         return derivative
 
 
-def newton_schulz(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor]:
-    """Square roots of symmetric positive definite matrices (..., C, C), and the roots' inverses.
+def newton_schulz(matrix: Tensor, min_eigenvalue: float = _MIN_EIGENVALUE) -> tuple[Tensor, Tensor]:
+    """Computes square roots of symmetric positive definite matrices, and the roots' inverses, by
+    the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35).
 
-    By the coupled Newton-Schulz iteration (Higham 2008, eq. 6.35): products only, fast anywhere,
-    and smooth where eigenvectors are not. The coefficients of each step are those that bring all
-    eigenvalues closest to 1, instead of the 3/2 and 1/2 that are best near the end (Grishina,
-    Smirnov & Rakhuba 2025): 8 steps instead of 20 for eigenvalues that differ 20 000-fold.
+    It takes matrix products only, is fast anywhere, and smooth where eigenvectors are not. The
+    coefficients of each step are those that bring all eigenvalues closest to 1, instead of the 3/2
+    and 1/2 that are best near the end (Grishina, Smirnov & Rakhuba 2025): 8 steps instead of 20 for
+    eigenvalues that differ 20 000-fold.
 
     Args:
         matrix: (..., C, C).
-        least: the smallest eigenvalue to get right, as a share of the matrix's Frobenius norm.
+        min_eigenvalue: the smallest eigenvalue to get right, as a share of the matrix's Frobenius
+            norm.
+
+    Returns:
+        The roots and their inverses, (..., C, C) each.
     """
     norm = matrix.norm(dim=(-2, -1), keepdim=True).clamp_min(_TINY)
     identity = torch.eye(matrix.shape[-1]).to(matrix)
     root = matrix / norm
     inverse: Tensor | None = None
-    for linear, cubic in _coefficients(least, 100 * torch.finfo(matrix.dtype).eps):
+    for linear, cubic in _coefficients(min_eigenvalue, 100 * torch.finfo(matrix.dtype).eps):
         step = linear * identity - cubic * (root if inverse is None else inverse @ root)
         root = root @ step
         inverse = step if inverse is None else step @ inverse
@@ -198,42 +213,42 @@ def newton_schulz(matrix: Tensor, least: float = _LEAST) -> tuple[Tensor, Tensor
 
 
 @cache
-def _coefficients(least: float, precise: float) -> list[tuple[float, float]]:
-    """Of a x - b x^3, step by step, until all x from the square root of ``least`` to 1 are 1, up
-    to ``precise``.
+def _coefficients(min_eigenvalue: float, tolerance: float) -> list[tuple[float, float]]:
+    """Coefficients (a, b) of the polynomials a x - b x^3, step by step, until all x from the square
+    root of ``min_eigenvalue`` to 1 are mapped to 1, up to ``tolerance``.
 
-    Of all such polynomials each is the closest to 1 between ``low`` and ``high``: it is as far
-    below 1 at both ends as it is above at its maximum, which is at ``top``.
+    Each polynomial is the one that is closest to 1 between ``low`` and ``high``: it is as far below
+    1 at both ends as it is above at its maximum, which is at ``top``.
     """
-    low, high = least**0.5, 1.0
-    found = []
+    low, high = min_eigenvalue**0.5, 1.0
+    coefficients = []
     error = 1.0
-    while error > precise:
+    while error > tolerance:
         top = ((low * low + low * high + high * high) / 3) ** 0.5
         cubic = 2 / (2 * top**3 + low * high * (low + high))
-        found.append((3 * top * top * cubic, cubic))
+        coefficients.append((3 * top * top * cubic, cubic))
         error = 2 * cubic * top**3 - 1
         low, high = 1 - error, 1 + error
-    return found
+    return coefficients
 
 
 @dataclass(frozen=True)
 class Quantiles:
-    """The distribution of each channel by itself, as values at evenly spaced probabilities."""
+    """The distribution of each channel by itself, as values at Q evenly spaced probabilities."""
 
     values: Tensor
-    """(C, Q), ascending along Q, at probabilities 0, 1 / (Q - 1), ..., 1."""
+    """Values at probabilities 0, 1 / (Q - 1), ..., 1, ascending: (C, Q)."""
     weight: Tensor
-    """(): the number of pixels, or the sum of their weights."""
+    """Number of pixels, or the sum of their weights, a scalar tensor."""
 
     @classmethod
     def of(cls, features: Tensor, weights: Tensor | None = None, count: int = 256) -> Quantiles:
-        """Quantiles over the pixels of one feature map.
+        """Measures the quantiles of a feature map over its pixels.
 
         Args:
             features: (C, H, W).
-            weights: (H, W), how much each pixel counts; None counts each as 1.
-            count: Q, at least 2.
+            weights: how much each pixel counts, (H, W); None counts each as 1.
+            count: number Q of quantiles, at least 2.
         """
         if weights is None:
             weights = torch.ones_like(features[0])
@@ -245,7 +260,7 @@ class Quantiles:
         )
 
     def __add__(self, other: Quantiles) -> Quantiles:
-        """Quantiles of both sets together, up to the resolution of each."""
+        """Returns the quantiles of both sets of pixels together, up to the resolution of each."""
         if not (self.weight > 0 and other.weight > 0):
             return self if self.weight > 0 else other
         count = self.values.shape[-1]
@@ -255,7 +270,9 @@ class Quantiles:
 
     @classmethod
     def _of_sorted(cls, vectors: Tensor, order: Tensor, weights: Tensor, count: int) -> Quantiles:
-        """Of values (C, P), ascending, that stood at ``order`` of ``weights`` (P,)."""
+        """Quantiles of ascending values (C, P); ``order`` (C, P) says where in ``weights`` (P,) the
+        weight of each is.
+        """
         if vectors.shape[-1] == 1:
             return cls(vectors.expand(-1, count), weights.sum())
         per_pixel = weights[order]
@@ -263,22 +280,22 @@ class Quantiles:
         position = per_pixel.cumsum(-1) - per_pixel / 2
         low, high = position[:, :1], position[:, -1:]
         position = (position - low) / (high - low).clamp_min(_TINY)
-        wanted = torch.linspace(0, 1, count, dtype=vectors.dtype, device=vectors.device)
-        values = interpolate(wanted.expand(len(vectors), -1), position.to(vectors), vectors)
+        probabilities = torch.linspace(0, 1, count, dtype=vectors.dtype, device=vectors.device)
+        values = interpolate(probabilities.expand(len(vectors), -1), position.to(vectors), vectors)
         return cls(values, weights.sum())
 
 
 def interpolate(x: Tensor, xp: Tensor, fp: Tensor, *, right: bool = False) -> Tensor:
-    """Piecewise linear interpolation per row, as `numpy.interp`.
+    """Interpolates linearly in each row, as `numpy.interp` does.
 
     Args:
-        x: (C, M) where to evaluate.
-        xp: (C, P) positions, ascending along P.
-        fp: (C, P) values at the positions.
-        right: at a position that stands there several times, take the last value, not the first.
+        x: where to evaluate, (C, M).
+        xp: positions, ascending along P, (C, P).
+        fp: values at the positions, (C, P).
+        right: at a position that occurs several times, take the last value, not the first.
 
     Returns:
-        (C, M); outside of ``xp`` the first or last value.
+        Values at ``x``, (C, M); beyond the positions the first or last value.
     """
     after = torch.searchsorted(xp.contiguous(), x.contiguous(), right=right)
     after = after.clamp(1, xp.shape[-1] - 1)

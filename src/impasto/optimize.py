@@ -1,4 +1,4 @@
-"""The optimiser of pixels: L-BFGS or Adam, kept inside of [0, 1], carried from scale to scale."""
+"""Optimisation of pixels by L-BFGS or Adam, kept within [0, 1] and carried from scale to scale."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from impasto.errors import ControlError
 
 OptimizerName = Literal["lbfgs", "adam"]
 Objective: TypeAlias = Callable[[Tensor], dict[str, Tensor]]
-"""Takes a picture (1, 3, H, W); returns its weighted losses by name, with their sum, ``total``."""
+"""Called with a picture (1, 3, H, W); returns its weighted losses by name, and their sum as
+``total``."""
 
 _LEARNING_RATES = {"lbfgs": 1.0, "adam": 0.03}
 _LBFGS_HISTORY = 10
 _FIRST_STEP, _LONGEST_STEP = 0.01, 0.05
-"""Of L-BFGS: root mean square change of the pixels."""
+"""Length of steps of L-BFGS, as root mean square change of the pixels."""
 
 
 class PixelOptimizer:
-    """A picture being optimised, with its optimiser and the running mean over the last steps.
+    """Optimises a picture's pixels, and keeps the running mean over the last steps.
 
     Args:
         optimizer: ``lbfgs`` or ``adam``.
-        learning_rate: its step; None for 1 (L-BFGS) or 0.03 (Adam).
-        average: decay of the running mean.
+        learning_rate: learning rate; None for 1 (L-BFGS) or 0.03 (Adam).
+        avg_decay: decay of the running mean, 0..1; 0 for the last step alone.
     """
 
     def __init__(
-        self, optimizer: OptimizerName, learning_rate: float | None, average: float
+        self, optimizer: OptimizerName, learning_rate: float | None, avg_decay: float
     ) -> None:
-        self.name, self.average = optimizer, average
+        self.name, self.avg_decay = optimizer, avg_decay
         self.rate = learning_rate or _LEARNING_RATES[optimizer]
         self.optimizer: torch.optim.Optimizer | None = None
 
     def set(self, image: Tensor) -> None:
-        """Goes on from this picture; a change of size carries the optimiser's state along."""
+        """Sets the picture (1, 3, H, W) to go on from; the optimiser's state is resized to it."""
         before = self.optimizer
         self.image = image.detach().clone().contiguous().requires_grad_()
         if self.name == "adam":
@@ -60,11 +61,21 @@ class PixelOptimizer:
 
     @property
     def mean(self) -> Tensor:
-        """The running mean over the last steps, free of the bias towards its start."""
+        """The running mean over the last steps (1, 3, H, W), without bias to the first picture."""
         return self._sum / self._weight if self._weight else self.image.detach()
 
     def step(self, objective: Objective) -> dict[str, float]:
-        """One step of the optimiser; returns the losses before it."""
+        """Takes one step of the optimiser.
+
+        Args:
+            objective: computes the losses; their ``total`` is minimised.
+
+        Returns:
+            The losses before the step, by name.
+
+        Raises:
+            ControlError: the loss is not finite.
+        """
         values: dict[str, Tensor] = {}
         optimizer = self.optimizer
         assert optimizer is not None
@@ -82,7 +93,7 @@ class PixelOptimizer:
         optimizer.step(closure)  # type: ignore[arg-type]  # torch's LBFGS wants the tensor
         with torch.no_grad():
             self._clip_step(before)
-            decay = self.average
+            decay = self.avg_decay
             self._sum = decay * self._sum + (1 - decay) * self.image
             self._weight = decay * self._weight + (1 - decay)
         numbers = {name: float(value.detach()) for name, value in values.items()}
@@ -91,7 +102,9 @@ class PixelOptimizer:
         return numbers
 
     def _clip_step(self, before: Tensor) -> None:
-        """Keeps pixels in [0, 1] and L-BFGS, which knows no box and has no line search, honest."""
+        """Limits the step's length, keeps the pixels in [0, 1], and tells L-BFGS, which knows
+        neither bounds nor a line search, of the step that was really made.
+        """
         state = self.optimizer.state[self.image] if self.optimizer else {}
         if "old_stps" in state:
             # Its first step, along the gradient, has no scale; later ones may overshoot.

@@ -1,6 +1,6 @@
-"""The keyword arguments of the public functions, with their types: what editors and mypy show.
+"""Options: the keyword arguments of the public functions, with their types, for editors and mypy.
 
-They repeat the fields of `Controls` and of the methods' settings, which tests hold them to.
+They repeat the fields of `impasto.Controls` and of the methods' settings; tests make sure of that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 class ControlOptions(TypedDict, total=False):
-    """Fields of `impasto.Controls`."""
+    """Keyword arguments that are fields of `impasto.Controls`, which describes them."""
 
     strength: float
     stroke_size: float
@@ -29,7 +29,7 @@ class ControlOptions(TypedDict, total=False):
 
 
 class MethodOptions(TypedDict, total=False):
-    """Settings of the methods; see `impasto.methods`."""
+    """Keyword arguments that are settings of methods, whose ``Config`` classes describe them."""
 
     # of several
     weights: str
@@ -55,29 +55,33 @@ class MethodOptions(TypedDict, total=False):
     iterations: int
     seconds: float | None
     coarse_to_fine: bool
-    start: str
-    average: float
+    init: str
+    avg_decay: float
 
 
 class Options(ControlOptions, MethodOptions, total=False):
-    """Controls, and settings of the method."""
+    """Keyword arguments of `impasto.stylize` and `impasto.texture`: controls, and settings of the
+    method.
+    """
 
 
 def shows_controls(function: Function) -> Function:
-    """Lets ``help()`` show the fields of `Controls`, with their defaults. Settings of methods stay
-    together, since it depends on the method which there are.
+    """Decorates a function so that ``help()`` shows the fields of `impasto.Controls` as its
+    arguments, with their defaults.
+
+    Settings of methods stay together, since which there are depends on the method.
     """
     signature = inspect.signature(function)
     *before, rest = signature.parameters.values()
-    shown = [
+    parameters = [
         inspect.Parameter(
             knob.name, inspect.Parameter.KEYWORD_ONLY, default=knob.default, annotation=knob.type
         )
         for knob in fields(Controls)
     ]
     if rest.annotation == "Unpack[Options]":
-        shown.append(rest.replace(name="settings", annotation="Unpack[MethodOptions]"))
+        parameters.append(rest.replace(name="settings", annotation="Unpack[MethodOptions]"))
     function.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[*before, *shown]
+        parameters=[*before, *parameters]
     )
     return function

@@ -1,4 +1,4 @@
-"""Which photo and which painting a painted picture was made from."""
+"""Pairs: which photo and which painting a painted picture was made from."""
 
 from __future__ import annotations
 
@@ -16,40 +16,44 @@ _Named: TypeAlias = Sequence[tuple[Path, str]]
 
 @dataclass(frozen=True)
 class Pair:
-    """A painted picture with what it was made from."""
+    """A painted picture with the photo and the painting that it was made from."""
 
     painted: Path
+    """File of the painted picture."""
     photo: Path
+    """File of the photo."""
     painting: Path
+    """File of the style picture."""
 
 
 def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], list[Path]]:
-    """Finds photo and painting of painted pictures.
+    """Finds the photo and the painting that each painted picture was made from.
 
     A picture's name begins with that of its photo and ends with that of its painting, with anything
-    between (``cat_renoir.png``); of several, the longest match wins, then the longest photo. Else
-    the recipe inside the picture names the painting, and the photo has the picture's own name.
+    between (``cat_renoir.png``). If several photos and paintings fit, the longest names win.
+    If none fits, the recipe inside the picture names the painting, and the photo has the picture's
+    own name.
 
     Args:
-        painted: a folder of pictures, or one.
-        content: a folder of photos; or one, and all pictures belong to it.
-        style: likewise for paintings.
+        painted: a folder of painted pictures, or a single one.
+        content: a folder of photos; or a single one, which all pictures belong to.
+        style: a folder of paintings; or a single one, which all pictures belong to.
 
     Returns:
         The pairs, and the pictures that belong to none.
 
     Raises:
-        ImageError: something is missing, a folder holds no pictures, or no picture belongs to any.
+        ImageError: a file is missing, a folder holds no pictures, or no picture belongs to any.
     """
     contents = [(photo, "" if content.is_file() else photo.stem) for photo in images.find(content)]
     styles = [(picture, "" if style.is_file() else picture.stem) for picture in images.find(style)]
     pairs, left = [], []
     for path in images.find(painted):
-        found = _by_name(path.stem, contents, styles) or _by_recipe(path, contents, styles)
-        if found is None:
+        match = _by_name(path.stem, contents, styles) or _by_recipe(path, contents, styles)
+        if match is None:
             left.append(path)
         else:
-            pairs.append(Pair(path, *found))
+            pairs.append(Pair(path, *match))
     if not pairs:
         raise ImageError(
             f"{painted}: no picture in it belongs to a photo of {content} and a painting of "

@@ -126,7 +126,9 @@ def _by_profile(values: Floats, profile: bytes) -> Floats:
     if grey and space in ("GRAY", "RGB"):
         # Of 16 bits, too: what the profile does to 256 greys, and in between.
         ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-        curve = _converted(ramp.convert("L" if space == "GRAY" else "RGB"), source)[0]
+        mode = "L" if space == "GRAY" else "RGB"
+        exactly = ImageCms.Flags.NOOPTIMIZE
+        curve = scaled(np.asarray(_converted(ramp.convert(mode), source, exactly)), 255)[0]
         inputs, levels = values[..., 0], np.arange(256) / 255
         planes = [np.interp(inputs, levels, curve[:, n]).astype(np.float32) for n in range(3)]
         return np.stack(planes, -1)
@@ -134,26 +136,24 @@ def _by_profile(values: Floats, profile: bytes) -> Floats:
     mode, channels = modes.get(space, ("", 0))
     if values.shape[-1] != channels:
         raise ValueError(f"a profile for {space}")
-    bytes_ = (values * 255 + 0.5).astype(np.uint8)
-    return _converted(Image.fromarray(bytes_, mode), source)
-
-
-def _converted(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Floats:
-    """(H, W, 3) in sRGB."""
-    converted = ImageCms.profileToProfile(
-        image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    assert converted is not None  # only with inPlace
-    return scaled(np.asarray(converted), 255)
+    image = Image.fromarray((values * 255 + 0.5).astype(np.uint8), mode)
+    return scaled(np.asarray(_converted(image, source)), 255)
 
 
 def lab_to_srgb(image: Image.Image) -> Image.Image:
     """A picture of mode LAB as RGB."""
-    source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    converted = ImageCms.profileToProfile(
-        image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
-    assert converted is not None
+    return _converted(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")))
+
+
+def _converted(
+    image: Image.Image,
+    source: ImageCms.ImageCmsProfile,
+    flags: ImageCms.Flags = ImageCms.Flags.NONE,
+) -> Image.Image:
+    """An image in the space of a profile as RGB in sRGB."""
+    srgb = ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB", flags=flags)
+    assert converted is not None  # only with inPlace
     return converted
 
 

@@ -1,4 +1,4 @@
-"""Scores of many painted pictures as CSV, as JSON and as a page to look at."""
+"""Reports: scores of many painted pictures as CSV, as JSON and as an HTML page."""
 
 from __future__ import annotations
 
@@ -23,38 +23,44 @@ MEASURES = {
     "Meant for comparing methods over many pictures; on single pictures people often disagree.",
     "content": "Distance to the photo, 0 to 2: LPIPS with equal channel weights on VGG-19, "
     "mean over the last layer of each block (Zhang et al. 2018).",
-    "structure": "Distance to the photo, 0 to 4: which places look alike, by DINOv2's keys "
-    "(Tumanyan et al. 2022). Recolouring hardly counts.",
+    "structure": "Distance to the photo, 0 to 4: how far the parts that look alike differ, by "
+    "DINOv2's keys (Tumanyan et al. 2022). Recolouring hardly counts.",
     "style": "Distance to the painting, 0 at best: Gram matrices, relative to the painting's, "
     "mean over relu1_1 to relu5_1 of VGG-19 (Gatys et al. 2016).",
     "frechet": "Distance to the painting, 0 at best: Fréchet distance of the means and covariances "
     "of the same layers, relative to the painting's.",
-    "total_variation": "Of the result alone: mean squared difference of neighbouring pixels. "
-    "High is rough or noisy, low is smooth; the painting decides which is right.",
+    "total_variation": "Mean squared difference of neighbouring pixels of the result. High is "
+    "rough or noisy, low is smooth; which of them is right depends on the painting.",
 }
-"""The measures in the order of all tables, and what they mean."""
+"""Name and meaning of each measure, in the order of all tables."""
 _THUMBNAIL = 360
 
 
 @dataclass(frozen=True)
 class Result:
-    """The scores of one painted picture."""
+    """The scores of one painted picture, with the files that it belongs to."""
 
     pair: Pair
+    """The files: painted picture, photo and painting."""
     scores: Scores
+    """The scores of the painted picture."""
 
     def values(self) -> dict[str, float]:
-        """The scores by the names of `MEASURES`."""
+        """Returns the scores by the names of `MEASURES`."""
         values = {**asdict(self.scores), "score": self.scores.score}
         return {name: values[name] for name in MEASURES}
 
     def row(self) -> dict[str, Any]:
-        """File names and scores."""
+        """Returns the file names and the scores, by column."""
         return {**{name: str(path) for name, path in asdict(self.pair).items()}, **self.values()}
 
 
 class Report:
-    """Results of at least one pair, worst first by score."""
+    """The results of painted pictures, the worst first, with their means and medians.
+
+    Args:
+        results: one or more results.
+    """
 
     def __init__(self, results: Sequence[Result]) -> None:
         self.results = sorted(results, key=lambda result: -result.scores.score)
@@ -63,7 +69,10 @@ class Report:
         self.median = {name: median(values) for name, values in columns.items()}
 
     def write_csv(self, path: Path) -> None:
-        """Writes one line for each pair.
+        """Writes the scores as CSV, one line for each picture.
+
+        Args:
+            path: the file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -75,7 +84,10 @@ class Report:
         files.replace(path, _encoded(text.getvalue()))
 
     def write_json(self, path: Path) -> None:
-        """Writes ``mean``, ``median`` and ``pairs``.
+        """Writes ``mean``, ``median`` and ``pairs``, a list of the pictures with scores, as JSON.
+
+        Args:
+            path: the file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -85,7 +97,10 @@ class Report:
         files.replace(path, json.dumps(content, indent=2).encode())
 
     def write_html(self, path: Path) -> None:
-        """Writes a page that needs no other file: pictures are inside, scaled down.
+        """Writes an HTML page with scores and pictures, which are embedded, scaled down.
+
+        Args:
+            path: the file.
 
         Raises:
             OutputError: the file cannot be written.
@@ -127,7 +142,7 @@ class Report:
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8; file names may hold what is none."""
+    """Encodes a text as UTF-8; what file names hold that is none becomes question marks."""
     return text.encode(errors="replace")
 
 
@@ -176,7 +191,7 @@ _PAGE = """<!doctype html>
 <thead><tr><th></th>{head}</tr></thead><tbody>{summary}</tbody>
 </table></div>
 {rows}
-<footer><h2>What the numbers mean</h2><p>Lower is better, but for total variation.</p>
+<footer><h2>What the numbers mean</h2><p>Lower is better, except for total variation.</p>
 <dl>{meanings}</dl></footer>
 </body>
 </html>

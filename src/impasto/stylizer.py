@@ -1,17 +1,14 @@
-"""The public face: `Stylizer`, and `stylize` for single use."""
+"""`Stylizer` paints any number of pictures by one method; `stylize` paints a single one."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from impasto import gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
@@ -20,7 +17,7 @@ from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
 from impasto.errors import ControlError, SetupError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
-from impasto.look import Inputs, Look, render_size
+from impasto.look import Inputs, Look, PathOrPIL, PictureT, render_size
 from impasto.memory import check_memory, memory_guarded
 from impasto.methods import Method, OnStep, Transfer, assign, load_method, settings_of
 from impasto.methods.blended import BlendedTransfer
@@ -28,31 +25,31 @@ from impasto.methods.fast import Fast, FastConfig
 from impasto.methods.gatys import Gatys, GatysConfig
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
+from impasto.processes import check_not_forked
 from impasto.recipes import Recipe
 from impasto.settings import make_settings
 
-PictureT = TypeVar("PictureT", Tensor, NDArray[Any], Picture)
-
 _ENDLESS = 10**6
-"""Steps, where seconds set the end."""
+"""Number of steps where seconds set the end."""
 
 
 class Stylizer:
     """A method, loaded on a device, ready to paint any number of pictures.
 
     Args:
-        method: one of `impasto.methods.METHODS`; ``method.tag`` for trained weights of that name;
-            ``auto`` for the first method that has the settings given; or a `Method` of your own.
-            Trained looks (`impasto.gallery`) are painted by ``fast`` whatever the method.
-        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-        refine: optimise (`impasto.methods.gatys`) what the method painted, for so many steps
-            (``50``) or seconds (``30s``).
-        **settings: the method's own, for instance those of `impasto.methods.adain.AdainConfig`;
-            with ``refine``, also the optimiser's.
+        method: ``adain``, ``styletr``, ``fast`` or ``gatys``; ``adain.small`` and the like for
+            trained weights of that name; ``auto`` for the first method that has the settings given;
+            or a `impasto.methods.Method` of your own. Trained looks are painted by ``fast``
+            whatever the method.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        refine: steps (``50``) or seconds (``30s``) for which the optimiser refines what the method
+            painted; None for none.
+        **settings: settings of the method, for instance those of
+            `impasto.methods.adain.AdainConfig`; with ``refine`` also the optimiser's.
 
     Raises:
-        ControlError: unknown method or setting.
-        SetupError: no such device.
+        ControlError: there is no such method or setting, or a value is not allowed.
+        SetupError: there is no such device.
         WeightsError: weights are missing or damaged.
     """
 
@@ -69,9 +66,11 @@ class Stylizer:
         self.auto = method == "auto"
         self._looks: Fast | None = None
         self._refiners: dict[str, Gatys] = {}
-        named = method if isinstance(method, str) else "auto"
-        given: dict[str, Any] = dict(settings)
-        self._settings = assign(named, given, refined=refine is not None)
+        if not isinstance(method, (str, Method)):
+            raise ControlError(f"method is {method!r}: use a name, or a Method of your own")
+        name = method if isinstance(method, str) else "auto"
+        options: dict[str, Any] = dict(settings)
+        self._settings = assign(name, options, refined=refine is not None)
         if isinstance(method, str):
             method = load_method(self._settings.method, **self._settings.own)
         elif extra := self._settings.own.keys() - self._settings.optimiser.keys():
@@ -85,12 +84,12 @@ class Stylizer:
 
     @property
     def optimises(self) -> bool:
-        """Whether a picture takes many steps, each with its losses."""
+        """Whether a picture is optimised, in many steps with losses, by the method or after it."""
         return self.refine is not None or isinstance(self.method, Gatys)
 
     @property
     def looks(self) -> Method:
-        """What paints trained looks: the method ``fast``."""
+        """The method ``fast``, which paints trained looks; it is loaded when it is first used."""
         if isinstance(self.method, Fast):
             return self.method
         if self._looks is None:
@@ -98,17 +97,20 @@ class Stylizer:
         return self._looks
 
     def encode(self, styles: Styles) -> list[EncodedStyle]:
-        """Reads styles once, for as many photos as come: what is measured of them is kept.
+        """Reads styles once for any number of photos; what is measured of them is kept, too.
 
         Args:
-            styles: as for `fit`.
+            styles: one or several, as pictures, as names of bundled styles, or as `Style`.
 
         Returns:
-            What `fit` and `stylize` take in place of the styles.
+            Encoded styles, which `fit` and `stylize` take in place of the styles.
 
         Raises:
-            ControlError, ImageError, WeightsError: one line, with the fix.
+            ControlError: there is no such style, or the method cannot paint it.
+            ImageError: a style picture cannot be read.
+            WeightsError: weights are missing or damaged.
         """
+        check_not_forked()
         encoded = [
             one if isinstance(one, EncodedStyle) and self._paints(one) else self._encoded(one)
             for one in as_styles(styles)
@@ -128,7 +130,7 @@ class Stylizer:
         )
 
     def _encoded(self, style: Style | EncodedStyle) -> EncodedStyle:
-        """A style as it is read, whatever it was encoded for."""
+        """Encodes a style for this stylizer's methods, whatever it was encoded for before."""
         if isinstance(style, EncodedStyle):
             if style.source is None:
                 raise ControlError(
@@ -166,17 +168,24 @@ class Stylizer:
         refine: str | int | None = None,
         **controls: Unpack[ControlOptions],
     ) -> Look:
-        """Measures content and styles; the `Look` that comes back paints.
+        """Fits styles to a photo: measures what painting needs to know of both.
 
         Args:
-            content: the photo.
-            styles: one or several, as pictures, as names of trained ones (`impasto.gallery`), as
-                `Style`, or as `encode` returned them.
-            refine: in place of the stylizer's own.
+            content: the photo as path, PIL image, array or tensor.
+            styles: one or several, as pictures, as names of bundled styles, as `Style` (with weight
+                and mask), or as `encode` returned them.
+            refine: steps (``50``) or seconds (``30s``) of the refinement; None for the stylizer's
+                own.
             **controls: fields of `Controls`.
 
+        Returns:
+            A look, which paints the photo when it is called.
+
         Raises:
-            ControlError, ImageError, TooLargeError: one line each, with the fix.
+            ControlError: a value is not allowed, or the method cannot paint these styles.
+            ImageError: a picture cannot be read.
+            TooLargeError: the picture needs more memory than is free.
+            WeightsError: weights are missing or damaged.
         """
         knobs: Controls = make_settings(Controls, dict(controls))
         refine = self.refine if refine is None else _steps_or_seconds(refine)
@@ -227,7 +236,7 @@ class Stylizer:
         inputs: Inputs,
         controls: Controls,
     ) -> Transfer:
-        """What paints: each style's method, blended if there are several of these."""
+        """The fitted function that paints: that of the styles' method, or several blended."""
         groups: dict[Method, list[int]] = {}
         for number, style in enumerate(styles):
             groups.setdefault(style.method, []).append(number)
@@ -239,6 +248,26 @@ class Stylizer:
         ]
         return BlendedTransfer(transfers, list(groups.values()))
 
+    @overload
+    def stylize(
+        self,
+        content: PathOrPIL,
+        styles: Styles,
+        *,
+        refine: str | int | None = ...,
+        on_step: OnStep | None = ...,
+        **controls: Unpack[ControlOptions],
+    ) -> Image.Image: ...
+    @overload
+    def stylize(
+        self,
+        content: PictureT,
+        styles: Styles,
+        *,
+        refine: str | int | None = ...,
+        on_step: OnStep | None = ...,
+        **controls: Unpack[ControlOptions],
+    ) -> PictureT: ...
     @shows_controls
     def stylize(
         self,
@@ -249,18 +278,37 @@ class Stylizer:
         on_step: OnStep | None = None,
         **controls: Unpack[ControlOptions],
     ) -> Any:
-        """Paints ``content`` in the look of ``styles``; see `fit`.
+        """Paints a photo in one or several styles: `fit`, and the look that it returns called once.
+
+        Args:
+            content: the photo as path, PIL image, array or tensor.
+            styles: one or several, as pictures, as names of bundled styles, as `Style` (with weight
+                and mask), or as `encode` returned them.
+            refine: steps (``50``) or seconds (``30s``) of the refinement; None for the stylizer's
+                own.
+            on_step: called after each step with a `Progress`; it may raise `impasto.Stop` to end
+                the painting early.
+            **controls: fields of `Controls`.
 
         Returns:
-            A picture in the type of ``content``; a PIL image if that is a path.
+            A picture of the same type as the photo; a PIL image if that is a path.
+
+        Raises:
+            ControlError: a value is not allowed, or the method cannot paint these styles.
+            ImageError: a picture cannot be read.
+            TooLargeError: the picture needs more memory than is free.
+            WeightsError: weights are missing or damaged.
         """
         return self.fit(content, styles, refine=refine, **controls)(on_step=on_step)
 
     def painters(self, refine: str | int | None = None) -> dict[str, Method]:
-        """The methods that may take part in a painting, by their part.
+        """Returns the methods that may take part in a painting.
 
         Args:
-            refine: what the optimiser does in it, if anything.
+            refine: steps (``50``) or seconds (``30s``) of the refinement; None for none.
+
+        Returns:
+            By the part that they take: ``method``, ``looks`` and, if it refines, ``refiner``.
         """
         refiner = {} if refine is None else {"refiner": self._refiner(refine)}
         return {"method": self.method, "looks": self.looks, **refiner}
@@ -268,16 +316,22 @@ class Stylizer:
     def described(
         self, styles: Sequence[EncodedStyle], refine: str | int | None = None
     ) -> dict[str, Any]:
-        """Method and settings, as recipes tell of them."""
+        """Returns method and settings as recipes in pictures have them.
+
+        Args:
+            styles: the styles that are painted.
+            refine: steps (``50``) or seconds (``30s``) of the refinement; None for none.
+        """
         trained = [isinstance(one.source, TrainedLook) for one in styles]
         method = self.looks if all(trained) else self.method
         settings = {} if method.config is None else asdict(method.config)
         if any(trained):
             settings = {**asdict(self.looks.config), **settings}
         if refine is not None:
-            given = asdict(self._refiner(refine).config)
-            spent = ("iterations", "seconds")  # are in `refine`
-            settings |= {"refine": refine, **{k: given[k] for k in given if k not in spent}}
+            optimiser = asdict(self._refiner(refine).config)
+            for name in ("iterations", "seconds"):  # which `refine` says
+                del optimiser[name]
+            settings |= {"refine": refine, **optimiser}
         return {"method": "fast" if all(trained) else self.name, **settings}
 
     def _refiner(self, refine: str | int) -> Gatys:
@@ -289,8 +343,8 @@ class Stylizer:
             for name in {"iterations", "seconds"} & set(self._settings.optimiser):
                 raise ControlError(f"refine says how long to optimise: leave out {name}")
             # Large forms are painted already.
-            given = {"coarse_to_fine": False, **self._settings.optimiser, **parse_refine(refine)}
-            self._refiners[key] = Gatys(make_settings(GatysConfig, given)).to(self.device).eval()
+            options = {"coarse_to_fine": False, **self._settings.optimiser, **parse_refine(refine)}
+            self._refiners[key] = Gatys(make_settings(GatysConfig, options)).to(self.device).eval()
         return self._refiners[key]
 
     def check_controls(
@@ -325,7 +379,7 @@ class Stylizer:
         controls: Controls,
         refine: str | int | None,
     ) -> None:
-        """Refuses what cannot fit; see `impasto.memory.check_memory`."""
+        """Raises `TooLargeError` if painting needs more memory than is free."""
         sizes = [size for one in styles if (size := one.size(height * width, controls))]
         methods = {one.method for one in styles}
         for method in methods if refine is None else [self._refiner(refine)]:
@@ -342,7 +396,7 @@ class Stylizer:
 def _fitted(
     method: Method, codes: Sequence[StyleCode], inputs: Inputs, mix: Mix, controls: Controls
 ) -> Transfer:
-    """A method fitted to a photo; coarse to fine, if it can be applied at any size."""
+    """A method fitted to a photo; one that can paint at any size paints coarse to fine."""
     if method.footprint.tiling is None:
         styles = [style.code for style in codes]
         return method.fit(inputs.prepared, styles, mix, seed=controls.seed)[0]
@@ -352,7 +406,7 @@ def _fitted(
 
 @overload
 def stylize(
-    content: str | os.PathLike[str] | Image.Image,
+    content: PathOrPIL,
     styles: Styles,
     *,
     method: str = ...,
@@ -383,18 +437,30 @@ def stylize(
     on_step: OnStep | None = None,
     **options: Unpack[Options],
 ) -> Any:
-    """Paints ``content`` in the look of ``styles``: a `Stylizer` used once.
+    """Paints a photo in one or several styles: a `Stylizer` that is used once.
 
     Args:
-        content: the photo: path, PIL image, array or tensor.
-        styles: one or several, as pictures, as names of trained ones (`impasto.gallery`), or as
-            `Style` (with weight and mask).
-        method, device, refine: see `Stylizer`.
-        on_step: called after each step with a `Progress`.
-        **options: fields of `Controls`, and ``settings``: those of the method.
+        content: the photo as path, PIL image, array or tensor.
+        styles: one or several, as pictures, as names of bundled styles, or as `Style` (with weight
+            and mask).
+        method: ``adain``, ``styletr``, ``fast`` or ``gatys``; ``adain.small`` and the like for
+            trained weights of that name; ``auto`` for the first method that has the settings given.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        refine: steps (``50``) or seconds (``30s``) for which the optimiser refines what the method
+            painted; None for none.
+        on_step: called after each step with a `Progress`; it may raise `impasto.Stop` to end the
+            painting early.
+        **options: fields of `Controls`, and settings of the method.
 
     Returns:
-        A picture in the type of ``content``; a PIL image if that is a path.
+        A picture of the same type as the photo; a PIL image if that is a path.
+
+    Raises:
+        ControlError: there is no such method or setting, or a value is not allowed.
+        ImageError: a picture cannot be read.
+        SetupError: there is no such device.
+        TooLargeError: the picture needs more memory than is free.
+        WeightsError: weights are missing or damaged.
     """
     recipe = Recipe.of({"method": method, "refine": refine, **options})
     stylizer = recipe.stylizer(device)
@@ -402,12 +468,17 @@ def stylize(
 
 
 def paint_sheet(content: ImageLike, *, device: str = "auto", side: int = 384) -> Picture:
-    """A photo in each of the bundled trained styles (`impasto.gallery.paintings`).
+    """Paints a photo in each bundled trained style, all on one contact sheet.
 
     Args:
-        content: the photo; it stands first.
-        device: see `Stylizer`.
+        content: the photo, which comes first on the sheet.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         side: longer side of each picture on the sheet, in pixels.
+
+    Raises:
+        ImageError: the photo cannot be read.
+        SetupError: there is no such device.
+        WeightsError: weights are missing or damaged.
     """
     photo, stylizer = images.read(content), Stylizer("fast", device=device)
     photo = photo.resized(*render_size(photo.size, min(side, max(photo.size))))
@@ -421,24 +492,27 @@ def _steps_or_seconds(refine: str | int | None) -> str | int | None:
 
 
 def parse_refine(text: str | int) -> dict[str, Any]:
-    """``50`` steps or ``30s`` seconds, as settings of the optimiser.
+    """Reads ``50`` (steps) or ``30s`` (seconds) as settings of the optimiser.
 
     Raises:
-        ControlError: it is of neither form.
+        ControlError: the text has neither form.
     """
-    found = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", str(text))
-    if found is None:
+    match = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", str(text))
+    if match is None:
         raise ControlError(f"refine is '{text}': write a number of steps (50) or seconds (30s)")
-    if found[1]:
-        return {"iterations": int(found[1])}
-    return {"iterations": _ENDLESS, "seconds": float(found[2])}
+    if match[1]:
+        return {"iterations": int(match[1])}
+    return {"iterations": _ENDLESS, "seconds": float(match[2])}
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a GPU if there is one.
+    """Finds a device by name.
+
+    Args:
+        name: ``cpu``, ``cuda``, ``cuda:1`` or ``mps``; ``auto`` for a GPU if there is one.
 
     Raises:
-        SetupError: there is no such device.
+        SetupError: there is no such device on this machine.
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -447,7 +521,7 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise SetupError(f"device '{name}' is not on this machine: use auto or cpu") from error
     return device
 

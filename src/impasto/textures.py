@@ -1,8 +1,11 @@
-"""Textures: a style's statistics alone, from noise (Gatys et al. 2015)."""
+"""Textures: pictures with the statistics of a style, from noise (Gatys et al. 2015,
+arXiv:1505.07376).
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from numbers import Integral
 from typing import Any, Unpack
 
 import torch
@@ -32,26 +35,36 @@ def texture(
     on_step: OnStep | None = None,
     **options: Unpack[Options],
 ) -> Image.Image:
-    """Synthesises a texture: the style's statistics alone, from noise (Gatys et al. 2015).
+    """Synthesises a texture: a picture with the statistics of a style, from noise (Gatys et al.
+    2015, arXiv:1505.07376).
 
     Args:
-        styles: one or several; without ``style_size``, at the first one's own scale.
-        width, height: of the result; without them, the first style's.
-        method: the optimiser, or another, which paints noise.
-        device, refine: see `Stylizer`.
+        styles: one or several style pictures; without ``style_size`` they are measured at the scale
+            of the first one.
+        width: width of the result in pixels; None for the first style's.
+        height: height of the result in pixels; None for the first style's.
+        method: ``gatys``, the optimiser; or a network's method, which paints noise.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        refine: steps (``50``) or seconds (``30s``) for which the optimiser refines what a network
+            painted; None for none.
         on_step: called after each step with a `Progress`.
-        **options: fields of `Controls`, and ``settings``: those of the method. ``size`` is the
-            longer side of the result. There is no photo that ``strength``, ``detail`` or
-            ``preserve_color`` could keep anything of.
+        **options: fields of `Controls`, and settings of the method. ``size`` is the longer side of
+            the result. Those that are about a photo (``strength``, ``detail``,
+            ``preserve_color``) are refused.
 
     Returns:
         A PIL image.
 
     Raises:
-        ControlError: besides what `stylize` raises, an option that needs a photo.
+        ControlError: there is no such method or setting, a value is not allowed, or an option is
+            about a photo.
+        ImageError: a style picture cannot be read.
+        SetupError: there is no such device.
+        TooLargeError: the result needs more memory than is free.
+        WeightsError: weights are missing or damaged.
     """
-    given: dict[str, Any] = {**options, "method": method, "refine": refine}
-    look = fit_texture(styles, width=width, height=height, device=device, **given)
+    settings: dict[str, Any] = {**options, "method": method, "refine": refine}
+    look = fit_texture(styles, width=width, height=height, device=device, **settings)
     return images.to_pil(look(on_step=on_step))
 
 
@@ -63,9 +76,9 @@ def fit_texture(
     device: str = "auto",
     **options: Any,
 ) -> Look:
-    """The look that paints a texture; see `texture`."""
-    asked = as_styles(styles)
-    resolved = [one.source if isinstance(one, EncodedStyle) else resolve(one) for one in asked]
+    """Fits a look that paints a texture; its arguments and errors are those of `texture`."""
+    listed = as_styles(styles)
+    resolved = [one.source if isinstance(one, EncodedStyle) else resolve(one) for one in listed]
     pictures = [source for source in resolved if isinstance(source, Picture)]
     for source in resolved:
         if not isinstance(source, Picture):
@@ -73,7 +86,7 @@ def fit_texture(
             raise ControlError(f"{which}: a texture needs a picture")
     read = [
         replace(one.style if isinstance(one, EncodedStyle) else one, source=picture)
-        for one, picture in zip(asked, pictures, strict=True)
+        for one, picture in zip(listed, pictures, strict=True)
     ]
     recipe = Recipe.of({"method": "gatys", **options})
     _check_texture(recipe)
@@ -84,7 +97,7 @@ def fit_texture(
         recipe = replace(
             recipe,
             method="gatys",
-            settings={"start": "noise", **recipe.settings, "content_weight": 0.0},
+            settings={"init": "noise", **recipe.settings, "content_weight": 0.0},
         )
     else:
         generator = torch.Generator().manual_seed(recipe.controls.seed)
@@ -99,18 +112,22 @@ def _check_texture(recipe: Recipe) -> None:
     """Raises `ControlError` for options that have no meaning without a photo."""
     if recipe.method == "fast":
         raise ControlError("method fast paints trained styles: a texture needs another method")
-    allowed = {"stroke_size": 0, "content_weight": 0}  # what textures have
-    given = {**asdict(recipe.controls), **recipe.settings}
+    allowed = {"stroke_size": 0, "content_weight": 0}  # the values that textures are painted with
+    options = {**asdict(recipe.controls), **recipe.settings}
     for name in OF_PHOTOS:
         default = getattr(Controls if hasattr(Controls, name) else GatysConfig, name)
-        if given.get(name, default) not in (default, allowed.get(name, default)):
+        if options.get(name, default) not in (default, allowed.get(name, default)):
             raise ControlError(f"{name} is for photos, and a texture has none: leave it out")
 
 
 def _texture_size(
     first: tuple[int, int], height: int | None, width: int | None, longer_side: int | None
 ) -> tuple[int, int]:
-    """Height and width of a texture, from what is asked and the first style's."""
+    """Height and width of a texture.
+
+    Raises:
+        ControlError: sizes contradict each other, are not whole numbers, or are too small.
+    """
     if longer_side is not None:
         if height is not None or width is not None:
             raise ControlError("size is the longer side: give it, or width and height, not both")
@@ -118,6 +135,9 @@ def _texture_size(
         first = (round(first[0] * scale), round(first[1] * scale))
     height = first[0] if height is None else height
     width = first[1] if width is None else width
+    for name, side in (("height", height), ("width", width)):
+        if not isinstance(side, Integral):
+            raise ControlError(f"{name} is {side!r}: use a whole number of pixels")
     if min(height, width) < MIN_SIDE:
         raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")
     return height, width

@@ -1,8 +1,8 @@
-"""Pictures larger than memory, tile by tile, with nothing to be seen of the tiles.
+"""Tiling: pictures larger than memory, painted tile by tile, without visible seams.
 
 A network that is local, its statistics measured beforehand, paints a tile exactly as it would paint
-the whole picture if the tile brings along what its inner pixels see: a halo as wide as the
-network's reach. Large styles are measured the same way, since `impasto.moments.Moments` add up.
+the whole picture if the tile comes with all that its pixels see: a halo as wide as the network's
+reach. Large styles are measured tile by tile as well, since `impasto.moments.Moments` add up.
 """
 
 from __future__ import annotations
@@ -17,20 +17,26 @@ from torch.nn import functional as F
 from impasto.errors import Stop
 
 _STRIP_PIXELS = 2**22
-"""How many pixels `by_strips` hands on at once."""
+"""Number of pixels that `by_strips` handles at once."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """What a local function needs so that its tiles equal the whole."""
+    """How a network's picture can be divided into tiles so that they equal the whole."""
 
     halo: int
-    """Pixels that it sees beyond a pixel, to each side."""
+    """Number of pixels that the network sees beyond each pixel, to each side."""
     stride: int
-    """Tiles begin at multiples of this: the stride of the deepest features."""
+    """Tiles begin at multiples of this number of pixels: the stride of the deepest features."""
 
     def boxes(self, height: int, width: int, tile: int | None) -> Iterator[Box]:
-        """Tiles of at most ``tile`` pixels a side, row by row; None for a single one."""
+        """Divides a picture into tiles, row by row.
+
+        Args:
+            height: height of the picture in pixels.
+            width: width of the picture in pixels.
+            tile: longest side of a tile in pixels, without its halo; None for a single tile.
+        """
         step = max(tile or max(height, width), self.stride) // self.stride * self.stride
         if tile is None:
             step += self.stride
@@ -49,7 +55,7 @@ class Tiling:
                 )
 
     def padded(self, maps: Tensor) -> Tensor:
-        """Maps (N, C, H, W), their last rows and columns repeated up to multiples of the stride."""
+        """Pads maps (N, C, H, W) to multiples of the stride by repeating last rows and columns."""
         height, width = maps.shape[-2:]
         margins = (0, -width % self.stride, 0, -height % self.stride)
         return F.pad(maps, margins, mode="replicate")
@@ -57,7 +63,10 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Box:
-    """A tile: the pixels that it is for, and around them those that have to be looked at."""
+    """A tile of a picture, and the outer box around it, which includes its halo.
+
+    Edges are in pixels of the picture, from its top left corner; bottom and right are exclusive.
+    """
 
     top: int
     left: int
@@ -69,15 +78,25 @@ class Box:
     outer_right: int
 
     def outer(self, maps: Tensor) -> Tensor:
-        """The part of (..., H, W) to look at."""
+        """Returns the part of a picture's maps (..., H, W) that is the tile with its halo."""
         return maps[..., self.outer_top : self.outer_bottom, self.outer_left : self.outer_right]
 
     def put(self, target: Tensor, painted: Tensor) -> None:
-        """Copies the inner part of ``painted``, as large as the outer box, to its place."""
+        """Copies a painted tile into the picture.
+
+        Args:
+            target: the picture (..., H, W), which is changed.
+            painted: the tile painted with its halo, (..., h, w).
+        """
         target[..., self.top : self.bottom, self.left : self.right] = self.inner(painted, 1)
 
     def inner(self, maps: Tensor, stride: int) -> Tensor:
-        """What belongs to the tile itself of maps (..., h, w) of the outer box at this stride."""
+        """Returns the part of a tile's maps that belongs to the tile itself, without its halo.
+
+        Args:
+            maps: maps of the tile with its halo, (..., h, w).
+            stride: pixels per element of the maps, along each side.
+        """
         top, left = self.top - self.outer_top, self.left - self.outer_left
         height, width = self.bottom - self.top, self.right - self.left
         return maps[
@@ -96,11 +115,14 @@ def render(
     """Puts a picture together from tiles, one by one as they are painted.
 
     Args:
-        parts: the tiles painted, each as large as its outer box.
-        content: the photo (1, 3, H, W).
-        boxes: of `Tiling.boxes`.
-        on_tile: told how many tiles are done, and the picture so far; where it is not yet painted
-            it shows the photo. May raise `Stop`, which ends with that picture.
+        parts: the tiles painted with their halos, (1, 3, h, w) each.
+        content: the photo (1, 3, H, W), which shows where nothing is painted yet.
+        boxes: the tiles, from `Tiling.boxes`.
+        on_tile: called after each tile with the number of tiles that are done and the picture so
+            far; it may raise `impasto.Stop` to end with that picture.
+
+    Returns:
+        The picture (1, 3, H, W).
     """
     result = content.clone()
     try:
@@ -113,11 +135,14 @@ def render(
 
 
 def by_strips(function: Callable[..., Tensor], *images: Tensor) -> Tensor:
-    """``function(*images)`` for a function of single pixels, without its temporaries being large.
+    """Calls a function of single pixels strip by strip, so that it needs little memory.
 
     Args:
-        function: takes pictures (..., H, W), returns one of the first one's shape.
-        *images: of the same height and width.
+        function: takes pictures (..., H, W), and returns one of the first one's shape.
+        *images: the pictures, all of the same height and width.
+
+    Returns:
+        ``function(*images)``
     """
     rows = max(_STRIP_PIXELS // images[0].shape[-1], 1)
     if rows >= images[0].shape[-2]:

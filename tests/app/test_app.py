@@ -236,7 +236,7 @@ WISHES = {
     "optimised": Wish(
         upload(),
         (Chosen("lion-hunt"),),
-        {"method": "gatys", **EASY, "coarse_to_fine": False, "seed": 3, "start": "noise"},
+        {"method": "gatys", **EASY, "coarse_to_fine": False, "seed": 3, "init": "noise"},
         snapshot_every=1,
     ),
     "refined": Wish(upload(), (Chosen("lion-hunt"),), {"refine": 1, "encoder": "vgg16"}),
@@ -276,6 +276,7 @@ def lay_out(asked, folder):
 
 
 @pytest.mark.parametrize("asked", WISHES.values(), ids=WISHES)
+@pytest.mark.slow
 def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay_out(asked, tmp_path)
@@ -294,6 +295,7 @@ def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["own", "several"])
+@pytest.mark.slow
 def test_pictures_painted_between_two_steps_disturb_nothing(name):
     between = []
     long, quick = by_the_app(WISHES["optimised"]), by_the_app(WISHES[name])
@@ -438,7 +440,15 @@ def test_the_first_picture_comes_by_itself(visitor):
 
 @pytest.mark.parametrize("kind", [Controls, GatysConfig])
 def test_every_control_has_its_widget_and_its_sentence(visitor, kind):
-    left_out = {"tile", "encoder", "encoder_weights", "pooling", "precision", "seconds", "average"}
+    left_out = {
+        "tile",
+        "encoder",
+        "encoder_weights",
+        "pooling",
+        "precision",
+        "seconds",
+        "avg_decay",
+    }
     left_out |= {"content_layers", "style_layers"}
     for knob in fields(kind):
         if knob.name not in left_out:

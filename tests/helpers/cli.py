@@ -1,6 +1,7 @@
 """The command line, called in this process or in one of its own."""
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,19 @@ def run_apart(*arguments, **options):
 def command(*arguments):
     """The same for `subprocess.Popen`."""
     return [sys.executable, "-m", "impasto", *map(str, arguments)]
+
+
+def run_on_terminal(*arguments):
+    """Runs ``impasto ...`` with a pseudo-terminal as its stderr; returns exit code and stderr."""
+    parent, child = os.openpty()
+    environment = {**os.environ, "COLUMNS": "140", "TERM": "xterm"}
+    with subprocess.Popen(command(*arguments), stderr=child, env=environment) as process:
+        os.close(child)
+        shown = b""
+        try:
+            while chunk := os.read(parent, 4096):
+                shown += chunk
+        except OSError:  # how Linux says that nobody is at the other end
+            pass
+    os.close(parent)
+    return process.returncode, shown.decode()

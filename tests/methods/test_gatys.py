@@ -88,7 +88,7 @@ def test_losses_fall(photo, painting, optimizer, style_loss):
 
 @pytest.mark.parametrize("start", ["content", "noise", "style"])
 def test_every_start_leads_towards_the_style(photo, painting, start):
-    losses = losses_of(photo, painting, start=start, iterations=20)
+    losses = losses_of(photo, painting, init=start, iterations=20)
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -98,7 +98,7 @@ def test_a_start_picture_is_where_it_starts(photo, painting, folder):
         photo,
         painting,
         on_step=lambda progress: seen.append(progress.image()),
-        start="painting.png",
+        init="painting.png",
         optimizer="adam",
         learning_rate=1e-6,
         coarse_to_fine=False,
@@ -108,7 +108,7 @@ def test_a_start_picture_is_where_it_starts(photo, painting, folder):
 
 
 def test_noise_follows_the_seed(photo, painting):
-    pictures = [paint(photo, painting, start="noise", seed=seed) for seed in (0, 0, 1)]
+    pictures = [paint(photo, painting, init="noise", seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[0], pictures[2])
 
@@ -158,10 +158,10 @@ def test_total_variation_smooths(photo, painting):
 
 
 def test_averaging_is_the_mean_over_the_last_steps(photo, painting):
-    last = [paint(photo, painting, average=0.0, iterations=n) for n in (1, 2, 3)]
+    last = [paint(photo, painting, avg_decay=0.0, iterations=n) for n in (1, 2, 3)]
     weights = [0.1 * 0.9**k for k in (2, 1, 0)]
     expected = sum(w * p for w, p in zip(weights, last, strict=True)) / sum(weights)
-    got = paint(photo, painting, average=0.9, iterations=3)
+    got = paint(photo, painting, avg_decay=0.9, iterations=3)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
 
 
@@ -178,7 +178,7 @@ def test_divergence_is_an_error_not_a_black_picture(photo, painting):
         {"tv_weight": float("nan")},
         {"iterations": 0},
         {"learning_rate": 0.0},
-        {"average": 1.0},
+        {"avg_decay": 1.0},
         {"optimizer": "sgd"},
         {"style_loss": "mse"},
         {"pooling": "median"},
@@ -214,6 +214,7 @@ def test_history_becomes_csv_and_plot(photo, painting, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+@pytest.mark.slow
 def test_texture_has_the_styles_statistics_and_not_its_picture():
     source = painting_array(64, 64)
     made = texture(source, width=48, height=40, iterations=60, encoder="vgg16")
@@ -223,6 +224,8 @@ def test_texture_has_the_styles_statistics_and_not_its_picture():
     assert pixels.std((0, 1)).mean() > 0.3 * (source / 255).std((0, 1)).mean()
     with pytest.raises(ControlError, match="at least 16"):
         texture(source, width=4, height=40)
+    with pytest.raises(ControlError, match="width is '48': use a whole number of pixels"):
+        texture(source, width="48", height=40)  # type: ignore[arg-type]
 
 
 def test_a_masked_style_is_a_guided_gram_loss(photo, painting):

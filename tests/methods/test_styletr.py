@@ -18,7 +18,6 @@ from impasto.mixing import Mix
 from impasto.moments import Moments
 from impasto.networks import load_network, save_network
 from impasto.networks.adain import matcher_at
-from impasto.networks.layers import adaptive_pool
 from impasto.networks.styletr import Cape, Layer, StyletrNetwork, StyletrNetworkConfig
 from impasto.networks.vit import LoRA
 from impasto.tiling import render
@@ -186,13 +185,6 @@ def test_each_picture_of_a_batch_has_its_sharpness_and_strength(photo, painting)
         assert (batch[one] - batch[other]).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("grid", [(3, 4), (5, 3), (6, 8), (9, 10), (1, 1)])
-def test_pooling_is_torchs(grid):
-    maps = torch.rand(2, 3, 6, 8)
-    expected = torch.nn.functional.adaptive_avg_pool2d(maps, grid)
-    torch.testing.assert_close(adaptive_pool(maps, grid), expected)
-
-
 def test_training_paints_as_the_method_does(photo, painting):
     """A batch gives what its pairs do, and those what `Styletr` paints."""
     network = tiny_styletr().network
@@ -220,6 +212,7 @@ def test_lower_precision_cannot_be_seen(photo, painting):
     assert 0 < (one - other).abs().mean() < 0.01
 
 
+@pytest.mark.slow
 def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
     photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
     photo, stylizer = photo.resized(192, 288), Stylizer("styletr", device="cpu")
@@ -228,6 +221,7 @@ def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
     assert own > psnr(stylizer.stylize(photo, painting).pixels, photo.pixels) + 5
 
 
+@pytest.mark.slow
 def test_strength_leads_the_embedded_network_from_photo_to_painting():
     photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
     photo, stylizer = photo.resized(192, 288), Stylizer("styletr", device="cpu")
@@ -320,6 +314,7 @@ def test_styles_are_seen_once_and_each_photo_anew(photo, painting):
     torch.testing.assert_close(look(photo.pixels), painted)
 
 
+@pytest.mark.slow
 def test_large_photos_are_measured_small(painting):
     photo = as_tensor(photo_array(1400, 1100))
     method, sizes = tiny_styletr(), []

@@ -32,6 +32,7 @@ def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
     assert "head.weight" in stored
 
 
+@pytest.mark.slow
 def test_init_starts_from_an_earlier_network(place):
     first = trained("first.safetensors", widths="16,32,64")
     made = trainer(init_from="first.safetensors", widths="8,16,32")
@@ -44,6 +45,7 @@ def test_init_starts_from_an_earlier_network(place):
     assert told["widths"] == "16,32,64"
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_init_needs_it_to_go_on(place):
     trained("first.safetensors", steps=1, widths="16,32,64")
     trained(init_from="first.safetensors", steps=2)

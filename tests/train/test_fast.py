@@ -81,6 +81,7 @@ def test_a_folder_becomes_styles_of_one_network(place):
     assert run(*painted)[0] == 0
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed_is_as_uninterrupted(place, monkeypatch):
     command = [*CALL, "--style", "three", "--steps", "8"]
     assert run(*command, "--out", "whole.safetensors")[0] == 0
@@ -133,6 +134,7 @@ def test_bad_calls_are_one_line(place, case):
 # What is learned
 
 
+@pytest.mark.slow
 def test_training_learns_each_style(place):
     """Styles are known by their indices: each comes closer to its own painting."""
     made = task("three", content_weight=0.0)
@@ -251,6 +253,7 @@ def test_training_starts_from_the_nearest_style(place, painting):
         task(init_from=start, width=64)
 
 
+@pytest.mark.slow
 def test_networks_know_the_one_they_started_from(place, painting):
     """Also over a resume that does not name it again."""
     start = write_fast(place / "start.safetensors", {"one": painting})
@@ -324,6 +327,7 @@ def prepared(style="painting.png", **settings):
     return made
 
 
+@pytest.mark.slow
 def test_a_run_with_a_teacher(place, teacher):
     made = task(teacher="gatys", teacher_pictures=2)
     rows = train(made, val_size=1).log.losses.rows

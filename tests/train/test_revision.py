@@ -34,6 +34,7 @@ def expected_revision(small, detail):
     return revision.clamp(0, 1)
 
 
+@pytest.mark.slow
 def test_the_second_half_are_drafts_enlarged_with_detail():
     sides = set()
     for step in range(0, 12, 2):

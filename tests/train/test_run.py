@@ -29,6 +29,8 @@ from tests.helpers.train import (
     trainer,
 )
 
+pytestmark = pytest.mark.slow  # together, these trainings take long
+
 
 def test_a_run_leaves_its_files(place):
     lines = []

@@ -44,6 +44,7 @@ def moved(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+@pytest.mark.slow
 def test_encoders_wait_for_the_second_stage(place):
     first = trainer("first.safetensors", steps=2, finetune_start_step=2)
     began = state(first.task.network)
@@ -69,6 +70,7 @@ def test_frozen_encoders_have_nothing_to_tune(place):
     assert network.vit.sha256 == weights.record("vit_small_patch14_dinov2.lvd142m").sha256
 
 
+@pytest.mark.slow
 def test_encoders_from_scratch_are_trained_and_stored(place):
     made = trainer("scratch.safetensors", finetune="scratch", steps=2)
     began = state(made.task.network)
@@ -151,6 +153,7 @@ def test_positions_are_compared_on_a_grid_of_bounded_size():
     assert not torch.isclose(found, losses.similarity_loss(features["relu3_1"], target["relu3_1"]))
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_into_the_second_stage(place, monkeypatch):
     whole = trainer("whole.safetensors", finetune_start_step=2)
     assert whole.train().finished
@@ -168,6 +171,7 @@ def test_a_run_is_resumed_into_the_second_stage(place, monkeypatch):
     assert same_run("whole", "parts")
 
 
+@pytest.mark.slow
 def test_a_frozen_network_can_be_finetuned_later(place):
     assert trainer("first.safetensors", finetune="frozen", steps=1).train().finished
     began = task("first.safetensors", finetune="lora").network
@@ -194,6 +198,7 @@ def test_a_path_of_another_kind_is_refused():
         task(path="adain.base")
 
 
+@pytest.mark.slow
 def test_another_network_cannot_be_resumed(place):
     assert trainer("first.safetensors", finetune="frozen", steps=1).train().finished
     settings = {"finetune": "lora", "steps": 1}
@@ -241,6 +246,7 @@ def test_bad_settings_are_refused(settings):
         styletr.StyletrTraining(**settings)
 
 
+@pytest.mark.slow
 def test_a_trained_network_paints_at_once(place):
     """From two folders of pictures to a painted one."""
     code, out, err = run(*CALL, "--steps", "3", "--finetune-start-step", "2")
@@ -258,6 +264,7 @@ def test_a_trained_network_paints_at_once(place):
     assert (pictures[0] - pictures[1]).abs().mean() > 0.02
 
 
+@pytest.mark.slow
 def test_both_stages_run_on_two_devices(place):
     """Encoders take no part in the first steps, on any of them."""
     flags = ["--devices", "2", "--steps", "3", "--finetune-start-step", "1"]

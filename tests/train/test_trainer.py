@@ -32,6 +32,8 @@ from tests.helpers.train import (
     trainer_of,
 )
 
+pytestmark = pytest.mark.slow  # together, these trainings take long
+
 # Nothing that goes by the place in the batch, as noise does, and losses that rounding is small in.
 PLAIN = {"revisions": False, "distribution_weight": 0.0, "similarity_weight": 0.0}
 PLAIN_FLAGS = ["--no-revisions", "--distribution-weight", "0", "--similarity-weight", "0"]

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from impasto import images, weights
 from impasto.train import data
 from tests.helpers.train import trained
+
+pytestmark = pytest.mark.slow  # together, these trainings take long
 
 
 def trained_steps():

@@ -16,8 +16,8 @@ _WEIGHTS = {"adain": ("adain.base", "adain.small")}
 FOR_NETWORKS = ("stroke_size", "detail")
 """Controls that the optimiser refuses."""
 _OPTIMISER_KNOBS: dict[str, Any] = {
-    "without": ("encoder", "pooling", "precision", "seconds", "average"),
-    "choices": {"start": ("content", "noise", "style")},
+    "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
+    "choices": {"init": ("content", "noise", "style")},
     "defaults": {"iterations": 30},
     "limits": {
         "iterations": 1000,
@@ -145,14 +145,14 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
         optimiser |= _snapshots(f"{key}.snapshot_every")
     if method == "gatys":
         return {"method": "gatys", **optimiser}, None
-    optimiser.pop("start", None)
+    optimiser.pop("init", None)
     return options, {"refine": optimiser.pop("iterations", GatysConfig.iterations), **optimiser}
 
 
 def texture_knobs(key: str) -> dict[str, Any]:
     """What matters to a texture; see `pick_method`."""
     given = {**_OPTIMISER_KNOBS, "choices": {}}
-    given["without"] = (*given["without"], "content_weight", "style_weight", "start")
+    given["without"] = (*given["without"], "content_weight", "style_weight", "init")
     options = knobs(Controls, key, only=("style_size", "seed"), limits=STYLE_SIDES)
     return options | knobs(GatysConfig, f"{key}.gatys", **given)
 

@@ -1,4 +1,4 @@
-"""Methods: the ways to paint. Each has a file of its own; `load_method` finds them by name."""
+"""Methods: the ways to paint. Each has a file of its own, and `load_method` loads it by name."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Entry:
-    """A method in the table."""
+    """A row of the table `METHODS`."""
 
     home: str
-    """Module and class."""
+    """Where the class is, as ``module:Class``."""
     about: str
-    """A line for `impasto methods`."""
+    """What the method does, in one line, which `impasto methods` prints."""
 
 
 METHODS = {
@@ -47,7 +47,7 @@ METHODS = {
     ),
     "styletr": Entry(
         "impasto.methods.styletr:Styletr",
-        "any style, by attention to what fits each place (Deng et al. 2022): seconds",
+        "any style, by attention to what fits each part (Deng et al. 2022): seconds",
     ),
     "fast": Entry(
         "impasto.methods.fast:Fast",
@@ -58,12 +58,12 @@ METHODS = {
         "optimisation of the pixels (Gatys et al. 2016): the best picture, in minutes",
     ),
 }
-"""Every method by name, the one that paints first; ``auto`` is the first that has the settings
-given, so that new ones go to the end."""
+"""Every method by name. ``auto`` is the first of them that has all the settings given, so that new
+ones go to the end."""
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method.
+    """Returns the class of a method by name.
 
     Raises:
         ControlError: there is no such method.
@@ -71,17 +71,20 @@ def method_class(name: str) -> type[Method]:
     if name not in METHODS:
         raise ControlError(f"unknown method '{name}': use {', '.join(METHODS)}")
     module, _, kind = METHODS[name].home.partition(":")
-    found: type[Method] = getattr(import_module(module), kind)
-    return found
+    method: type[Method] = getattr(import_module(module), kind)
+    return method
 
 
 def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The method that is meant, and its settings.
+    """Decides which method a name means.
 
     Args:
-        name: a method, ``auto`` for the first one that has all the settings, and whose weights they
-            name if they do, or ``method.tag`` for trained weights of that name.
-        settings: of the method.
+        name: a method; ``method.tag`` for trained weights of that name; or ``auto`` for the first
+            method that has all the settings, and that the ``weights`` among them are made for.
+        settings: the method's settings by name.
+
+    Returns:
+        The method's name, and its settings, ``weights`` among them if the name tells them.
 
     Raises:
         ControlError: there is no such method.
@@ -90,8 +93,8 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
     if name == "auto":
         able = [n for n in METHODS if set(settings) <= set(settings_of(n))]
         if "weights" in settings:
-            made_for = architecture(settings["weights"])
-            able = [n for n in able if n == made_for] or able
+            owner = architecture(settings["weights"])
+            able = [n for n in able if n == owner] or able
         return (able or list(METHODS))[0], dict(settings)
     method, dot, tag = name.partition(".")
     if dot and "weights" not in settings_of(method):
@@ -103,28 +106,28 @@ def choose_method(name: str, settings: Mapping[str, Any]) -> tuple[str, dict[str
 
 @dataclass(frozen=True)
 class Assigned:
-    """Settings, by whose they are."""
+    """Settings, divided among the methods that take part in a painting."""
 
     method: str
+    """Name of the method."""
     own: dict[str, Any]
-    """Of the method."""
+    """Settings of that method."""
     optimiser: dict[str, Any]
-    """Of `gatys`, which refines what the method painted."""
+    """Settings of ``gatys``, if it refines what the method painted."""
     looks: dict[str, Any]
-    """Of `fast`, which paints trained looks whatever the method."""
+    """Settings of ``fast``, which paints trained looks whatever the method."""
 
 
 def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned:
-    """Decides whose each setting is.
+    """Divides settings among the method, the optimiser that refines, and trained looks.
 
     Args:
-        name: as for `choose_method`.
-        settings: of the method; of the optimiser, if it refines; of trained looks.
-        refined: whether the optimiser goes on from what the method painted. What both have is for
-            both.
+        name: the method, as for `choose_method`.
+        settings: all settings by name; where several of these have one, each gets it.
+        refined: whether the optimiser goes on from what the method painted.
 
     Raises:
-        ControlError: there is no such method, or it has no such setting.
+        ControlError: there is no such method, or nobody has such a setting.
         WeightsError: there are no such weights.
     """
     optimiser = {k: v for k, v in settings.items() if refined and k in settings_of("gatys")}
@@ -132,35 +135,39 @@ def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned
     alone = {k for k in looks if all(k not in settings_of(n) for n in METHODS if n != "fast")}
     rest = {k: v for k, v in settings.items() if k not in optimiser and k not in alone}
     method, rest = choose_method(name, rest)
-    known = settings_of(method)
-    own = {k: v for k, v in rest.items() if k in known or k not in looks}
-    own |= {k: v for k, v in {**looks, **optimiser}.items() if k in known}
+    names = settings_of(method)
+    own = {k: v for k, v in rest.items() if k in names or k not in looks}
+    own |= {k: v for k, v in {**looks, **optimiser}.items() if k in names}
     if refined and method == "gatys":
         raise ControlError("refine is for the other methods: gatys has iterations")
-    for setting in own.keys() - set(known):
+    for setting in own.keys() - set(names):
         owners = [n for n in METHODS if setting in settings_of(n)]
         if owners:
             raise ControlError(
                 f"unknown setting '{setting}' of {method}: it is one of {' and '.join(owners)}; "
-                f"known are {', '.join(known)}"
+                f"known are {', '.join(names)}"
             )
-        near = get_close_matches(setting, [knob.name for knob in fields(Controls)] + known, n=1)
+        near = get_close_matches(setting, [knob.name for knob in fields(Controls)] + names, n=1)
         if near:
             raise ControlError(f"unknown setting '{setting}': did you mean {near[0]}?")
     return Assigned(method, own, optimiser, looks)
 
 
 def settings_of(name: str) -> list[str]:
-    """Names of the settings of a method."""
+    """Returns the names of a method's settings."""
     return [knob.name for knob in fields(method_class(name).Config)]
 
 
 def load_method(name: str, **settings: Any) -> Method:
-    """A method by name (see `choose_method`), with its own settings.
+    """Loads a method with its settings.
+
+    Args:
+        name: the method, as for `choose_method`.
+        **settings: the method's settings; the others get their defaults.
 
     Raises:
-        ControlError: unknown method or setting.
-        WeightsError: its weights are missing or damaged.
+        ControlError: there is no such method or setting.
+        WeightsError: the method's weights are missing or damaged.
     """
     method, settings = choose_method(name, settings)
     kind = method_class(method)

@@ -17,90 +17,112 @@ from impasto.tiling import Box, Tiling
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a painting stands."""
+    """How far a painting has come; what ``on_step`` is called with."""
 
     step: int
-    """Steps done, from 1."""
+    """Number of steps done, from 1."""
     steps: int
-    """Steps in all."""
+    """Number of steps in all."""
     losses: Mapping[str, float]
-    """Of this step: ``content``, ``style``, ``tv`` (weighted) and their sum, ``total``."""
+    """The optimiser's weighted losses at this step, ``content``, ``style`` and ``tv``, and their
+    sum, ``total``; empty for networks."""
     image: Callable[[], Tensor]
-    """Makes the picture as it would be if it stopped now, (1, 3, H, W)."""
+    """Returns the picture as it would be if painting stopped now, (1, 3, H, W), sRGB in [0, 1]."""
 
 
 OnStep: TypeAlias = Callable[[Progress], None]
-"""Called after each step; may raise `impasto.errors.Stop` to end with the picture so far."""
+"""Function that is called after each step. It may raise `impasto.Stop` to end the painting early,
+with the picture so far."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What painting takes: memory, and whether it can be done piece by piece."""
+    """What a method needs for painting: how much memory, and whether it can paint in tiles."""
 
     bytes_per_pixel: int
-    """Memory at its peak, in bytes, for each pixel of the result."""
+    """Peak memory in bytes for each pixel of the result."""
     tiling: Tiling | None = None
-    """How a picture can be painted tile by tile, the result being the same; None if it cannot, as
-    it is optimised as a whole."""
+    """How a picture can be painted tile by tile with the same result; None if it cannot."""
     style_area: int | None = None
-    """Largest area, in pixels, that a style is measured at unless the user says otherwise; None for
-    that of the result."""
+    """Largest area, in pixels, that a style is measured at unless the user asks for another; None
+    for the area of the result."""
 
 
 class Transfer(ABC):
-    """The fitted function that paints. A dataclass of tensors and of what is made of them, so that
-    it can be saved (`impasto.packing`).
+    """The fitted function that paints, which `Method.fit` returns.
+
+    It is a dataclass of tensors and of dataclasses of them, so that a look can be saved (see
+    `impasto.packing`).
     """
 
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:  # noqa: B027 - most are finished
-        """Fits what is only fitted as the first photo is painted, to that one; see `__call__`."""
+        """Fits what otherwise is fitted while the first photo is painted.
+
+        Args:
+            content: the photo to fit to, (1, 3, H, W), sRGB in [0, 1].
+            mix: how much of which style goes where, for this size.
+        """
+
+    def steps(self, content: Tensor) -> int:
+        """Returns how many times `__call__` is going to call ``on_step``.
+
+        Args:
+            content: the photo (1, 3, H, W).
+        """
+        return 1
 
     @abstractmethod
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
-        """Paints.
+        """Paints a picture.
 
         Args:
-            content: (1, 3, H, W), sRGB in [0, 1].
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
             mix: how much of which style goes where, for this size.
-            on_step: told of the progress.
+            on_step: called after each step with a `Progress`; methods that paint in one pass need
+                not call it.
 
         Returns:
             (1, 3, H, W), sRGB in [0, 1]. Where the photo's share is 1, exactly the content.
         """
 
     def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
-        """Paints tile by tile, each as large as its outer box.
+        """Paints a picture tile by tile.
 
         Args:
-            content, mix: of the whole picture, as above.
-            boxes: of `Tiling.boxes`.
+            content: the whole photo (1, 3, H, W), sRGB in [0, 1].
+            mix: how much of which style goes where on the whole photo.
+            boxes: the tiles, from `Tiling.boxes`.
+
+        Yields:
+            Each tile painted with its halo, (1, 3, h, w).
         """
         for box in boxes:
             yield self(box.outer(content), mix.inside(box))
 
 
 class Method(nn.Module, ABC):
-    """A way to paint. Made once; holds networks and settings, nothing about any picture."""
+    """Base of all ways to paint; a method holds networks and settings, and nothing of pictures."""
 
     Config: ClassVar[type[Any]]
-    """The method's own settings: a frozen dataclass of `impasto.settings.setting` fields."""
+    """Class of the method's settings: a frozen dataclass of `impasto.settings.setting` fields."""
 
     config: Any
+    """The method's settings, a ``Config``."""
 
     @property
     @abstractmethod
     def footprint(self) -> Footprint:
-        """What painting takes."""
+        """What the method needs for painting: memory for each pixel, and how it can be tiled."""
 
     def encode_style(self, style: Tensor | TrainedLook) -> Any:
         """Measures what the method has to know of a style, whatever the photo.
 
         Args:
             style: a picture (1, 3, h, w), sRGB in [0, 1], at the scale of its brush strokes; or
-                the name of a trained look, which only ``fast`` paints.
+                a trained look, which only the method ``fast`` paints.
 
         Returns:
-            What `fit` takes: tensors, or a dataclass of them.
+            What `fit` takes for this style: tensors, or dataclasses of them.
         """
         return style
 
@@ -108,29 +130,38 @@ class Method(nn.Module, ABC):
     def fit(
         self, content: Tensor, styles: Sequence[Any], mix: Mix, *, seed: int = 0
     ) -> tuple[Transfer, Tensor | None]:
-        """Measures everything global.
+        """Measures everything about the photo and the styles that is not local.
 
         Args:
-            content: (1, 3, H, W), sRGB in [0, 1]. What a method with tiles measures serves pictures
-                of any other size.
-            styles: K of them, of `encode_style`.
+            content: the photo (1, 3, H, W), sRGB in [0, 1]. What a method with tiles measures of it
+                serves pictures of any size.
+            styles: what `encode_style` returned, for each of K styles.
             mix: how much of which style goes where.
-            seed: of whatever is random in the painting.
+            seed: seed of whatever is random in the painting.
 
         Returns:
-            What paints; and the content painted, if that came about on the way.
+            The fitted function that paints; and the photo painted by it, (1, 3, H, W), if that came
+            about on the way, else None.
         """
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002
-        """Name and sha256 of the weights that paint in a style, of `encode_style`."""
+    def weights_used(self, style: Any) -> dict[str, str]:
+        """Returns name and sha256 of the weights that paint in a style.
+
+        Args:
+            style: what `encode_style` returned for it.
+        """
         return {}
 
 
 def picture_of(style: Tensor | TrainedLook, method: str) -> Tensor:
-    """A style that has to be a picture.
+    """Returns the picture (1, 3, h, w) of a style that has to be one.
+
+    Args:
+        style: the picture, or a trained look.
+        method: who needs the picture, for the message.
 
     Raises:
-        ControlError: it is a trained look.
+        ControlError: the style is a trained look.
     """
     if isinstance(style, TrainedLook):
         raise ControlError(

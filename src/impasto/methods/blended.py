@@ -14,43 +14,55 @@ from impasto.mixing import Mix
 
 @dataclass(frozen=True)
 class BlendedTransfer(Transfer):
-    """Blends what several transfers paint by the weights and masks of their styles."""
+    """Blends what several transfers paint, by the weights and masks of their styles."""
 
     transfers: Sequence[Transfer]
+    """The fitted functions that paint, one for each method."""
     styles: Sequence[Sequence[int]]
-    """Of each transfer, the numbers of its styles."""
+    """For each transfer, the numbers of the styles that it paints, from 0."""
 
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
-        """See `Transfer.finish_fitting`."""
+        """Fits what otherwise is fitted while the first photo (1, 3, H, W) is painted."""
         for transfer, numbers in zip(self.transfers, self.styles, strict=True):
             transfer.finish_fitting(content, mix.only(numbers))
 
+    def steps(self, content: Tensor) -> int:
+        """Returns the number of steps of all transfers together."""
+        return sum(transfer.steps(content) for transfer in self.transfers)
+
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
-        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`."""
-        shares = [mix.part(numbers) for numbers in self.styles]
+        """Paints with one transfer after the other; see `Transfer.__call__` for the arguments.
+
+        `impasto.Stop` raised in ``on_step`` ends the painting early, with the picture so far.
+        """
+        parts = [
+            (transfer, mix.only(numbers), share)
+            for transfer, numbers in zip(self.transfers, self.styles, strict=True)
+            if (share := mix.part(numbers)).any()
+        ]
+        done, steps = 0, sum(transfer.steps(content) for transfer, _, _ in parts)
         result, stopped = content, False
 
-        def told(progress: Progress) -> None:
-            """Tells of a step as if all transfers took as many."""
-            nonlocal stopped
-            before, share = result, shares[number]
-            if on_step is None:
-                return
-            try:
-                on_step(
-                    replace(
-                        progress,
-                        step=number * progress.steps + progress.step,
-                        steps=len(shares) * progress.steps,
-                        image=lambda: before + share * (progress.image() - content),
-                    )
-                )
-            except Stop:
-                stopped = True
-                raise
+        for transfer, inside, share in parts:
 
-        for number, (numbers, transfer) in enumerate(zip(self.styles, self.transfers, strict=True)):
-            if not stopped and shares[number].any():
-                painted = transfer(content, mix.only(numbers), told)
-                result = result + shares[number] * (painted - content)
+            def step(progress: Progress, before: Tensor = result, share: Tensor = share) -> None:
+                """Passes progress on, counted over all transfers, with the blended picture."""
+                nonlocal done, stopped
+                done += 1
+                if on_step is None:
+                    return
+
+                def image() -> Tensor:
+                    return before + share * (progress.image() - content)
+
+                try:
+                    on_step(replace(progress, step=done, steps=max(steps, done), image=image))
+                except Stop:
+                    stopped = True
+                    raise
+
+            painted = transfer(content, inside, step)
+            result = result + share * (painted - content)
+            if stopped:
+                break
         return result

@@ -1,10 +1,11 @@
-"""Style transfer by optimisation (Gatys, Ecker & Bethge, CVPR 2016), and texture synthesis (2015).
+"""Style transfer by optimisation (Gatys et al. 2016, CVPR), and texture synthesis (Gatys et al.
+2015, arXiv:1505.07376).
 
 The pixels themselves are optimised until the picture has the content's features in deep layers and
-the style's statistics in all. Beyond the paper:
+the style's statistics in all. Beyond the papers:
 
-- coarse to fine (Gatys et al. 2017, sec. 6): large shapes settle on a small picture, where a step
-  costs a fraction, and the optimiser's memory goes along to the next size;
+- coarse to fine (Gatys et al. 2017, arXiv:1611.07865, sec. 6): large shapes settle on a small
+  picture, where a step costs a fraction, and the optimiser's state is carried to the next size;
 - losses are relative (see `impasto.losses`), so that one trade-off suits every picture and layer;
 - style targets are `Moments`, so that Gram matrices and Wasserstein distances, mixtures of styles,
   masks and strength come from the same statistics: ``strength`` 0.3 aims at moments that are
@@ -52,49 +53,81 @@ _BYTES_PER_PIXEL = 3_000
 
 @dataclass(frozen=True)
 class GatysConfig:
-    """Settings of the method ``gatys``. Layers are written ``relu1_1,relu2_1:0.5`` (default 1)."""
+    """Settings of the method ``gatys``, the optimiser."""
 
     encoder: EncoderName = setting(
-        "vgg19", "Network whose features are compared.", get_args(EncoderName)
+        "vgg19",
+        "Network by whose features the optimiser compares pictures.",
+        get_args(EncoderName),
     )
     encoder_weights: str | None = setting(
-        None, "Safetensors file with other weights for the encoder."
+        None,
+        "Safetensors file with weights for the encoder, for instance torchvision's (default: the "
+        "bundled ones).",
     )
-    pooling: Pooling = setting("max", "Pooling of the encoder.", get_args(Pooling))
+    pooling: Pooling = setting(
+        "max",
+        "Pooling between the encoder's blocks: max, as in its training, or average, which gives "
+        "smoother pictures.",
+        get_args(Pooling),
+    )
     precision: Precision = precision_setting()
-    content_layers: str = setting("relu4_2", "Layers whose features the photo gives.")
+    content_layers: str = setting(
+        "relu4_2",
+        "Layers of the encoder at which the picture keeps the photo's features, separated by "
+        "commas; relu4_2:0.5 gives a layer half the weight.",
+    )
     style_layers: str = setting(
-        "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1", "Layers whose statistics the style gives."
+        "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
+        "Layers of the encoder at which the picture takes over the style's statistics, separated "
+        "by commas; relu4_1:0.5 gives a layer half the weight.",
     )
     style_loss: StyleLoss = setting(
         "gram",
-        "Distance of statistics: Gram matrices, or Wasserstein-2 between Gaussians.",
+        "Distance between the picture's and the style's statistics: that of Gram matrices (gram), "
+        "or the Wasserstein-2 distance of mean and covariance (wasserstein).",
         get_args(StyleLoss),
     )
     content_weight: float = setting(
-        0.15, "Weight of the content loss: more keeps more of the photo.", min=0
+        0.15, "Weight of the content loss; a higher one keeps more of the photo.", min=0
     )
-    style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
-    tv_weight: float = setting(0.0, "Weight of the total variation: more is smoother.", min=0)
-    optimizer: OptimizerName = setting("lbfgs", "The optimiser.", get_args(OptimizerName))
+    style_weight: float = setting(
+        1.0, "Weight of the style loss; a higher one takes more of the style.", min=0
+    )
+    tv_weight: float = setting(
+        0.0, "Weight of the total variation loss; a higher one makes the picture smoother.", min=0
+    )
+    optimizer: OptimizerName = setting(
+        "lbfgs",
+        "Optimiser of the pixels; lbfgs comes to a good picture in fewer steps than adam.",
+        get_args(OptimizerName),
+    )
     learning_rate: float | None = setting(
-        None, "Its step; without it, 1 for lbfgs and 0.03 for adam."
+        None, "Learning rate of the optimiser (default: 1 for L-BFGS, 0.03 for Adam)."
     )
     iterations: int = setting(
-        100, "Steps at full size; each coarser scale takes as many, but at most 100.", min=1
+        100,
+        "Number of the optimiser's steps at full size; each smaller size before it takes as many, "
+        "but at most 100.",
+        min=1,
     )
     seconds: float | None = setting(
-        None, "Time to spend, shared by the scales; ends before the iterations do."
+        None,
+        "Time limit of the optimisation in seconds; it ends earlier if all iterations are done "
+        "(default: no limit).",
     )
     coarse_to_fine: bool = setting(
-        True, "Paint small first and double the size step by step, or start at full size."
+        True, "Optimise a small picture first and double its size step by step, which is faster."
     )
-    start: str = setting(
+    init: str = setting(
         "content",
-        "Where to start: content, noise, style (noise in the style's colours), or a picture file.",
+        "Picture that the optimisation starts from: content (the photo), noise, style (noise in "
+        "the style's colours), or a picture file.",
     )
-    average: float = setting(
-        0.9, "Decay of the running mean over the last steps that is the result; 0 = the last step."
+    avg_decay: float = setting(
+        0.9,
+        "Decay of the running mean over the optimiser's steps that becomes the result; 0 takes the "
+        "last step alone, which is less smooth.",
     )
 
     def __post_init__(self) -> None:
@@ -105,21 +138,26 @@ class GatysConfig:
             raise ControlError(f"seconds is {self.seconds}: use more than 0")
         if self.learning_rate is not None and self.learning_rate <= 0:
             raise ControlError(f"learning_rate is {self.learning_rate}: use more than 0")
-        if not 0 <= self.average < 1:
-            raise ControlError(f"average is {self.average}: use at least 0 and less than 1")
+        if not 0 <= self.avg_decay < 1:
+            raise ControlError(f"avg_decay is {self.avg_decay}: use at least 0 and less than 1")
         parse_layers(self.content_layers)
         parse_layers(self.style_layers)
 
 
 class Gatys(Method):
-    """The method; see the module.
+    """Paints by optimising the pixels (Gatys et al. 2016, CVPR).
 
     Args:
-        config: its settings.
-        encoder: replaces the one that the settings name; for tests.
+        config: the settings; None for the defaults.
+        encoder: replaces the encoder that the settings name; for tests.
+
+    Raises:
+        ControlError: the encoder has no such layer.
+        WeightsError: the encoder's weights are damaged, or of another architecture.
     """
 
     Config = GatysConfig
+    config: GatysConfig
 
     def __init__(self, config: GatysConfig | None = None, encoder: Encoder | None = None) -> None:
         super().__init__()
@@ -137,33 +175,48 @@ class Gatys(Method):
 
     @property
     def footprint(self) -> Footprint:
-        """See `Method.footprint`."""
+        """Memory for each pixel; the picture is optimised as a whole, not in tiles."""
         return Footprint(_BYTES_PER_PIXEL)
 
     def encode_style(self, style: Tensor | TrainedLook) -> Tensor:
-        """The picture itself: it is measured at every scale that the photo goes through."""
+        """Returns the style picture (1, 3, h, w) as it is, since `fit` measures it at the scales
+        that the photo goes through.
+
+        Raises:
+            ControlError: the style is a trained look, which has no picture.
+        """
         return picture_of(style, "the optimiser")
 
     def fit(
         self,
         content: Tensor,
         styles: Sequence[Tensor],
-        mix: Mix,  # noqa: ARG002 - regions are measured while painting
+        mix: Mix,
         *,
         seed: int = 0,
     ) -> tuple[GatysTransfer, None]:
-        """Measures the styles' moments at every scale that ``content`` will go through."""
+        """Measures the styles at every scale that the photo will go through.
+
+        Args:
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
+            styles: K pictures (1, 3, h, w), sRGB in [0, 1].
+            mix: ignored, since regions are measured while painting.
+            seed: seed of the noise, if the optimisation starts from noise.
+
+        Returns:
+            The fitted function that optimises, and None, since the photo is not painted yet.
+        """
         scales = self._scales(*content.shape[-2:])
         targets = [[self.measure(_scaled(style, scale)) for style in styles] for scale in scales]
         palette = [Moments.of(style[0]).normalised() for style in styles]
         return GatysTransfer(self, scales, targets, palette, seed), None
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
-        """See `Method.weights_used`."""
+    def weights_used(self, style: Any) -> dict[str, str]:
+        """Returns name and sha256 of the encoder's weights, which are the same for all styles."""
         return {self.encoder.name: self.encoder.sha256}
 
     def _scales(self, height: int, width: int) -> list[float]:
-        """Ascending to 1 in steps of 2."""
+        """The scales that a photo is optimised at, ascending to 1 in steps of 2."""
         scales = [1.0]
         while self.config.coarse_to_fine and min(height, width) * scales[0] / 2 >= _COARSEST_SIDE:
             scales.insert(0, scales[0] / 2)
@@ -171,13 +224,13 @@ class Gatys(Method):
 
     @torch.no_grad()
     def measure(self, style: Tensor) -> dict[str, Moments]:
-        """Moments of a style picture (1, 3, h, w), by layer."""
+        """Returns the moments of a style picture (1, 3, h, w), by layer, with weight 1."""
         features = self.encoder(style, self.style_layers)
         return {tap: Moments.of(features[tap][0]).normalised() for tap in self.style_layers}
 
 
 def sum_moments(parts: Sequence[Moments]) -> Moments:
-    """Moments of all parts together."""
+    """Adds up moments: returns those of all parts together."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
@@ -192,13 +245,14 @@ def _measure(features: Tensor, mask: Tensor | None) -> Moments:
 
 
 class StyleTransferLoss:
-    """The loss at one scale (Gatys et al. 2016, eq. 7), with relative parts.
+    """The loss at one scale (Gatys et al. 2016, eq. 7), its parts being relative (see
+    `impasto.losses`).
 
     Args:
-        method: whose encoder, layers and weights are used.
-        content: the photo (1, 3, H, W).
+        method: the encoder, layers and weights.
+        content: the photo (1, 3, H, W), sRGB in [0, 1].
         mix: how much of which style goes where, for that size.
-        styles: moments by layer, for each of the K styles.
+        styles: moments by layer, for each of K styles.
     """
 
     def __init__(
@@ -213,14 +267,20 @@ class StyleTransferLoss:
         self.taps = {*content_layers, *method.style_layers}
         with torch.no_grad():
             # At full strength the photo's own style statistics count for nothing.
-            own = method.encoder(content, self.taps if mix.strength < 1 else content_layers)
+            features = method.encoder(content, self.taps if mix.strength < 1 else content_layers)
+            # Each region with the moments that it aims at, by layer.
             self.regions = [
-                (region, _targets(region, mix.strength, own, styles)) for region in mix.regions()
+                (region, _targets(region, mix.strength, features, styles))
+                for region in mix.regions()
             ]
-        self.content = {tap: own[tap] for tap in content_layers}
+        self.content = {tap: features[tap] for tap in content_layers}
 
     def __call__(self, image: Tensor) -> dict[str, Tensor]:
-        """Weighted content, style and total variation loss of (1, 3, H, W), and their total."""
+        """Computes the weighted losses of a picture (1, 3, H, W).
+
+        Returns:
+            The losses ``content``, ``style`` and ``tv``, and their sum, ``total``.
+        """
         features = self.method.encoder(image, self.taps)
         content = image.new_zeros(())
         for tap, target in self.content.items():
@@ -243,11 +303,11 @@ class StyleTransferLoss:
 def _targets(
     region: Region,
     strength: float,
-    own: Mapping[str, Tensor],
+    content: Mapping[str, Tensor],
     styles: Sequence[Mapping[str, Moments]],
 ) -> dict[str, Moments]:
-    """What a region aims at, by layer: the mixture of its styles' moments, and 1 - strength of the
-    photo's own, of whose features these are.
+    """The moments that a region aims at, by layer: those of its styles mixed, ``strength`` of them,
+    and the rest from the photo's features (1, C, h, w).
     """
     targets = {}
     for tap in styles[0]:
@@ -255,35 +315,47 @@ def _targets(
             [styles[k][tap] * (strength * share) for k, share in region.shares.items()]
         )
         if strength < 1:
-            mixed = mixed + _measure(own[tap], region.mask).normalised() * (1 - strength)
+            mixed = mixed + _measure(content[tap], region.mask).normalised() * (1 - strength)
         targets[tap] = mixed
     return targets
 
 
 @dataclass(frozen=True)
 class GatysTransfer(Transfer):
-    """A fitted optimisation."""
+    """Optimises a picture towards the statistics of styles."""
 
     method: Gatys
+    """The encoder, the optimiser's settings and the weights of the losses."""
     scales: Sequence[float]
+    """Sizes that the photo is optimised at, as shares of its own, ascending to 1."""
     styles: Sequence[Sequence[Mapping[str, Moments]]]
-    """By scale, then by style, then by layer."""
+    """Moments for each scale, then each style, then each layer."""
     palette: Sequence[Moments]
-    """Of the pixels of each style."""
+    """Mean and covariance of the colours of each style."""
     seed: int
+    """Seed of the noise, if the optimisation starts from noise."""
 
     def __call__(
         self,
         content: Tensor,
         mix: Mix,
         on_step: OnStep | None = None,
-        start: Tensor | None = None,
+        init: Tensor | None = None,
     ) -> Tensor:
-        """See `Transfer.__call__`; ends early, with the picture so far, on `Stop`.
+        """Optimises a picture.
 
         Args:
-            content, mix, on_step: see there.
-            start: a picture to go on from, (1, 3, H, W); replaces the one that the settings name.
+            content: the photo (1, 3, H, W), sRGB in [0, 1].
+            mix: how much of which style goes where, for this size.
+            on_step: called after each step; `impasto.Stop` raised in it ends the optimisation
+                early, with the picture so far.
+            init: picture to start from, (1, 3, H, W), in place of the one that the settings name.
+
+        Returns:
+            (1, 3, H, W), sRGB in [0, 1]. Where the photo's share is 1, exactly the content.
+
+        Raises:
+            ControlError: the optimisation diverged.
         """
         strength = mix.strength
         if strength == 0:
@@ -295,37 +367,45 @@ class GatysTransfer(Transfer):
             return covered * image + (1 - covered) * content
 
         config = self.method.config
-        image = start
+        image = init
         if image is None:
-            image = (1 - strength) * content + strength * self._start(content, mix)
+            image = (1 - strength) * content + strength * self._init(content, mix)
         before = image
-        pixels = PixelOptimizer(config.optimizer, config.learning_rate, config.average)
-        coarse = [min(config.iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
-        counts, done = [*coarse, config.iterations], 0
-        deadlines = self._deadlines()
+        pixels = PixelOptimizer(config.optimizer, config.learning_rate, config.avg_decay)
+        done, steps = 0, self.steps(content)
         try:
             for scale, styles, count, deadline in zip(
-                self.scales, self.styles, counts, deadlines, strict=True
+                self.scales, self.styles, self._counts(), self._deadlines(), strict=True
             ):
                 small = _scaled(content, scale)
                 image = images.resize(image, *small.shape[-2:])
-                if start is not None:  # with what no smaller scale could hold of it
-                    held = images.resize(before, *small.shape[-2:])
-                    before = images.resize(start, *small.shape[-2:])
-                    image = (image + before - held).clamp(0, 1)
+                if init is not None:  # with the detail that no smaller scale could hold
+                    coarser = images.resize(before, *small.shape[-2:])
+                    before = images.resize(init, *small.shape[-2:])
+                    image = (image + before - coarser).clamp(0, 1)
                 pixels.set(image)
-                objective = StyleTransferLoss(self.method, small, _shrunk(mix, small), styles)
+                loss = StyleTransferLoss(self.method, small, _downsample(mix, small), styles)
                 for _ in range(count):
-                    values = pixels.step(objective)
+                    values = pixels.step(loss)
                     done += 1
                     if on_step is not None:
-                        on_step(Progress(done, sum(counts), values, lambda: composed(pixels.mean)))
+                        on_step(Progress(done, steps, values, lambda: composed(pixels.mean)))
                     if time.monotonic() > deadline:
                         break
                 image = pixels.mean
         except Stop:
             image = pixels.mean
         return composed(image)
+
+    def steps(self, content: Tensor) -> int:
+        """Returns the number of steps of the optimiser, at all scales together."""
+        return sum(self._counts())
+
+    def _counts(self) -> list[int]:
+        """The number of steps at each scale."""
+        iterations = self.method.config.iterations
+        coarse = [min(iterations, _COARSE_ITERATIONS)] * (len(self.scales) - 1)
+        return [*coarse, iterations]
 
     def _deadlines(self) -> list[float]:
         """When each scale ends: each gets time in proportion to its area, and so as many steps."""
@@ -334,23 +414,23 @@ class GatysTransfer(Transfer):
         ends = [sum(areas[: n + 1]) / sum(areas) for n in range(len(areas))]
         return [time.monotonic() + seconds * end for end in ends]
 
-    def _start(self, content: Tensor, mix: Mix) -> Tensor:
+    def _init(self, content: Tensor, mix: Mix) -> Tensor:
         """The picture that the optimisation starts from."""
-        start = self.method.config.start
-        if start == "content":
+        init = self.method.config.init
+        if init == "content":
             return content
-        if start in ("noise", "style"):
+        if init in ("noise", "style"):
             generator = torch.Generator().manual_seed(self.seed)
             noise = torch.rand(content.shape, generator=generator).to(content)
-            if start == "noise":
+            if init == "noise":
                 return noise
             shares = mix.styles.mean((1, 2))
             mixed = [moments * share for moments, share in zip(self.palette, shares, strict=True)]
             return wct(Moments.of(noise[0]), sum_moments(mixed))(noise).clamp(0, 1)
-        return images.resize(images.read(start).pixels.to(content), *content.shape[-2:])
+        return images.resize(images.read(init).pixels.to(content), *content.shape[-2:])
 
 
-def _shrunk(mix: Mix, like: Tensor) -> Mix:
+def _downsample(mix: Mix, like: Tensor) -> Mix:
     """The mix averaged down to the height and width of ``like``."""
     if not mix.masked:
         return mix

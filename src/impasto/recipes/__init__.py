@@ -1,4 +1,4 @@
-"""Recipes: all that decides a picture, or a training, but the pictures that go in.
+"""Recipes: all that decides a picture, or a training, except for the pictures that go in.
 
 A recipe is one value, whether it comes from flags, from a YAML file (those in this folder go by
 name), from a painted picture, or from the app; and it can be written as each of them.
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _CONTROLS = frozenset(knob.name for knob in fields(Controls))
 # What the recipe inside a painted picture tells beside the settings.
 _NOT_SETTINGS = {"about", "impasto", "styles"}
+# Names in recipes that were written before the settings were renamed.
+_RENAMED = {"start": "init", "average": "avg_decay"}
 
 
 @dataclass(frozen=True)
@@ -33,60 +35,73 @@ class Recipe:
     """Method, controls and settings of a painting, as far as they were given."""
 
     method: str = "auto"
+    """Name of the method; ``auto`` for the first that has the settings."""
     refine: str | int | None = None
+    """Steps (``50``) or seconds (``30s``) for which the optimiser refines the painting; None for
+    none."""
     given: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of `Controls`."""
+    """The fields of `impasto.Controls` that were given, by name."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the method, and of the optimiser that refines; see `impasto.methods.assign`."""
+    """Settings by name: of the method, of the optimiser that refines, and of trained looks."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of the weights that painted a picture, by name, if the recipe comes from one."""
+    """Hashes by name of the weights that painted a picture, if the recipe comes from one."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Recipe:
-        """A recipe from keyword arguments: those of `impasto.stylize`."""
-        left = dict(options)
-        method = left.pop("method", "auto")
-        refine, sha256 = left.pop("refine", None), left.pop("sha256", {})
-        given = {name: left.pop(name) for name in list(left) if name in _CONTROLS}
-        return cls(method, refine, given, left, sha256)
+        """Makes a recipe from keyword arguments of `impasto.stylize`."""
+        settings = dict(options)
+        method = settings.pop("method", "auto")
+        refine, sha256 = settings.pop("refine", None), settings.pop("sha256", {})
+        given = {name: settings.pop(name) for name in list(settings) if name in _CONTROLS}
+        return cls(method, refine, given, settings, sha256)
 
     @property
     def options(self) -> dict[str, Any]:
-        """The recipe as keyword arguments, without those that say nothing."""
+        """The recipe as keyword arguments of `impasto.stylize`, without those at their defaults."""
         method = {} if self.method == "auto" else {"method": self.method}
         refine = {} if self.refine is None else {"refine": self.refine}
         return {**self.given, **method, **refine, **self.settings}
 
     @property
     def controls(self) -> Controls:
-        """The controls, those not given at their defaults.
+        """The controls, with defaults for those that were not given.
 
         Raises:
-            ControlError: one makes no sense.
+            ControlError: a value is not allowed.
         """
         return make_settings(Controls, self.given)
 
     def stylizer(self, device: str = "auto") -> Stylizer:
-        """The method, loaded with its settings.
+        """Loads the recipe's method with its settings.
+
+        Args:
+            device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
 
         Raises:
-            ControlError, WeightsError: as `impasto.Stylizer`.
+            ControlError: there is no such method or setting.
+            SetupError: there is no such device.
+            WeightsError: weights are missing or damaged.
         """
         from impasto.stylizer import Stylizer
 
         return Stylizer(self.method, device=device, refine=self.refine, **self.settings)
 
     def other_weights(self, used: Mapping[str, str]) -> list[str]:
-        """Names of weights that are others now than when the recipe's picture was painted."""
+        """Returns the names of the weights that changed since the recipe's picture was painted.
+
+        Args:
+            used: hashes by name of the weights that paint now.
+        """
         return [name for name, sha in self.sha256.items() if used.get(name, sha) != sha]
 
     def command(self, photo: str | None, styles: Sequence[Mapping[str, Any]], output: str) -> str:
-        """What paints a picture by this recipe on the command line.
+        """Writes the command that paints a picture by this recipe.
 
         Args:
-            photo: its file; None for a texture.
-            styles: as recipes in pictures tell of them: ``source``, ``weight`` and ``mask``.
-            output: the file to write.
+            photo: file of the photo; None for a texture.
+            styles: for each style a mapping with ``source``, ``weight`` and ``mask``, as recipes in
+                pictures have them.
+            output: file that the picture is written to.
         """
         words = ["impasto", "texture" if photo is None else "stylize"]
         words += [] if photo is None else [_path(photo)]
@@ -107,7 +122,14 @@ class Recipe:
         return shlex.join([*words, "-o", output])
 
     def python(self, photo: str | None, styles: Sequence[Mapping[str, Any]], output: str) -> str:
-        """What paints a picture by this recipe in Python; arguments as for `command`."""
+        """Writes the Python code that paints a picture by this recipe.
+
+        Args:
+            photo: file of the photo; None for a texture.
+            styles: for each style a mapping with ``source``, ``weight`` and ``mask``, as recipes in
+                pictures have them.
+            output: file that the picture is written to.
+        """
         listed = [
             repr(style["source"])
             if style["mask"] is None and style["weight"] == 1
@@ -127,11 +149,11 @@ class Recipe:
 
 
 def _path(name: str) -> str:
-    return f"./{name}" if name.startswith("-") else name  # no flag
+    return f"./{name}" if name.startswith("-") else name  # which would be read as a flag
 
 
 def names(package: str = __name__) -> list[str]:
-    """The recipes that come along, in this package or another."""
+    """Returns the names of the recipes that are bundled in a package."""
     folder = resources.files(package)
     return sorted(
         file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml")
@@ -139,24 +161,38 @@ def names(package: str = __name__) -> list[str]:
 
 
 def read_named(name: str, package: str = __name__) -> dict[str, Any]:
-    """A recipe that comes along, with its line ``about``.
+    """Reads a bundled recipe.
+
+    Args:
+        name: name of the recipe.
+        package: the package it is in.
+
+    Returns:
+        Its settings by name, and ``about``, a line that says what it is.
 
     Raises:
-        ControlError: there is none of that name.
+        ControlError: there is no recipe of that name.
     """
-    known = names(package)
-    if name not in known:
-        raise ControlError(f"unknown recipe '{name}': use a file, or one of {', '.join(known)}")
+    bundled = names(package)
+    if name not in bundled:
+        raise ControlError(f"unknown recipe '{name}': use a file, or one of {', '.join(bundled)}")
     text = (resources.files(package) / f"{name}.yaml").read_text(encoding="utf-8")
     return _settings(text, name)
 
 
 def read_recipe(name: str, package: str = __name__) -> dict[str, Any]:
-    """Settings by the name of a recipe, from a YAML file, or from a picture that impasto painted.
+    """Reads the settings of a recipe.
+
+    Args:
+        name: name of a bundled recipe, a YAML file, or a picture that impasto painted.
+        package: the package of the bundled recipes.
+
+    Returns:
+        The settings by name.
 
     Raises:
-        ControlError: no such recipe, or not one.
-        ImageError: the picture holds none.
+        ControlError: there is no such recipe, or the file is not one.
+        ImageError: the picture holds no recipe.
     """
     path = Path(name)
     if not path.suffix:
@@ -170,7 +206,12 @@ def read_recipe(name: str, package: str = __name__) -> dict[str, Any]:
         from impasto.images import read_recipe as recipe_inside
 
         values = recipe_inside(path)
-    return {key: value for key, value in values.items() if key not in _NOT_SETTINGS}
+    return {key: value for key, value in renamed(values).items() if key not in _NOT_SETTINGS}
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a recipe's values by the names that its settings have today."""
+    return {_RENAMED.get(name, name): value for name, value in values.items()}
 
 
 def _settings(text: str, name: str) -> dict[str, Any]:
@@ -185,6 +226,6 @@ def _settings(text: str, name: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """YAML takes ``1e-6`` for text, as it has no point."""
+    """The number, if a value is one such as ``1e-6``, which YAML takes for a text."""
     is_number = isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value)
     return float(value) if is_number else value

@@ -1,0 +1,75 @@
+"""Files of pictures made by hand, as Pillow would not write them."""
+
+import struct
+import zlib
+
+import numpy as np
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(array, *chunks, depth=8):
+    """A PNG of (H, W) or (H, W, 3); of 16 bits big-endian, of less packed into bytes already.
+
+    Args:
+        chunks: kind and data of what stands before the pixels.
+    """
+    height, width = array.shape[0], array.shape[1] * 8 // min(depth, 8)
+    header = struct.pack(">IIBBBBB", width, height, depth, 2 if array.ndim == 3 else 0, 0, 0, 0)
+    rows = b"".join(b"\0" + np.ascontiguousarray(row).tobytes() for row in array)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+
+
+def bomb(side=20_000):
+    """A small PNG that says that it is as large as this, of one bit a pixel."""
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+
+
+def tiff(array, bits, *, white_is_zero=False, sample_format=1):
+    """An uncompressed little-endian TIFF of (H, W) or (H, W, 3); 12 bits are packed in pairs."""
+    height, width = array.shape[:2]
+    if bits == 12:
+        first, second = array.reshape(-1, 2).astype(np.uint16).T
+        packed = (first >> 4, (first & 15) << 4 | second >> 8, second & 255)
+        data = np.stack(packed, -1).astype(np.uint8).tobytes()
+    else:
+        data = array.tobytes()
+    channels = 1 if array.ndim == 2 else array.shape[2]
+    photometric = 2 if channels == 3 else 0 if white_is_zero else 1
+    entries = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 0)]
+    entries += [(277, channels), (278, height), (279, len(data)), (339, sample_format)]
+    size = 8 + 2 + 12 * len(entries) + 4
+    extra = b""
+    if channels == 3:
+        extra = struct.pack("<3H", *[bits] * 3) + struct.pack("<3H", *[sample_format] * 3)
+    directory = struct.pack("<H", len(entries))
+    for tag, value in entries:
+        if channels == 3 and tag in (258, 339):
+            directory += struct.pack("<HHII", tag, 3, 3, size + (0 if tag == 258 else 6))
+        else:
+            number = size + len(extra) if tag == 273 else value
+            directory += struct.pack("<HHII", tag, 4 if tag in (273, 279) else 3, 1, number)
+    return b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4 + extra + data
+
+
+def grey_profile(gamma):
+    """The smallest ICC profile (version 2) of a grey whose light is its value to that power."""
+    d50 = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)
+    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+    text = struct.pack(">4s4xI2s", b"desc", 2, b"g\0").ljust(12 + 2 + 78 + 2, b"\0")
+    parts = {b"desc": text, b"wtpt": d50, b"kTRC": curve, b"cprt": b"text\0\0\0\0-\0\0\0"}
+    start = 128 + 4 + 12 * len(parts)
+    table, body = struct.pack(">I", len(parts)), b""
+    for name, part in parts.items():
+        table += struct.pack(">4sII", name, start + len(body), len(part))
+        body += part + b"\0" * (-len(part) % 4)
+    header = struct.pack(
+        ">I4xI4s4s4s12x4s", start + len(body), 0x02100000, b"mntr", b"GRAY", b"XYZ ", b"acsp"
+    )
+    header = header.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + table + body

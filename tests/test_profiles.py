@@ -1,0 +1,147 @@
+"""Colours as a colour-managed viewer shows them, against the formulas of the standards."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms
+
+from impasto import images, profiles
+
+from .helpers.files import grey_profile, png
+from .helpers.pictures import photo_array
+
+# IEC 61966-2-1, table of the standard: linear sRGB to XYZ of D65.
+SRGB_TO_XYZ = np.array(
+    [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+)
+# Adobe RGB (1998), annex B.
+ADOBE_TO_XYZ = np.array(
+    [[0.57667, 0.18556, 0.18823], [0.29734, 0.62736, 0.07529], [0.02703, 0.07069, 0.99134]]
+)
+# SMPTE EG 432-1 with D65 (Display P3), as CSS Color 4 gives it.
+P3_TO_XYZ = np.array(
+    [[0.48657, 0.26567, 0.19822], [0.22897, 0.69174, 0.07929], [0.0, 0.04511, 1.04394]]
+)
+LEVEL = 1 / 255
+
+
+def encoded(linear):
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def decoded(values):
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def shown(data):
+    picture = images.decode(data, "a.png")
+    assert picture.notes == ()
+    return picture.pixels[0].permute(1, 2, 0).numpy()
+
+
+def between(matrix):
+    return np.linalg.inv(SRGB_TO_XYZ) @ matrix
+
+
+def gama(value):
+    return b"gAMA", struct.pack(">I", round(value * 100_000))
+
+
+def chrm(*points):
+    return b"cHRM", struct.pack(">8I", *(round(point * 100_000) for point in points))
+
+
+ADOBE_POINTS = chrm(0.3127, 0.329, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [
+        ([gama(1.0)], encoded),
+        ([gama(1 / 1.8)], lambda values: encoded(values**1.8)),
+        ([gama(1 / 2.2)], lambda values: values),
+        ([ADOBE_POINTS], lambda values: values),
+        ([gama(1 / 2.2), ADOBE_POINTS], lambda v: encoded(v**2.2 @ between(ADOBE_TO_XYZ).T)),
+        ([(b"sRGB", b"\0"), gama(1.0)], lambda values: values),
+        ([(b"cICP", bytes((12, 13, 0, 1)))], lambda v: encoded(decoded(v) @ between(P3_TO_XYZ).T)),
+        ([(b"cICP", bytes((1, 8, 0, 1))), gama(0.7)], encoded),
+        ([(b"cICP", bytes((1, 13, 0, 0)))], lambda v: np.clip((v * 255 - 16) / 219, 0, 1)),
+        ([gama(1.0), chrm(0.3, 0.3, 0, 0, 0, 0, 0, 0)], encoded),
+    ],
+)
+def test_what_chunks_of_png_say(chunks, expected):
+    array = photo_array()
+    np.testing.assert_allclose(shown(png(array, *chunks)), expected(array / 255), atol=LEVEL)
+
+
+def test_hdr_is_said_to_be_ignored():
+    picture = images.decode(png(photo_array(), (b"cICP", bytes((9, 16, 0, 1)))), "a.png")
+    assert picture.notes == ("a.png: its colour space (cICP) is not supported and was ignored",)
+
+
+@pytest.mark.parametrize("gamma", [1.0, 1.8])
+@pytest.mark.parametrize("mode", ["L", "LA", "I;16", "RGB"])
+def test_grey_with_a_profile_of_grey(tmp_path, mode, gamma):
+    grey = photo_array()[..., 0]
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    image.save(tmp_path / "grey.png", icc_profile=grey_profile(gamma))
+    picture = images.read(tmp_path / "grey.png")
+    assert picture.notes == ()
+    expected = np.broadcast_to(encoded((grey / 255) ** gamma), (3, *grey.shape))
+    np.testing.assert_allclose(picture.pixels[0], expected, atol=LEVEL)
+
+
+def test_grey_of_16_bits_keeps_them_through_a_profile(tmp_path):
+    ramp = np.linspace(20_000, 22_000, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "grey.png", icc_profile=grey_profile(1.8))
+    values = images.read(tmp_path / "grey.png").pixels[0, 0].flatten()
+    assert values.unique().numel() > 900
+    assert (values.diff() >= 0).all()
+
+
+def test_grey_with_a_profile_of_rgb(tmp_path):
+    grey = photo_array()[..., 0]
+    profile = profiles.srgb_profile()
+    Image.fromarray(grey).save(tmp_path / "grey.png", icc_profile=profile)
+    picture = images.read(tmp_path / "grey.png")
+    assert picture.notes == ()
+    np.testing.assert_allclose(picture.pixels[0, 1], grey / 255, atol=LEVEL)
+
+
+def test_a_profile_for_pictures_of_another_kind_is_ignored_with_a_note(tmp_path):
+    Image.fromarray(photo_array()).save(tmp_path / "a.png", icc_profile=grey_profile(1.8))
+    picture = images.read(tmp_path / "a.png")
+    assert "profile is unusable" in picture.notes[0]
+    np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0), photo_array() / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("by", ["ColorSpace", "InteropIndex"])
+def test_adobe_rgb_by_exif_alone(tmp_path, by):
+    array, exif = photo_array(), Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    if by == "ColorSpace":
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = 2
+    else:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ColorSpace] = 65535
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = {1: "R03"}
+    Image.fromarray(array).save(tmp_path / "a.png", exif=exif)
+    expected = encoded((array / 255) ** (563 / 256) @ between(ADOBE_TO_XYZ).T)
+    picture = images.read(tmp_path / "a.png")
+    np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0), expected, atol=LEVEL)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_what_is_written_says_that_it_is_srgb(tmp_path, suffix):
+    picture = images.read(photo_array())
+    data = images.encode(tmp_path / f"a{suffix}", picture)
+    assert data == images.encode(tmp_path / f"b{suffix}", picture)
+    with Image.open(io.BytesIO(data)) as image:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+    assert "sRGB" in ImageCms.getProfileDescription(profile)
+    assert ImageCms.isIntentSupported(profile, ImageCms.Intent.PERCEPTUAL, ImageCms.Direction.INPUT)
