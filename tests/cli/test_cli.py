@@ -363,7 +363,7 @@ BAD = {
     "device word": ([*CALL, "--device", "abacus"], "device 'abacus'"),
     "encoder file": (
         [*CALL, "--encoder-weights", "text.jpg"],
-        "text.jpg: not a readable safetensors",
+        "text.jpg: not a readable weights",
     ),
     "start file": ([*CALL, "--init", "no.png"], "no.png: no such file"),
     "texture size": (
