@@ -201,9 +201,8 @@ def test_evaluate_tells_of_a_broken_painting_once(run, painted):
     no_picture(painted / "paintings/monet.png")
     code, out, err = run(*EVALUATE)
     assert code == 2
-    assert err.splitlines() == [
-        "impasto: error: paintings/monet.png: not a picture, or of an unknown format"
-    ]
+    (line,) = err.splitlines()
+    assert line.startswith("impasto: error: paintings/monet.png: not a picture")
     assert out.splitlines()[-1] == "1 judged, 2 failed"
 
 
