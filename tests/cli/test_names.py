@@ -93,6 +93,7 @@ def test_folders_that_are_not_made(refused, folder):
     one = ["stylize", "photo.png", "painting.png"]
     assert "cannot write '.01' pictures; use " in refused(*one, "-o", "2024.06.01")
     assert "there is no folder no" in refused(*one, "-o", "no/out.png")
+    assert "the output has no name" in refused(*one, "-o", "")
     # Nor is one that nothing was painted into.
     assert "bad.jpg: not a picture" in refused("stylize", "bad.jpg", "painting.png", "-o", "a/b/")
 

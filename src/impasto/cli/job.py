@@ -162,10 +162,10 @@ class Job:
                     text = reason(error) if content is None else reason_with(content, error)
                     fail(text)
                     rows.append({"content": str(content or "texture"), "error": text})
-                left = len(pictures) - len(rows)
+                left = pictures[len(rows) :]
                 if stop.is_set() and left:
-                    say(f"stopped; {left} of {len(pictures)} photos are not painted")
-                    rows.append({"stopped": True})
+                    say(f"stopped; {len(left)} of {len(pictures)} photos are not painted")
+                    rows += [{"content": str(photo), "stopped": True} for photo, _, _ in left]
                     break
         return self._report(rows)
 

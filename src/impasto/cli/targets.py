@@ -23,8 +23,11 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     Several are painted into a folder, as PNG files by the photos' names, told apart if need be.
 
     Raises:
-        OutputError: there are several photos, and ``output`` is a file or named like a picture.
+        OutputError: ``output`` is empty; or there are several photos, and it is a file or named
+            like a picture.
     """
+    if not output:
+        raise OutputError("the output has no name: name a file, or a folder")
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
