@@ -1,7 +1,7 @@
 # The same few commands everywhere: at home, in CI, in the README.
 PYTHON ?= python3
 
-.PHONY: install check test docs format bench
+.PHONY: install check quick test docs format bench
 
 install:  ## the package with everything that development needs
 	$(PYTHON) -m pip install -e ".[dev]"
@@ -12,7 +12,10 @@ check:  ## style and types
 	$(PYTHON) -m mypy
 	hadolint Dockerfile
 
-test:
+quick:  ## the tests that take less than a minute together
+	$(PYTHON) -m pytest -m "not slow and not browser"
+
+test:  ## all tests; minutes
 	$(PYTHON) -m pytest
 
 docs:  ## the documentation site, in site/; any warning is an error

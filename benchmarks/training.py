@@ -26,8 +26,8 @@ from feed_forward import seconds
 from impasto.recipes import read_recipe
 from impasto.train.adain import AdainTask, AdainTraining
 from impasto.train.data import Crops, collate, find_pictures
-from impasto.train.loop import Run
 from impasto.train.perceptual import halved
+from impasto.train.run import Run
 
 ROOT = Path(__file__).parent.parent
 STEPS, ROUNDS = 20, 3

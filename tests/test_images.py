@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from impasto import formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
+from tests.helpers.files import bomb
 from tests.helpers.pictures import as_tensor, photo_array
 
 RECIPE = {"impasto": "0", "method": "gatys", "name": "Hokusai \u2603"}
@@ -252,7 +253,7 @@ def bad_file(tmp_path, kind):
     elif kind == "tiny":
         Image.new("RGB", (1, 1)).save(path)
     elif kind == "bomb":
-        Image.new("1", (20_000, 20_000)).save(path, "PNG")
+        path.write_bytes(bomb())
     return path
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -221,6 +222,40 @@ def test_what_is_no_look_is_refused(saved, tmp_path):
         refused(tmp_path / "odd.look", message)
     forge(tmp_path / "odd.look", dict(list(tensors.items())[:3]), metadata)
     refused(tmp_path / "odd.look", "damaged, or of another version")
+
+
+# Classes and fields as looks named them before.
+FORMERLY = {
+    '"impasto.networks.styletr:StyleStats"': '"impasto.networks.styletr:Given"',
+    '"impasto.methods.fast:LoadedLook"': '"impasto.methods.fast:LookStyle"',
+    '"frozen":': '"plain":',
+    '"finetuned":': '"tuned":',
+    '"content":': '"own":',
+    '"index":': '"number":',
+}
+
+
+def test_a_look_saved_under_former_names_paints_the_same(stylizer, style, photo, tmp_path):
+    path = tmp_path / "mine.look"
+    look = stylizer.fit(photo, style)
+    look.save(path)
+    tensors = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    for name, former in FORMERLY.items():
+        metadata["look"] = metadata["look"].replace(name, former)
+    metadata["look"] = re.sub(
+        r'(Transfer", "fields": {"network": {"module": "method.network"}, )"styles"',
+        r'\1"given"',
+        metadata["look"],
+    )
+    metadata["recipe"] = metadata["recipe"].replace('"init":', '"start":')
+    metadata["recipe"] = metadata["recipe"].replace('"avg_decay":', '"average":')
+    forge(path, tensors, metadata)
+    if stylizer.name == "styletr":
+        assert all(name in metadata["look"] for name in (':Given"', '"given"', '"own"', '"plain"'))
+    again = Look.load(path, device="cpu")
+    torch.testing.assert_close(again(photo), look(), atol=1e-4, rtol=0)
 
 
 def test_a_look_is_no_style(saved):

@@ -105,6 +105,7 @@ def test_a_picture_is_at_no_distance_from_itself(judge, photo):
     assert scores.score == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_content_and_structure_are_symmetric(judge, photo):
     other = photo.flip(-1)
     one, two = judge(photo, other, photo), judge(other, photo, photo)
@@ -113,6 +114,7 @@ def test_content_and_structure_are_symmetric(judge, photo):
     assert one.content > 0
 
 
+@pytest.mark.slow
 def test_the_more_blur_the_farther(judge, photo):
     def blurred(factor):
         return images.resize(images.resize(photo, 48 // factor, 64 // factor), 48, 64)
@@ -125,6 +127,7 @@ def test_the_more_blur_the_farther(judge, photo):
     assert smoothness == sorted(smoothness, reverse=True)
 
 
+@pytest.mark.slow
 def test_structure_knows_the_photo_in_other_colours(judge, photo, painting):
     """Where content cannot: another picture, and the photo with its colours changed about."""
     recoloured = judge(photo.flip(1), photo, painting)
@@ -139,11 +142,13 @@ def test_size_of_the_photo_does_not_matter(tiny, photo, painting):
 
 
 @pytest.mark.parametrize("size", [(16, 16), (16, 400), (400, 16)])
+@pytest.mark.slow
 def test_any_shape_is_judged(judge, painting, size):
     image = torch.rand(1, 3, *size)
     assert judge(image, image, painting).structure == 0
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_each_time(judge, photo, painting):
     assert judge(photo, painting, painting) == judge(photo, painting, painting)
 

@@ -3,7 +3,7 @@
 import inspect
 import shlex
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -12,7 +12,7 @@ from impasto.controls import Controls
 from impasto.errors import ControlError
 from impasto.methods import METHODS, assign, method_class
 from impasto.options import ControlOptions, MethodOptions
-from impasto.recipes import Recipe
+from impasto.recipes import Recipe, read_recipe
 
 OPTIONS = {"strength": 0.5, "method": "adain", "matching": "wct", "refine": 30, "tv_weight": 1.0}
 STYLES = [{"source": "a.jpg", "weight": 2.0, "mask": None}]
@@ -55,6 +55,15 @@ def test_the_weights_of_a_picture_are_compared():
     assert recipe.other_weights({"adain.base": "ab", "vgg19": "cd"}) == []
     assert recipe.other_weights({"adain.base": "xy", "more": "z"}) == ["adain.base"]
     assert recipe.options == {}
+
+
+def test_settings_by_their_former_names_still_load(tmp_path):
+    (tmp_path / "mine.yaml").write_text("method: gatys\nstart: noise\naverage: 0.5\n")
+    settings = read_recipe(str(tmp_path / "mine.yaml"))
+    assert settings == {"method": "gatys", "init": "noise", "avg_decay": 0.5}
+    former: dict[str, Any] = {"method": "gatys", "start": "noise"}
+    with pytest.raises(ControlError, match="unknown setting 'start'"):
+        impasto.stylize("photo.png", "painting.png", **former)
 
 
 @pytest.mark.parametrize(

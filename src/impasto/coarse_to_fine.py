@@ -54,10 +54,12 @@ PALETTE = 0.5
 
 @dataclass(frozen=True)
 class Level:
-    """A size at which the picture is painted, in pixels."""
+    """A size at which the picture is painted."""
 
     height: int
+    """Height in pixels."""
     width: int
+    """Width in pixels."""
     detail: float
     """Share of the photo in the picture to be painted, 0..1; the rest is the level before."""
 
@@ -163,16 +165,20 @@ class CoarseToFine(Transfer):
     """
 
     method: Method
+    """The method that paints each level."""
     styles: Sequence[StyleCode]
+    """What was measured of each style."""
     levels: Sequence[Level]
+    """The sizes that the photo is painted at, ascending."""
     tile: str | int
-    """See `impasto.Controls`."""
+    """The control of that name: side of tiles in pixels, or ``auto``."""
     seed: int
-    """Of the noise."""
+    """Seed of the noise."""
     fitted: list[Transfer] = field(default_factory=list)
-    """Of each level."""
+    """The fitted function that paints each level; empty until a photo is painted."""
     palettes: list[list[Affine]] = field(default_factory=list)
-    """Maps of colours for each style: of the photo, and of what was painted."""
+    """For the photo (0) and for the painting (1), the map of colours to each style's palette; empty
+    until a photo is painted."""
 
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
         """Paints the photo (1, 3, H, W) if none was painted yet, since that fits the levels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 from impasto.errors import ControlError
@@ -47,8 +48,8 @@ class Style:
     everywhere."""
 
     def __post_init__(self) -> None:
-        number = type(self.weight) in (int, float)
-        if not (number and math.isfinite(self.weight) and self.weight >= 0):
+        number = isinstance(self.weight, Real) and math.isfinite(self.weight)
+        if not (number and self.weight >= 0):
             raise ControlError(f"style weight is {self.weight!r}: use a number of 0 or more")
 
 

@@ -50,8 +50,11 @@ class Painting:
     name: str
     """The name that it is called by as a style."""
     title: str
+    """Title of the painting."""
     artist: str
+    """Name of the painter."""
     year: int
+    """Year in which it was painted."""
     licence: str
     """Licence of the painting."""
 

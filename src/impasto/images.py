@@ -84,6 +84,11 @@ def read(image: ImageLike) -> Picture:
     elif isinstance(image, Image.Image):
         with formats.decoding("the image"):
             picture = _from_pil(image, "the image")
+    elif not isinstance(image, (str, os.PathLike)):
+        raise ImageError(
+            f"a picture is of type {type(image).__name__}: give a path, a PIL image, an array or "
+            "a tensor"
+        )
     else:
         path = Path(image)
         with formats.opened_file(path) as opened:

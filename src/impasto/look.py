@@ -31,6 +31,7 @@ from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
+from impasto.processes import check_not_forked
 from impasto.recipes import Recipe, renamed
 from impasto.tiling import by_strips
 
@@ -142,10 +143,12 @@ class Look:
             ControlError: the photo has another size, or the look was loaded and has no photo.
             ImageError: the photo cannot be read.
             TooLargeError: memory ran out.
+            SetupError: the process was forked after its parent had painted.
         """
         like = self.content if content is None else content
         if like is None:
             raise ControlError("this look was loaded without its photo: call it with a picture")
+        check_not_forked()
         footprint = max(
             (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
         )

@@ -19,9 +19,11 @@ class Pair:
     """A painted picture with the photo and the painting that it was made from."""
 
     painted: Path
+    """File of the painted picture."""
     photo: Path
+    """File of the photo."""
     painting: Path
-    """The style picture."""
+    """File of the style picture."""
 
 
 def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], list[Path]]:

@@ -41,7 +41,9 @@ class Result:
     """The scores of one painted picture, with the files that it belongs to."""
 
     pair: Pair
+    """The files: painted picture, photo and painting."""
     scores: Scores
+    """The scores of the painted picture."""
 
     def values(self) -> dict[str, float]:
         """Returns the scores by the names of `MEASURES`."""

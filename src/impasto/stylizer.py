@@ -25,6 +25,7 @@ from impasto.methods.fast import Fast, FastConfig
 from impasto.methods.gatys import Gatys, GatysConfig
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
+from impasto.processes import check_not_forked
 from impasto.recipes import Recipe
 from impasto.settings import make_settings
 
@@ -109,6 +110,7 @@ class Stylizer:
             ImageError: a style picture cannot be read.
             WeightsError: weights are missing or damaged.
         """
+        check_not_forked()
         encoded = [
             one if isinstance(one, EncodedStyle) and self._paints(one) else self._encoded(one)
             for one in as_styles(styles)

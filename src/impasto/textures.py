@@ -5,6 +5,7 @@ arXiv:1505.07376).
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from numbers import Integral
 from typing import Any, Unpack
 
 import torch
@@ -135,7 +136,7 @@ def _texture_size(
     height = first[0] if height is None else height
     width = first[1] if width is None else width
     for name, side in (("height", height), ("width", width)):
-        if type(side) is not int:
+        if not isinstance(side, Integral):
             raise ControlError(f"{name} is {side!r}: use a whole number of pixels")
     if min(height, width) < MIN_SIDE:
         raise ControlError(f"size is {width}x{height}: use at least {MIN_SIDE} pixels a side")

@@ -63,7 +63,10 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Box:
-    """A tile, and the outer box around it that includes its halo, in pixels of the picture."""
+    """A tile of a picture, and the outer box around it, which includes its halo.
+
+    Edges are in pixels of the picture, from its top left corner; bottom and right are exclusive.
+    """
 
     top: int
     left: int

@@ -276,6 +276,7 @@ def lay_out(asked, folder):
 
 
 @pytest.mark.parametrize("asked", WISHES.values(), ids=WISHES)
+@pytest.mark.slow
 def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay_out(asked, tmp_path)
@@ -294,6 +295,7 @@ def test_command_line_and_python_make_the_same_picture(asked, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ["own", "several"])
+@pytest.mark.slow
 def test_pictures_painted_between_two_steps_disturb_nothing(name):
     between = []
     long, quick = by_the_app(WISHES["optimised"]), by_the_app(WISHES[name])

@@ -33,6 +33,7 @@ BROWSER = next(
 if not BROWSER and os.environ.get("IMPASTO_BROWSER") != "required":
     pytest.skip("no Chromium here", allow_module_level=True)
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 EXAMPLES = SCREENSHOTS.parent / "examples"
 PHONE = {"viewport": {"width": 390, "height": 800}, "is_mobile": True, "has_touch": True}

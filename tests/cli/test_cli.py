@@ -18,6 +18,7 @@ from impasto.errors import ControlError
 from impasto.recipes import names, read_named
 from impasto.weights import table
 from tests.helpers.cli import command, run_apart, run_on_terminal
+from tests.helpers.files import bomb
 from tests.helpers.pictures import painting_array, photo_array
 
 
@@ -195,6 +196,7 @@ def test_the_network_paints_by_itself(run, folder, monkeypatch):
     assert np.array_equal(pixels("d.png"), pixels("c.png"))
 
 
+@pytest.mark.slow
 def test_matchings_differ(run):
     painted = []
     for name in ("adain", "wct", "coral", "histogram"):
@@ -233,6 +235,7 @@ def test_flags_override_the_recipe(run, folder):
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.slow
 def test_every_shipped_recipe_runs(run, folder, name):
     options = ["--recipe", name, "--iterations", "1"]
     code, _, err = run("stylize", "photo.png", "painting.png", "-o", "out.jpg", *options)
@@ -390,7 +393,7 @@ def bad_files(folder):
     Image.fromarray(photo_array(200, 200)).save("whole.jpg")
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:900])
     Image.new("RGB", (1, 1)).save("dot.png")
-    Image.new("1", (20_000, 20_000)).save("bomb.png")
+    (folder / "bomb.png").write_bytes(bomb())
     Image.new("L", (64, 48)).save("black.png")
     (folder / "words.yaml").write_text("just words")
     (folder / "bad.yaml").write_text("a: [1\nb")
@@ -405,6 +408,7 @@ def test_bad_input_is_one_line(refused, case):
     assert message in refused(*arguments)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line(folder):
     """A limit on the size of files is the full disk that needs no mount."""
 
@@ -419,6 +423,7 @@ def test_a_full_disk_is_one_line(folder):
     assert sorted(path.name for path in folder.iterdir()) == ["painting.png", "photo.png"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_picture_so_far(folder):
     long = command(*CALL, "--encoder", "vgg16", "--iterations", "5000")
     with subprocess.Popen(long, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
@@ -456,6 +461,7 @@ def test_a_file_with_a_colon_is_found(folder):
         parse_style("other:two")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_a_terminal_shows_a_bar():
     """In a pseudo-terminal the progress is a bar with the losses."""
@@ -486,6 +492,7 @@ def painted(folder):
 EVALUATE = ["evaluate", "painted", "--content", "photos", "--style", "paintings"]
 
 
+@pytest.mark.slow
 def test_evaluate(run, painted):
     outputs = ["--csv", "e.csv", "--json", "e.json", "--html", "e.html"]
     code, out, err = run(*EVALUATE, *outputs)
@@ -505,6 +512,7 @@ def test_evaluate(run, painted):
     assert (painted / "e.html").read_text().count("<img") == 6
 
 
+@pytest.mark.slow
 def test_evaluate_against_one_photo_and_one_painting(run, painted):
     pictures = ["--content", "photos/cat.jpg", "--style", "paintings/monet.png"]
     code, out, _ = run("evaluate", "painted", *pictures)
@@ -512,12 +520,14 @@ def test_evaluate_against_one_photo_and_one_painting(run, painted):
     assert out.splitlines()[-1] == "3 judged"
 
 
+@pytest.mark.slow
 def test_many_pairs_print_only_the_means(run, painted, monkeypatch):
     monkeypatch.setattr("impasto.cli.evaluate.FEW_PAIRS", 1)
     _, out, _ = run(*EVALUATE)
     assert [line.split()[0] for line in out.splitlines()] == ["score", "mean", "median", "2"]
 
 
+@pytest.mark.slow
 def test_a_broken_picture_does_not_stop_the_others(run, painted):
     (painted / "painted/dog_monet.png").write_text("no picture")
     code, out, err = run(*EVALUATE)

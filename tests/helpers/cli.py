@@ -55,9 +55,7 @@ def command(*arguments):
 
 
 def run_on_terminal(*arguments):
-    """Runs ``impasto ...`` with a pseudo-terminal as its stderr; returns the exit code, and all that
-    was shown there.
-    """
+    """Runs ``impasto ...`` with a pseudo-terminal as its stderr; returns exit code and stderr."""
     parent, child = os.openpty()
     environment = {**os.environ, "COLUMNS": "140", "TERM": "xterm"}
     with subprocess.Popen(command(*arguments), stderr=child, env=environment) as process:

@@ -23,6 +23,13 @@ def png(array, *chunks, depth=8):
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
 
 
+def bomb(side=20_000):
+    """A small PNG that says that it is as large as this, of one bit a pixel."""
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*part) for part in parts)
+
+
 def tiff(array, bits, *, white_is_zero=False, sample_format=1):
     """An uncompressed little-endian TIFF of (H, W) or (H, W, 3); 12 bits are packed in pairs."""
     height, width = array.shape[:2]

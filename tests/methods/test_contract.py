@@ -270,8 +270,8 @@ def test_bad_settings_are_refused(stylizer):
     """Each setting with bounds or choices is checked by the method's own config."""
     config = type(stylizer.method).Config
     for knob in fields(config):
-        if knob.metadata["choices"] or knob.metadata["least"] is not None:
-            bad = "none of these" if knob.metadata["choices"] else knob.metadata["least"] - 1
+        if knob.metadata["choices"] or knob.metadata["min"] is not None:
+            bad = "none of these" if knob.metadata["choices"] else knob.metadata["min"] - 1
             with pytest.raises(ImpastoError, match=knob.name):
                 config(**{knob.name: bad})
 
@@ -317,6 +317,7 @@ def test_recoloured_styles_keep_the_palette(stylizer, photo, painting, mode):
     ("size", "masked", "tile"),
     [((150, 203), True, 64), ((64, 200), False, 64), ((64, 200), True, 71)],
 )
+@pytest.mark.slow
 def test_tiled_equals_whole(network, painting, size, masked, tile):
     photo = as_tensor(photo_array(*size))
     mask = photo[:, :1, :, :].numpy()[0, 0] if masked else None

@@ -320,6 +320,7 @@ def refused(message, *styles, **options):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused(folder, painting):
     one = write_fast(folder / "one.safetensors", {"a": painting})
     two = write_fast(folder / "two.safetensors", {"a": painting, "b": painting})
@@ -365,6 +366,7 @@ def test_bad_settings_are_refused(values):
 # What comes along
 
 
+@pytest.mark.slow
 def test_every_painting_of_the_gallery_has_its_look(photo):
     stylizer = Stylizer("fast", device="cpu")
     assert len(gallery.trained()) >= 8
@@ -375,6 +377,7 @@ def test_every_painting_of_the_gallery_has_its_look(photo):
     assert isinstance(stylizer.method, Fast)
 
 
+@pytest.mark.slow
 def test_a_sheet_shows_the_photo_and_every_style(photo):
     sheet = paint_sheet(photo, side=64, device="cpu").pixels
     rows = -(-(len(gallery.trained()) + 1) // 4)

@@ -214,6 +214,7 @@ def test_history_becomes_csv_and_plot(photo, painting, tmp_path):
         assert (tmp_path / name).read_bytes().startswith(magic)
 
 
+@pytest.mark.slow
 def test_texture_has_the_styles_statistics_and_not_its_picture():
     source = painting_array(64, 64)
     made = texture(source, width=48, height=40, iterations=60, encoder="vgg16")
@@ -223,6 +224,8 @@ def test_texture_has_the_styles_statistics_and_not_its_picture():
     assert pixels.std((0, 1)).mean() > 0.3 * (source / 255).std((0, 1)).mean()
     with pytest.raises(ControlError, match="at least 16"):
         texture(source, width=4, height=40)
+    with pytest.raises(ControlError, match="width is '48': use a whole number of pixels"):
+        texture(source, width="48", height=40)  # type: ignore[arg-type]
 
 
 def test_a_masked_style_is_a_guided_gram_loss(photo, painting):

@@ -212,6 +212,7 @@ def test_lower_precision_cannot_be_seen(photo, painting):
     assert 0 < (one - other).abs().mean() < 0.01
 
 
+@pytest.mark.slow
 def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
     photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
     photo, stylizer = photo.resized(192, 288), Stylizer("styletr", device="cpu")
@@ -220,6 +221,7 @@ def test_the_embedded_network_gives_a_photo_back_in_its_own_style():
     assert own > psnr(stylizer.stylize(photo, painting).pixels, photo.pixels) + 5
 
 
+@pytest.mark.slow
 def test_strength_leads_the_embedded_network_from_photo_to_painting():
     photo, painting = (images.read(f"{EXAMPLES}/{name}.jpg") for name in ("chelsea", "belle-ile"))
     photo, stylizer = photo.resized(192, 288), Stylizer("styletr", device="cpu")
@@ -312,6 +314,7 @@ def test_styles_are_seen_once_and_each_photo_anew(photo, painting):
     torch.testing.assert_close(look(photo.pixels), painted)
 
 
+@pytest.mark.slow
 def test_large_photos_are_measured_small(painting):
     photo = as_tensor(photo_array(1400, 1100))
     method, sizes = tiny_styletr(), []

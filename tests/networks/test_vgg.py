@@ -149,6 +149,7 @@ def test_torchvisions_layout_means_its_normalisation(tmp_path):
     torch.testing.assert_close(vgg(picture, ["conv1_1"])["conv1_1"], expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path):
     path = tmp_path / "vgg16.safetensors"
     save_file(full_width("vgg16"), path)

@@ -177,10 +177,14 @@ def verify_weights(as_json: bool) -> None:
     for known in weights_files.table().values():
         path, state = weights_files.find(known), "not here"
         if path is not None:
-            state = "ok" if weights_files.sha256_of(path) == known.sha256 else "DAMAGED"
-        if state == "DAMAGED":
+            state = "ok" if weights_files.sha256_of(path) == known.sha256 else "damaged"
+        if state == "damaged":
             damaged.append(str(path))
-        rows.append({"name": known.name, "path": path and str(path), "state": state.lower()})
-    show(rows, as_json, "{name:32} {state}".format)
+        rows.append({"name": known.name, "path": path and str(path), "state": state})
+
+    def line(name: str, state: str, **_: str) -> str:
+        return f"{name:32} {state.upper() if state == 'damaged' else state}"
+
+    show(rows, as_json, line)
     if damaged:
         raise WeightsError(f"{', '.join(damaged)}: wrong sha256; delete and fetch again")

@@ -25,6 +25,7 @@ from impasto.cli.base import (
     tell,
 )
 from impasto.cli.progress import Snapshots, Watcher, progress_of
+from impasto.cli.targets import write_or_rescue
 from impasto.controls import LOOK_SUFFIX, Style
 from impasto.errors import ControlError, ImpastoError, OutputError, SetupError, WeightsError
 from impasto.images import Picture
@@ -192,7 +193,7 @@ class Job:
         recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
         if content is None:
             recipe |= {"width": width, "height": height}
-        written, errors = _written(target, result, recipe)
+        written, errors = write_or_rescue(target, result, recipe)
         errors += watcher.snapshots.errors + self._write_extras(look, watcher)
         last = dict(watcher.losses.rows[-1]) if watcher.losses.rows else {}
         steps = int(last.pop("step", 0))
@@ -240,25 +241,6 @@ class Job:
         if any(row.get("stopped") for row in rows):
             return INTERRUPTED
         return FAILED if any("error" in row for row in rows) else 0
-
-
-def _written(target: Path, picture: Picture, recipe: Row) -> tuple[Path, list[str]]:
-    """Writes a painting, elsewhere if need be: it is not lost. Returns where it is, and what went
-    wrong, having said it.
-
-    Raises:
-        OutputError: it can be written nowhere.
-    """
-    try:
-        images.write(target, picture, recipe)
-    except (OutputError, MemoryError) as error:
-        place = images.rescue(target, picture, recipe)
-        if place is None:
-            raise
-        text = f"{reason(error)}; the painting is in {place}"
-        fail(text)
-        return place, [text]
-    return target, []
 
 
 def _named(style: Style) -> dict[str, Any]:

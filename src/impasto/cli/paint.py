@@ -176,7 +176,7 @@ def _is_file(name: str) -> bool:
     path, _, style = name.partition(".safetensors#")
     file = Path(f"{path}.safetensors" if style else name)
     with suppress(OSError):  # a name that is too long, for one
-        return file.exists() and not file.is_dir()
+        return ":" not in style and file.exists() and not file.is_dir()
     return False
 
 

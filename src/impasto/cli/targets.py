@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+from impasto import images
+from impasto.cli.base import fail, reason
 from impasto.errors import OutputError
 from impasto.formats import FORMATS
+from impasto.images import Picture
 from impasto.naming import distinct, fitted
 
 
@@ -54,3 +58,24 @@ def made(folder: Path | None) -> Iterator[None]:
         for path in new:
             with suppress(OSError):  # there is something in it
                 path.rmdir()
+
+
+def write_or_rescue(
+    target: Path, picture: Picture, recipe: dict[str, Any]
+) -> tuple[Path, list[str]]:
+    """Writes a painting, elsewhere if need be: it is not lost. Returns where it is, and what went
+    wrong, having said it.
+
+    Raises:
+        OutputError: it can be written nowhere.
+    """
+    try:
+        images.write(target, picture, recipe)
+    except (OutputError, MemoryError) as error:
+        place = images.rescue(target, picture, recipe)
+        if place is None:
+            raise
+        text = f"{reason(error)}; the painting is in {place}"
+        fail(text)
+        return place, [text]
+    return target, []

@@ -63,7 +63,7 @@ class Transfer(ABC):
             mix: how much of which style goes where, for this size.
         """
 
-    def steps(self, content: Tensor) -> int:  # noqa: ARG002
+    def steps(self, content: Tensor) -> int:
         """Returns how many times `__call__` is going to call ``on_step``.
 
         Args:
@@ -140,10 +140,11 @@ class Method(nn.Module, ABC):
             seed: seed of whatever is random in the painting.
 
         Returns:
-            What paints; and the photo painted, (1, 3, H, W), if that came about on the way.
+            The fitted function that paints; and the photo painted by it, (1, 3, H, W), if that came
+            about on the way, else None.
         """
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the weights that paint in a style.
 
         Args:

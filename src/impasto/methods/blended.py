@@ -17,6 +17,7 @@ class BlendedTransfer(Transfer):
     """Blends what several transfers paint, by the weights and masks of their styles."""
 
     transfers: Sequence[Transfer]
+    """The fitted functions that paint, one for each method."""
     styles: Sequence[Sequence[int]]
     """For each transfer, the numbers of the styles that it paints, from 0."""
 

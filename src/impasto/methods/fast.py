@@ -132,7 +132,7 @@ class Fast(Method):
         styles: Sequence[LoadedLook],
         mix: Mix,
         *,
-        seed: int = 0,  # noqa: ARG002 - nothing is random
+        seed: int = 0,
     ) -> tuple[Transfer, Tensor]:
         """Measures the photo in each style's network.
 
@@ -143,7 +143,7 @@ class Fast(Method):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         groups = self._groups(styles, mix)
         fitted = [
@@ -193,7 +193,9 @@ class Painter:
     """
 
     method: Fast
+    """The method, which holds the networks."""
     styles: Sequence[LoadedLook]
+    """The K styles that it paints as one."""
     shares: Tensor | None
     """How much each of K styles counts, (K,); None for a single style."""
     statistics: Sequence[Statistics] = ()
@@ -244,11 +246,12 @@ class FastTransfer(Transfer):
     """Blends what several networks paint."""
 
     painters: Sequence[Painter]
+    """The fitted networks."""
     groups: Sequence[Sequence[int]]
     """For each painter, the numbers of the styles that it paints, from 0."""
 
     @torch.no_grad()
-    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """Paints a picture (1, 3, H, W), or a tile; see `Transfer.__call__` for the arguments."""
         return self.blended(content, mix, [painter(content) for painter in self.painters])
 

@@ -56,32 +56,36 @@ class GatysConfig:
     """Settings of the method ``gatys``, the optimiser."""
 
     encoder: EncoderName = setting(
-        "vgg19", "Network whose features the optimiser compares.", get_args(EncoderName)
+        "vgg19",
+        "Network by whose features the optimiser compares pictures.",
+        get_args(EncoderName),
     )
     encoder_weights: str | None = setting(
-        None, "Safetensors file with other weights for the encoder, for instance torchvision's."
+        None,
+        "Safetensors file with weights for the encoder, for instance torchvision's (default: the "
+        "bundled ones).",
     )
     pooling: Pooling = setting(
         "max",
-        "Pooling between the encoder's blocks: max as it was trained, or average, which Gatys et "
-        "al. found smoother.",
+        "Pooling between the encoder's blocks: max, as in its training, or average, which gives "
+        "smoother pictures.",
         get_args(Pooling),
     )
     precision: Precision = precision_setting()
     content_layers: str = setting(
         "relu4_2",
-        "Layers of the encoder whose features the picture shares with the photo, with weights if "
-        "wanted: relu3_2,relu4_2:0.5.",
+        "Layers of the encoder at which the picture keeps the photo's features, separated by "
+        "commas; relu4_2:0.5 gives a layer half the weight.",
     )
     style_layers: str = setting(
         "relu1_1,relu2_1,relu3_1,relu4_1,relu5_1",
-        "Layers of the encoder whose statistics the picture shares with the style, with weights if "
-        "wanted: relu1_1,relu2_1:0.5.",
+        "Layers of the encoder at which the picture takes over the style's statistics, separated "
+        "by commas; relu4_1:0.5 gives a layer half the weight.",
     )
     style_loss: StyleLoss = setting(
         "gram",
-        "Style loss: squared distance of Gram matrices (gram), or Wasserstein-2 distance of "
-        "Gaussians with the same mean and covariance (wasserstein).",
+        "Distance between the picture's and the style's statistics: that of Gram matrices (gram), "
+        "or the Wasserstein-2 distance of mean and covariance (wasserstein).",
         get_args(StyleLoss),
     )
     content_weight: float = setting(
@@ -95,7 +99,7 @@ class GatysConfig:
     )
     optimizer: OptimizerName = setting(
         "lbfgs",
-        "Optimiser of the pixels: lbfgs needs the fewest steps, adam less memory.",
+        "Optimiser of the pixels; lbfgs comes to a good picture in fewer steps than adam.",
         get_args(OptimizerName),
     )
     learning_rate: float | None = setting(
@@ -103,8 +107,8 @@ class GatysConfig:
     )
     iterations: int = setting(
         100,
-        "Number of the optimiser's steps at full size. Each smaller size that is painted before "
-        "takes as many, but at most 100.",
+        "Number of the optimiser's steps at full size; each smaller size before it takes as many, "
+        "but at most 100.",
         min=1,
     )
     seconds: float | None = setting(
@@ -122,8 +126,8 @@ class GatysConfig:
     )
     avg_decay: float = setting(
         0.9,
-        "Decay of the running mean over the last steps, which is the result and smoother than the "
-        "last step alone; 0 takes the last step.",
+        "Decay of the running mean over the optimiser's steps that becomes the result; 0 takes the "
+        "last step alone, which is less smooth.",
     )
 
     def __post_init__(self) -> None:
@@ -187,7 +191,7 @@ class Gatys(Method):
         self,
         content: Tensor,
         styles: Sequence[Tensor],
-        mix: Mix,  # noqa: ARG002 - regions are measured while painting
+        mix: Mix,
         *,
         seed: int = 0,
     ) -> tuple[GatysTransfer, None]:
@@ -200,14 +204,14 @@ class Gatys(Method):
             seed: seed of the noise, if the optimisation starts from noise.
 
         Returns:
-            What optimises, and None, since the photo is not painted yet.
+            The fitted function that optimises, and None, since the photo is not painted yet.
         """
         scales = self._scales(*content.shape[-2:])
         targets = [[self.measure(_scaled(style, scale)) for style in styles] for scale in scales]
         palette = [Moments.of(style[0]).normalised() for style in styles]
         return GatysTransfer(self, scales, targets, palette, seed), None
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the encoder's weights, which are the same for all styles."""
         return {self.encoder.name: self.encoder.sha256}
 
@@ -393,7 +397,7 @@ class GatysTransfer(Transfer):
             image = pixels.mean
         return composed(image)
 
-    def steps(self, content: Tensor) -> int:  # noqa: ARG002 - the same for every photo
+    def steps(self, content: Tensor) -> int:
         """Returns the number of steps of the optimiser, at all scales together."""
         return sum(self._counts())
 

@@ -44,6 +44,7 @@ class ArbitraryStyle(Method):
     Architecture: ClassVar[type[Network]]
     """The class of the network."""
     network: Any
+    """The trained network."""
 
     def __init__(self, config: Any = None, network: Network | None = None) -> None:
         super().__init__()
@@ -55,7 +56,7 @@ class ArbitraryStyle(Method):
             trained = TrainedNetwork(network, "", "")
         self.network, self.sha256 = trained.network.requires_grad_(False).eval(), trained.sha256
 
-    def weights_used(self, style: Any) -> dict[str, str]:  # noqa: ARG002 - the same for all
+    def weights_used(self, style: Any) -> dict[str, str]:
         """Returns name and sha256 of the network's weights, which are the same for all styles."""
         return {Path(self.config.weights).name: self.sha256}
 
@@ -65,12 +66,13 @@ class PathTransfer(Transfer):
     """Paints with a network whose features are mapped at each layer of matching."""
 
     network: AdainNetwork
+    """The network that encodes and decodes."""
     maps: Sequence[Mapping[str, Callable[[Tensor], Tensor]]]
     """For each of K styles, the maps of features (N, C, h, w) by layer."""
     precision: torch.dtype
     """float32, or bfloat16 for autocast."""
 
-    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """Paints a picture (1, 3, H, W), or a tile; see `Transfer.__call__` for the arguments."""
         return self.paint(content, mix)
 

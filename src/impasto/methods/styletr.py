@@ -50,8 +50,8 @@ class StyletrConfig:
     )
     sharpness: float = setting(
         SHARPNESS,
-        "How closely each part of the photo follows the part of the style that resembles it most: "
-        "at 0 the whole style goes everywhere alike, at 20 skies are painted like skies only.",
+        "How closely each part of the photo follows what resembles it in the style: at 0 the whole "
+        "style goes everywhere alike, at 20 a sky is painted like the style's sky alone.",
         min=0,
         max=100,
     )
@@ -103,7 +103,7 @@ class Styletr(ArbitraryStyle):
         styles: Sequence[StyleStats],
         mix: Mix,
         *,
-        seed: int = 0,  # noqa: ARG002 - nothing is random
+        seed: int = 0,
     ) -> tuple[Transfer, Tensor]:
         """Measures the photo inside of each style's region.
 
@@ -114,7 +114,7 @@ class Styletr(ArbitraryStyle):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
         content_moments: dict[str, list[Moments]] = {}
@@ -139,6 +139,7 @@ class StyletrTransfer(Transfer):
     """
 
     network: StyletrNetwork
+    """The network with its encoders, transformer decoder and path."""
     styles: Sequence[StyleStats]
     """What was measured of each of K styles."""
     precision: torch.dtype
@@ -148,7 +149,7 @@ class StyletrTransfer(Transfer):
     content: Mapping[str, Sequence[Moments]]
     """By layer, moments of the photo that it was fitted to, inside of each style's region."""
 
-    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
         """Paints a picture (1, 3, H, W) as a whole; see `Transfer.__call__` for the arguments."""
         return next(self.parts(content, mix, [self.whole(content)]))
 

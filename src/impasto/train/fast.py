@@ -146,7 +146,7 @@ class FastTask(Task):
 
     def __init__(self, config: FastTraining, run: Run, init_from: str | None = None) -> None:
         super().__init__(config, run, init_from)
-        self.styles = [_read_style(path, config.style_size) for path in run.styles]
+        self.styles = [read_style(path, config.style_size) for path in run.styles]
         self.names = _unique_names(run)
         self.loss_network = load_encoder(config.loss_network, precision="auto")
         self.style_layers = layer_names(config.style_layers)
@@ -348,8 +348,16 @@ def _unique_names(run: Run) -> list[str]:
     return names
 
 
-def _read_style(path: Path, longer_side: int | None) -> Tensor:
-    """A style picture (1, 3, h, w) at the size that its statistics are measured at."""
+def read_style(path: Path, longer_side: int | None) -> Tensor:
+    """Reads a style picture (1, 3, h, w) at the size that its statistics are measured at.
+
+    Args:
+        path: its file.
+        longer_side: in pixels; None for its own size, but at most the area of 512 x 512.
+
+    Raises:
+        ImageError: it cannot be read, or is too small.
+    """
     picture = images.read(path)
     height, width = picture.size
     if min(height, width) < _MIN_STYLE_SIDE:

@@ -85,12 +85,13 @@ class Trainer:
         self.task, self.config, self.run = task, config, run
         run.check(resume=resume)
         self.settings = {
-            **description(task.network),
+            "architecture": task.network.architecture,
             "devices": devices * nodes,
             "photos": len(run.photos),
             "styles": len(run.styles),
             **asdict(config),
             **asdict(task.config),
+            **description(task.network),
             **_family(task),
         }
         # What can be wrong is found before other processes are started, so that it is said once.
