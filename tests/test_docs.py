@@ -50,7 +50,7 @@ def options_of(command, context):
     for parameter in command.get_params(context):
         yield from (*parameter.opts, *parameter.secondary_opts)
     for name in command.list_commands(context) if isinstance(command, click.Group) else ():
-        yield from options_of(command.get_command(context, name), context)
+        yield from options_of(command.resolve_command(context, [name])[1], context)
 
 
 def slug(heading):

@@ -11,10 +11,22 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
+from impasto.cli import cli
+from impasto.cli.base import LazyGroup, load
+
 ROOT = Path(__file__).parents[1]
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", "examples/*.jpg")
 _LINK_OUT = re.compile(r"(\]\((?:\.\./)*)\.\./(?=CHANGELOG|CONTRIBUTING|NOTICE|examples/)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_config(config):
+    """Loads the commands, which otherwise are loaded as they are called."""
+    for group in (cli, *cli.commands.values()):
+        if isinstance(group, LazyGroup):
+            for name, home in group.homes.items():
+                group.add_command(load(home.where), name)
+    return config
 
 
 def on_files(files, config):
