@@ -39,7 +39,7 @@ class Stylizer:
     Args:
         method: ``adain``, ``styletr``, ``fast`` or ``gatys``; ``adain.small`` and the like for
             trained weights of that name; ``auto`` for the first method that has the settings given;
-            or a `impasto.methods.Method` of your own. Trained looks are painted by ``fast``
+            or an `impasto.methods.Method` of your own. Trained looks are painted by ``fast``
             whatever the method.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         refine: steps (``50``) or seconds (``30s``) for which the optimiser refines what the method

@@ -145,7 +145,7 @@ class StyletrTransfer(Transfer):
     precision: torch.dtype
     """float32, or bfloat16 for autocast."""
     sharpness: float
-    """The setting of that name; see `StyletrConfig`."""
+    """Factor of the tokens' cosine similarities before the softmax of attention."""
     content: Mapping[str, Sequence[Moments]]
     """By layer, moments of the photo that it was fitted to, inside of each style's region."""
 
