@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeAlias
@@ -183,7 +184,9 @@ def _sound(primaries: tuple[XY, XY, XY, XY]) -> bool:
 def _of_exif(image: Image.Image) -> ColourSpace | None:
     """Adobe RGB, if EXIF says so: cameras embed no profile."""
     exif = image.getexif()
-    interoperability = exif.get_ifd(ExifTags.IFD.Interop).get(1, "")
+    interoperability: Any = ""
+    with suppress(KeyError):  # of Pillow before 13, if there is no such directory
+        interoperability = exif.get_ifd(ExifTags.IFD.Interop).get(1, "")
     if isinstance(interoperability, bytes):
         interoperability = interoperability.decode("latin-1")
     adobe = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.ColorSpace) == 2
