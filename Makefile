@@ -1,7 +1,7 @@
 # The same few commands everywhere: at home, in CI, in the README.
 PYTHON ?= python3
 
-.PHONY: install check quick test format bench
+.PHONY: install check quick test docs format bench
 
 install:  ## the package with everything that development needs
 	$(PYTHON) -m pip install -e ".[dev]"
@@ -17,6 +17,9 @@ quick:  ## the tests that take less than a minute together
 
 test:  ## all tests; minutes
 	$(PYTHON) -m pytest
+
+docs:  ## the documentation site, in site/; any warning is an error
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
 
 format:
 	$(PYTHON) -m ruff check --fix .

@@ -1,11 +1,11 @@
-"""How many paintings a second networks learn from, and where the time of a step goes.
+"""Measures how many paintings a second networks learn from, and where the time of a step goes.
 
     python benchmarks/training.py speed [--network adain.base] [--against REVISION]
     python benchmarks/training.py parts [--network adain.base]
 
 One thread, steps of four paintings, crops of 128 px, losses at VGG-16; an idle machine. ``speed``
-runs the command line; ``--against`` lets the code of another revision (git) run the recipe that it
-has, in turns with this one. ``parts`` shows what of a step each part takes.
+runs the command line; ``--against`` runs code and recipe of another git revision in turns with
+those of this one. ``parts`` shows which part of a step takes how much of its time.
 """
 
 import argparse
@@ -25,16 +25,17 @@ from PIL import Image
 from feed_forward import seconds
 from impasto.recipes import read_recipe
 from impasto.train.adain import AdainTask, AdainTraining
-from impasto.train.data import Crops, collate, find_pictures
-from impasto.train.perceptual import halved
+from impasto.train.config import split_settings
+from impasto.train.data import Crops, collate
+from impasto.train.perceptual import half_size
 from impasto.train.run import Run
 
 ROOT = Path(__file__).parent.parent
 STEPS, ROUNDS = 20, 3
 SIZES = (144, 400), (256, 512)
 # The network and the losses that there were before photos were painted twice.
-ONCE = ["--no-revisions", "--batch", "4", "--similarity-weight", "0", "--distribution-weight", "0"]
-ONCE += ["--coarse-style-layers", ""]
+ONCE = ["--no-revisions", "--batch-size", "4", "--coarse-style-layers", ""]
+ONCE += ["--similarity-weight", "0", "--distribution-weight", "0"]
 BEFORE = {
     "adain.base": [*ONCE, "--widths", "48,96,192", "--blocks", "1,1,3"],
     "adain.small": [*ONCE, "--widths", "32,64,128", "--blocks", "1,1,3"],
@@ -52,11 +53,11 @@ def write_pictures(folder, count=40):
 
 
 def seconds_per_step(source, folder, recipe, extra):
-    """Of a run of the command line of the package in ``source``."""
+    """Seconds that a step takes on the command line of the package in ``source``."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "impasto", "train", "adain", "--recipe", recipe, *extra]
         command += ["--content", folder / "photos", "--style", folder / "paintings"]
-        command += ["--out", f"{out}/n.safetensors", "--workers", "0", "--holdout", "0"]
+        command += ["--out", f"{out}/n.safetensors", "--workers", "0"]
         env = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
         seen = []
         for steps in (4, 4 + STEPS):  # the first ones read pictures and warm up
@@ -92,21 +93,21 @@ def parts(network):
     """Shares of a step, each part by itself; what they do not cover is the rest."""
     torch.set_num_threads(1)
     recipe = read_recipe(network.replace(".", "-"), "impasto.train.recipes")
-    own = {name: value for name, value in recipe.items() if hasattr(AdainTraining, name)}
+    _, own = split_settings(recipe, AdainTraining)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         write_pictures(folder)
         run = Run(folder / "photos", folder / "paintings", folder / "n.safetensors")
-        task = AdainTask(AdainTraining(**own), run)
-        crops = Crops(find_pictures(run.content), find_pictures(run.style), 128, *SIZES, 0)
+        task = AdainTask(own, run)
+        crops = Crops(run.photos, run.styles, 128, *SIZES, 0)
         batches = [collate([crops[2 * n], crops[2 * n + 1]])[:2] for n in range(20)]
         started = time.perf_counter()
         for n in range(20):
             collate([crops[2 * n], crops[2 * n + 1]])
         took = {"reading, once decoded": (time.perf_counter() - started) / 20}
-    network, judge = task.network.train(), task.judge
-    taps = {*task.style_layers, *task.distributed}
-    coarse = {*task.coarse_layers, *task.seen}
+    network, loss_network = task.network.train(), task.loss_network
+    layers = {*task.style_layers, *task.distribution_layers}
+    coarse = {*task.coarse_style_layers, *task.content_layers}
     parameters = [p for p in network.parameters() if p.requires_grad]
     adam = torch.optim.Adam(parameters, lr=1e-4)
     content, style = batches[0]
@@ -128,35 +129,37 @@ def parts(network):
         if backward:
             total.backward()
 
-    def judging(image, taps, backward):
+    def comparing(image, layers, backward):
         image = image.clone().requires_grad_(backward)
         with autocast(), torch.set_grad_enabled(backward):
-            features = judge(image, taps)
+            features = loss_network(image, layers)
             total = sum(each.float().mean() for each in features.values())
         if backward:
             total.backward()
         return features
 
     four = torch.cat((content, style))
-    known = judging(style, {*taps, *task.shared}, False)
-    encoded = {tap: known[tap] for tap in task.shared}
+    features = comparing(style, {*layers, *task.shared_layers}, False)
+    encoded = {layer: features[layer] for layer in task.shared_layers}
     rows = {
         "a step": step,
-        "styles seen, both sizes": lambda: (
-            judging(style, {*taps, *task.shared}, False),
-            judging(halved(style), coarse, False),
+        "features of styles, both sizes": lambda: (
+            comparing(style, {*layers, *task.shared_layers}, False),
+            comparing(half_size(style), coarse, False),
         ),
-        "photos seen, half size": lambda: judging(halved(content), task.seen, False),
+        "features of photos, half size": lambda: comparing(
+            half_size(content), task.content_layers, False
+        ),
         "network, forward": lambda: painting(False),
         "network, forward and backward": lambda: painting(True),
-        "paintings seen, forward": lambda: judging(four, taps, False),
-        "paintings seen, forward and backward": lambda: judging(four, taps, True),
-        "half size, forward and backward": lambda: judging(halved(four), coarse, True),
+        "features of paintings, forward": lambda: comparing(four, layers, False),
+        "features of paintings, forward and backward": lambda: comparing(four, layers, True),
+        "half size, forward and backward": lambda: comparing(half_size(four), coarse, True),
     }
     for name, act in rows.items():
         took[name] = seconds(act)
     for name, each in took.items():
-        print(f"{name:40} {each:.4f} s {100 * each / took['a step']:5.1f} %")
+        print(f"{name:44} {each:.4f} s {100 * each / took['a step']:5.1f} %")
 
 
 def autocast():
@@ -168,8 +171,8 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["speed", "parts"])
     parser.add_argument("--network", choices=list(BEFORE), default="adain.base")
     parser.add_argument("--against", metavar="REVISION")
-    asked = parser.parse_args()
-    if asked.what == "speed":
-        speed(asked.network, asked.against)
+    options = parser.parse_args()
+    if options.what == "speed":
+        speed(options.network, options.against)
     else:
-        parts(asked.network)
+        parts(options.network)

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -97,15 +98,15 @@ def test_what_a_format_cannot_hold_is_known_before(tmp_path, name, height, width
 @pytest.mark.parametrize(("name", "side"), [("a.webp", 16_383), ("a.jpg", 65_500)])
 def test_what_a_format_is_said_to_hold_it_holds(name, side):
     image = Image.new("RGB", (side, 16))
-    data = formats.encode(images.Path(name), image, None, None)
+    data = formats.encode(Path(name), image, None, None)
     assert Image.open(io.BytesIO(data)).size == (side, 16)
 
 
 def test_lost_transparency_is_said_before():
     clear = np.dstack((photo_array(), GREY))
-    notes = images.check_fits(images.Path("a.jpg"), images.read(clear), 48, 64)
+    notes = images.check_fits(Path("a.jpg"), images.read(clear), 48, 64)
     assert notes == ("a.jpg: JPEG has no transparency; transparent parts become white",)
-    assert images.check_fits(images.Path("a.png"), images.read(clear), 48, 64) == ()
+    assert images.check_fits(Path("a.png"), images.read(clear), 48, 64) == ()
 
 
 def test_a_full_disk_is_foreseen(tmp_path, monkeypatch):
@@ -163,7 +164,8 @@ def test_several_pictures_of_a_phone_print_no_note(tmp_path):
     first.save(path, "MPO", save_all=True, append_images=[second])
     picture = images.read(path)
     assert picture.notes == ()
-    np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0), photo_array() / 255, atol=0.2)
+    difference = picture.pixels[0].permute(1, 2, 0).numpy() - photo_array() / 255
+    assert np.abs(difference).mean() < 0.05
 
 
 def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch):

@@ -188,7 +188,7 @@ def test_what_is_no_look_is_refused(saved, tmp_path):
     refused(tmp_path / "none.look", "no such look")
     text = tmp_path / "text.look"
     text.write_text("not a look")
-    refused(text, "not a look that was saved")
+    refused(text, "not a readable look")
     tensors = load_file(saved)
     with safe_open(saved, "pt") as file:
         metadata = file.metadata()

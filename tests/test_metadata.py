@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import ExifTags, Image
@@ -50,7 +51,7 @@ def photo_file(tmp_path):
 
 
 def written(picture, suffix, recipe=None):
-    return Image.open(io.BytesIO(images.encode(images.Path(f"a{suffix}"), picture, recipe)))
+    return Image.open(io.BytesIO(images.encode(Path(f"a{suffix}"), picture, recipe)))
 
 
 @pytest.mark.parametrize("suffix", KEEPING)
@@ -142,17 +143,17 @@ def test_what_is_too_long_for_jpeg_is_left_out_and_said():
     long = Metadata(tags={Tag.Artist: "somebody"}, xmp=b"<x>" + b"a" * 70_000)
     picture = images.Picture(images.read(photo_array()).pixels, metadata=long)
     height, width = picture.size
-    notes = images.check_fits(images.Path("a.jpg"), picture, height, width)
+    notes = images.check_fits(Path("a.jpg"), picture, height, width)
     assert notes == ("a.jpg: some of the metadata is too long for JPEG and is left out",)
     image = written(picture, ".jpg")
     assert image.getexif()[Tag.Artist] == "somebody"
-    assert images.check_fits(images.Path("a.png"), picture, height, width) == ()
+    assert images.check_fits(Path("a.png"), picture, height, width) == ()
     assert written(picture, ".png").info["xmp"] == long.xmp
 
 
 def test_bmp_says_that_it_keeps_nothing():
     picture = images.read(photo_array())
-    notes = images.check_fits(images.Path("a.bmp"), picture, *picture.size)
+    notes = images.check_fits(Path("a.bmp"), picture, *picture.size)
     assert notes == ("a.bmp: BMP keeps no metadata, no colour profile and no recipe",)
 
 

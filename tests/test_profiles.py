@@ -144,4 +144,4 @@ def test_what_is_written_says_that_it_is_srgb(tmp_path, suffix):
     with Image.open(io.BytesIO(data)) as image:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     assert "sRGB" in ImageCms.getProfileDescription(profile)
-    assert ImageCms.isIntentSupported(profile, 0, ImageCms.Direction.INPUT) == 1
+    assert ImageCms.isIntentSupported(profile, ImageCms.Intent.PERCEPTUAL, ImageCms.Direction.INPUT)

@@ -3,7 +3,7 @@
 import inspect
 import shlex
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -61,8 +61,9 @@ def test_settings_by_their_former_names_still_load(tmp_path):
     (tmp_path / "mine.yaml").write_text("method: gatys\nstart: noise\naverage: 0.5\n")
     settings = read_recipe(str(tmp_path / "mine.yaml"))
     assert settings == {"method": "gatys", "init": "noise", "avg_decay": 0.5}
+    former: dict[str, Any] = {"method": "gatys", "start": "noise"}
     with pytest.raises(ControlError, match="unknown setting 'start'"):
-        impasto.stylize("photo.png", "painting.png", method="gatys", start="noise")
+        impasto.stylize("photo.png", "painting.png", **former)
 
 
 @pytest.mark.parametrize(

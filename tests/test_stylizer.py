@@ -244,10 +244,12 @@ def test_the_optimiser_mixes_with_trained_looks_and_can_stop(photo, painting, tm
     assert all(step <= steps for step, steps, _ in seen)
     torch.testing.assert_close(painted, seen[-1][2])
     history, counted = History(), []
-    watchers = [history, lambda progress: counted.append((progress.step, progress.steps))]
-    whole = stylizer.stylize(
-        photo, [trained, painting], on_step=lambda progress: [watch(progress) for watch in watchers]
-    )
+
+    def on_step(progress):
+        history(progress)
+        counted.append((progress.step, progress.steps))
+
+    whole = stylizer.stylize(photo, [trained, painting], on_step=on_step)
     assert not torch.allclose(whole, painted)
     assert counted == [(n, len(counted)) for n in range(1, len(counted) + 1)]
     for name in ("losses.csv", "losses.png"):

@@ -120,7 +120,7 @@ def test_read_expands_codebooks(tmp_path):
     ("content", "message"),
     [
         (None, "no such weights file"),
-        (b"not safetensors", "not a readable safetensors file"),
+        (b"not safetensors", "not a readable weights file"),
         (save({"w_code": torch.zeros(1, dtype=torch.uint8)}), "lacks its codebook"),
         (save({"w": torch.zeros(1)}, metadata={"impasto_format": "9"}), "upgrade impasto"),
     ],

@@ -6,10 +6,10 @@
 # PHOTOS, PAINTINGS: folders to train on. NAMED: a folder of the paintings that get a network each.
 # OUT: where the weights go. Further options go to every `impasto train`. For a graphics card:
 #
-#   tools/train_all.sh photos paintings named out --accelerator cuda --batch 8 --crop 256 \
+#   tools/train_all.sh photos paintings named out --accelerator cuda --batch-size 8 --crop 256 \
 #     --resize-min 256 --resize-max 512 --style-resize-min 288 --style-resize-max 640 --workers 8
 #
-# Called again, it goes on where it was. Ctrl-C ends it.
+# When it is called again, it goes on where it stopped. Ctrl-C ends it.
 set -eu
 photos=$1 paintings=$2 named=$3 out=$4
 shift 4
@@ -32,6 +32,6 @@ train adain adain.small "$paintings" --recipe adain-small "$@"
 train fast fast.base "$named" --recipe fast-scratch "$@"
 for painting in "$named"/*.*; do
   name=$(basename "$painting")
-  train fast "fast.${name%.*}" "$painting" --recipe fast --init "$out/fast.base.safetensors" "$@"
+  train fast "fast.${name%.*}" "$painting" --recipe fast --init-from "$out/fast.base.safetensors" "$@"
 done
 train styletr styletr.base "$paintings" --recipe styletr-vit --path "$out/adain.small.safetensors" "$@"

@@ -171,7 +171,7 @@ class CoarseToFine(Transfer):
     levels: Sequence[Level]
     """The sizes that the photo is painted at, ascending."""
     tile: str | int
-    """The control of that name: side of tiles in pixels, or ``auto``."""
+    """Side of tiles in pixels, or ``auto`` for tiles only if memory is short."""
     seed: int
     """Seed of the noise."""
     fitted: list[Transfer] = field(default_factory=list)

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto import __version__, color, files, images
+from impasto import __version__, color, files, images, weights
 from impasto.coarse_to_fine import StyleCode
 from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
 from impasto.encoding import EncodedStyle
@@ -31,6 +30,7 @@ from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
+from impasto.processes import check_not_forked
 from impasto.recipes import Recipe, renamed
 from impasto.tiling import by_strips
 
@@ -142,10 +142,12 @@ class Look:
             ControlError: the photo has another size, or the look was loaded and has no photo.
             ImageError: the photo cannot be read.
             TooLargeError: memory ran out.
+            SetupError: the process was forked after its parent had painted.
         """
         like = self.content if content is None else content
         if like is None:
             raise ControlError("this look was loaded without its photo: call it with a picture")
+        check_not_forked()
         footprint = max(
             (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
         )
@@ -390,14 +392,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     Raises:
         WeightsError: missing, damaged, or no look.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such look")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a look that was saved ({error})") from error
+    with weights.opened(path, "look") as file:
+        metadata, tensors = weights.contents(file)
     if metadata.pop("sha256", None) != _digest(metadata, tensors):
         raise WeightsError(f"{path}: not a look, or damaged; save it anew")
     if metadata.get("kind") != "look" or metadata.get("impasto_format") != _FORMAT:

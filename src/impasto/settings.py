@@ -33,11 +33,11 @@ def setting(
     """Returns a dataclass field with what command line, app and docs are generated from.
 
     Args:
-        default: the value without the user's.
+        default: the field's value where the user gives none.
         help: a whole sentence that says what the setting does.
         choices: the values that are allowed; None for any.
         min: the smallest number that is allowed; None for any.
-        max: the largest number that is allowed, where there is a ``min``; None for any.
+        max: the largest number that is allowed, which needs a ``min``; None for any.
     """
     return field(
         default=default, metadata={"help": help, "choices": choices, "min": min, "max": max}

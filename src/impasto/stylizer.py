@@ -25,6 +25,7 @@ from impasto.methods.fast import Fast, FastConfig
 from impasto.methods.gatys import Gatys, GatysConfig
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
+from impasto.processes import check_not_forked
 from impasto.recipes import Recipe
 from impasto.settings import make_settings
 
@@ -38,7 +39,7 @@ class Stylizer:
     Args:
         method: ``adain``, ``styletr``, ``fast`` or ``gatys``; ``adain.small`` and the like for
             trained weights of that name; ``auto`` for the first method that has the settings given;
-            or a `impasto.methods.Method` of your own. Trained looks are painted by ``fast``
+            or an `impasto.methods.Method` of your own. Trained looks are painted by ``fast``
             whatever the method.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         refine: steps (``50``) or seconds (``30s``) for which the optimiser refines what the method
@@ -109,6 +110,7 @@ class Stylizer:
             ImageError: a style picture cannot be read.
             WeightsError: weights are missing or damaged.
         """
+        check_not_forked()
         encoded = [
             one if isinstance(one, EncodedStyle) and self._paints(one) else self._encoded(one)
             for one in as_styles(styles)

@@ -202,20 +202,29 @@ def read(path: Path, sha256: str | None = None) -> WeightsFile:
     Raises:
         WeightsError: if the file is missing, not safetensors, or its codebooks are incomplete.
     """
-    with _opened(path) as file:
-        metadata = dict(file.metadata() or {})
+    with opened(path) as file:
+        metadata, stored = contents(file)
         if metadata.get("impasto_format", FORMAT) != FORMAT:
             raise WeightsError(
                 f"{path}: format {metadata['impasto_format']}, this version reads {FORMAT}; "
                 "upgrade impasto"
             )
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         tensors = _expand(stored, path)
     return WeightsFile(path, tensors, metadata, sha256 or sha256_of(path))
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def opened(path: Path, what: str = "weights file") -> Iterator[Any]:
+    """Opens a safetensors file.
+
+    Args:
+        path: the file.
+        what: how messages call such files.
+
+    Raises:
+        WeightsError: it is missing, must not be read, is damaged or something else.
+        TooLargeError: it does not fit into memory.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -224,7 +233,7 @@ def _opened(path: Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (FileNotFoundError, IsADirectoryError) as error:
-        raise WeightsError(f"{path}: no such weights file") from error
+        raise WeightsError(f"{path}: no such {what}") from error
     except PermissionError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except (SafetensorError, OSError, RuntimeError, MemoryError) as error:
@@ -232,7 +241,13 @@ def _opened(path: Path) -> Iterator[Any]:
             raise TooLargeError(f"{path}: does not fit into the memory that is free") from error
         if isinstance(error, RuntimeError):
             raise
-        raise WeightsError(f"{path}: not a readable safetensors file ({error})") from error
+        raise WeightsError(f"{path}: not a readable {what} ({error})") from error
+
+
+def contents(file: Any) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """The metadata and the tensors of an opened safetensors file."""
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return dict(file.metadata() or {}), tensors
 
 
 def architecture(name: str) -> str:
@@ -244,7 +259,7 @@ def architecture(name: str) -> str:
     """
     if not name.endswith(".safetensors"):
         return record(name).architecture
-    with _opened(Path(name)) as file:
+    with opened(Path(name)) as file:
         return str((file.metadata() or {}).get("architecture", ""))
 
 

@@ -86,11 +86,14 @@ COMMANDS = commands()
 
 def test_the_list_of_commands_says_what_their_help_says():
     """It is written apart from them, as they are not loaded for it."""
-    stubs = {(name,): one for name, one in cli.cli.commands.items()}
-    stubs |= {("train", name): one for name, one in cli.cli.commands["train"].commands.items()}
-    assert len(stubs) == 12
-    for words, stub in stubs.items():
-        assert stub.get_short_help_str(200) == COMMANDS[words].get_short_help_str(200)
+    groups = {(): cli.cli, ("train",): cli.training}
+    told = {
+        (*words, name): stub.get_short_help_str(200)
+        for words, group in groups.items()
+        for name, stub in group.commands.items()
+    }
+    assert len(told) == 12
+    assert told == {words: COMMANDS[words].get_short_help_str(200) for words in told}
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[:1] != ("train",)])

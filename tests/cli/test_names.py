@@ -49,15 +49,6 @@ def test_the_same_names_are_told_apart(run, folder):
         np.testing.assert_array_equal(pixels(f"painted/{name}"), array)
 
 
-def test_the_app_tells_them_apart_alike(folder):
-    from impasto.app.batch import distinct
-
-    photos = same_names(folder)
-    names = distinct(f"{os.path.basename(path)[:-4]}.png" for path in photos)  # noqa: PTH119
-    targets = targets_of([folder / path for path in photos], "out/")[1]
-    assert list(names) == [path.name for path in targets]
-
-
 @pytest.mark.parametrize(
     ("photos", "output", "written"),
     [
@@ -102,6 +93,7 @@ def test_folders_that_are_not_made(refused, folder):
     one = ["stylize", "photo.png", "painting.png"]
     assert "cannot write '.01' pictures; use " in refused(*one, "-o", "2024.06.01")
     assert "there is no folder no" in refused(*one, "-o", "no/out.png")
+    assert "the output has no name" in refused(*one, "-o", "")
     # Nor is one that nothing was painted into.
     assert "bad.jpg: not a picture" in refused("stylize", "bad.jpg", "painting.png", "-o", "a/b/")
 

@@ -225,7 +225,7 @@ def test_texture_has_the_styles_statistics_and_not_its_picture():
     with pytest.raises(ControlError, match="at least 16"):
         texture(source, width=4, height=40)
     with pytest.raises(ControlError, match="width is '48': use a whole number of pixels"):
-        texture(source, width="48", height=40)
+        texture(source, width="48", height=40)  # type: ignore[arg-type]
 
 
 def test_a_masked_style_is_a_guided_gram_loss(photo, painting):

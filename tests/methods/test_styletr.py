@@ -229,7 +229,7 @@ def test_strength_leads_the_embedded_network_from_photo_to_painting():
     distances = [float((picture - photo.pixels).abs().mean()) for picture in painted]
     assert distances == sorted(distances)
     # And the picture in between has colours in between.
-    first, *_, last = (picture.mean((2, 3)) for picture in (photo, *painted))
+    first, *_, last = (picture.mean((2, 3)) for picture in (photo.pixels, *painted))
     for picture in painted:
         middle = picture.mean((2, 3))
         assert (middle > torch.minimum(first, last) - 0.03).all()

@@ -15,7 +15,7 @@ from impasto.errors import ControlError, ImageError
 from impasto.networks import load_network
 from impasto.networks.transform import TransformNetwork
 from impasto.recipes import read_recipe
-from impasto.train import data, fast
+from impasto.train import data, fast, teacher
 from tests.helpers.cli import refused, run
 from tests.helpers.networks import tiny_gatys, write_fast
 from tests.helpers.pictures import painting_array
@@ -309,17 +309,17 @@ def test_validation_paints_photos_in_each_style(place, scored):
 
 
 @pytest.fixture
-def teacher(monkeypatch):
+def tiny_teacher(monkeypatch):
     made = []
-    monkeypatch.setattr(fast, "TEACHER_SIDE", 48)
-    monkeypatch.setattr(fast, "TEACHER_CROP", 32)
+    monkeypatch.setattr(teacher, "SIDE", 48)
+    monkeypatch.setattr(teacher, "CROP", 32)
 
     def load(name):
         assert name == "gatys"
         made.append(name)
         return tiny_gatys(iterations=3)
 
-    monkeypatch.setattr(fast, "load_method", load)
+    monkeypatch.setattr(teacher, "load_method", load)
     return made
 
 
@@ -331,7 +331,7 @@ def prepared(style="painting.png", **settings):
 
 
 @pytest.mark.slow
-def test_a_run_with_a_teacher(place, teacher):
+def test_a_run_with_a_teacher(place, tiny_teacher):
     made = task(teacher="gatys", teacher_pictures=2)
     rows = train(made, val_size=1).log.losses.rows
     assert rows[-1]["teacher"] > 0
@@ -341,7 +341,7 @@ def test_a_run_with_a_teacher(place, teacher):
     assert not any(torch.equal(photo, square) for photo, *_ in made.teacher_examples)
 
 
-def test_the_teacher_paints_some_photos_once(place, teacher):
+def test_the_teacher_paints_some_photos_once(place, tiny_teacher):
     made = prepared("three", teacher_pictures=4)
     assert len(made.teacher_examples) == 4
     assert [style for *_, style in made.teacher_examples] == [0, 1, 2, 0]
@@ -357,7 +357,7 @@ def test_the_teacher_paints_some_photos_once(place, teacher):
     assert prepared("three", teacher="none").teacher_examples == []
 
 
-def test_crops_of_its_paintings_are_learned_from(place, teacher, photo):
+def test_crops_of_its_paintings_are_learned_from(place, tiny_teacher, photo):
     made = prepared(teacher_pictures=2, teacher_weight=5.0)
     calls = []
 

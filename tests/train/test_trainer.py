@@ -211,7 +211,7 @@ def test_two_processes_tell_once_of_a_full_disk(place):
     result = run_tiny("--devices", "2", "--validate-every", "2")
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stderr.count("error: my-training/losses.csv: cannot be written") == 1
+    assert result.stderr.count("error: my-training/losses.csv: ") == 1
     assert result.stderr.count("error") == 1
     assert not list(place.rglob(".*"))
 
@@ -249,12 +249,12 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(place, monkeypatch):
 
 
 def test_the_result_tells_how_it_went(place, scored):
-    (place / "photos/broken.jpg").write_text("no picture")
+    (place / "photos/zz.jpg").write_text("no picture")
     scored(1.0)
     result = trainer(val_size=1).train()
     assert (result.step, result.finished) == (6, True)
     assert result.scores == {"content": 0.0, "style": 1.0, "score": 4.0}
-    assert [message.split(": ")[0] for message in result.skipped] == ["photos/broken.jpg"]
+    assert [message.split(": ")[0] for message in result.skipped] == ["photos/zz.jpg"]
 
 
 def test_without_validation_there_are_no_scores(place):

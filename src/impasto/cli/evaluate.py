@@ -22,7 +22,6 @@ from impasto.cli.base import (
 )
 from impasto.errors import ImpastoError, SetupError, WeightsError
 from impasto.metrics import Judge
-from impasto.naming import is_clutter
 from impasto.pairs import Pair, find_pairs
 from impasto.report import Report, Result
 
@@ -70,8 +69,6 @@ def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) 
     for path in wanted.values():
         files.check_writable(path)
     pairs, left = find_pairs(painted, content, style)
-    pairs = [pair for pair in pairs if not is_clutter(pair.painted)]
-    left = [path for path in left if not is_clutter(path)]
     check_apart(
         list(wanted.values()),
         [*left, *(path for pair in pairs for path in (pair.painted, pair.photo, pair.painting))],

@@ -164,7 +164,10 @@ def list_weights(as_json: bool) -> None:
 @weights.command("fetch")
 @click.argument("names", nargs=-1, required=True)
 def fetch_weights(names: Sequence[str]) -> None:
-    """Download weights to this machine, for work offline."""
+    """Download weights to this machine, for work offline.
+
+    NAMES are those that `impasto weights list` lists.
+    """
     for name in names:
         tell(f"{name}: {weights_files.fetch(name)}")
 

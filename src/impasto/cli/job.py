@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,8 +25,10 @@ from impasto.cli.base import (
     tell,
 )
 from impasto.cli.progress import Snapshots, Watcher, progress_of
+from impasto.cli.targets import write_or_rescue
 from impasto.controls import LOOK_SUFFIX, Style
 from impasto.errors import ControlError, ImpastoError, OutputError, SetupError, WeightsError
+from impasto.images import Picture
 from impasto.interrupt import interruptible
 from impasto.look import Look
 from impasto.mixing import Mix
@@ -51,6 +53,7 @@ class Job:
     history: Path | None
     plot: Path | None
     save_look: Path | None = None
+    strip_metadata: bool = False
 
     @classmethod
     def of(cls, styles: list[Style], options: dict[str, Any]) -> Job:
@@ -61,7 +64,7 @@ class Job:
         """
         if not styles:
             raise ControlError("no style is given: name a picture")
-        names = ("device", "as_json", "history", "plot", "save_look")
+        names = ("device", "as_json", "history", "plot", "save_look", "strip_metadata")
         own = {name: options.pop(name) for name in names if name in options}
         recipe = options.pop("recipe")
         values = read_recipe(recipe) if recipe else {}
@@ -98,7 +101,11 @@ class Job:
             for style in self.styles:
                 if style.mask is not None:
                     images.read(style.mask)
-        return lambda content: fit(images.read(content))
+        return lambda content: fit(self._photo(content))
+
+    def _photo(self, content: Path) -> Picture:
+        photo = images.read(content)
+        return replace(photo, metadata=None) if self.strip_metadata else photo
 
     def _load_look(self, style: Style) -> Look:
         """The look that a style is; it has its method, settings and styles, all of which hold."""
@@ -155,10 +162,10 @@ class Job:
                     text = reason(error) if content is None else reason_with(content, error)
                     fail(text)
                     rows.append({"content": str(content or "texture"), "error": text})
-                left = len(pictures) - len(rows)
+                left = pictures[len(rows) :]
                 if stop.is_set() and left:
-                    say(f"stopped; {left} of {len(pictures)} photos are not painted")
-                    rows.append({"stopped": True})
+                    say(f"stopped; {len(left)} of {len(pictures)} photos are not painted")
+                    rows += [{"content": str(photo), "stopped": True} for photo, _, _ in left]
                     break
         return self._report(rows)
 
@@ -174,7 +181,10 @@ class Job:
             f"painted with other weights of {name} than the recipe's picture"
             for name in self.recipe.other_weights(look.weights)
         ]
-        for note in (*look.notes, *others):
+        assert look.fitted is not None
+        photo = look.fitted.photo
+        notes = [*look.notes, *others, *images.check_fits(target, photo, *photo.size)]
+        for note in notes:
             say(f"note: {note}")
         watcher = Watcher(stop, Snapshots(look, target, self.snapshot_every))
         with progress_of("texture" if content is None else content.name) as watcher.show:
@@ -183,22 +193,22 @@ class Job:
         recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
         if content is None:
             recipe |= {"width": width, "height": height}
-        images.write(target, result, recipe)
-        errors = watcher.snapshots.errors + self._write_extras(look, watcher)
+        written, errors = write_or_rescue(target, result, recipe)
+        errors += watcher.snapshots.errors + self._write_extras(look, watcher)
         last = dict(watcher.losses.rows[-1]) if watcher.losses.rows else {}
         steps = int(last.pop("step", 0))
         if watcher.stopped:
-            say(f"stopped after step {steps}; the picture so far is in {target}")
+            say(f"stopped after step {steps}; the picture so far is in {written}")
         return {
             "content": str(content or "texture"),
-            "output": str(target),
+            "output": str(written),
             "width": width,
             "height": height,
             "seconds": round(time.monotonic() - started, 2),
             "stopped": watcher.stopped,
             "steps": steps,
             "losses": last,
-            "notes": list(look.notes),
+            "notes": notes,
             "recipe": recipe,
             **({"error": "; ".join(errors)} if errors else {}),
         }

@@ -55,6 +55,12 @@ _SETTINGS: dict[str, type[Any]] = {
     help="Keep what was measured of the styles, with all settings, in a file that can be used as "
     "the style of other photos.",
 )
+@click.option(
+    "--strip-metadata",
+    is_flag=True,
+    help="Leave out what the photo's file tells of it, such as its date, place and copyright, "
+    "which is kept otherwise.",
+)
 @painting_options
 @setting_options(_SETTINGS)
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **options: Any) -> int:

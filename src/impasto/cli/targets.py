@@ -6,9 +6,13 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from impasto import images
+from impasto.cli.base import fail, reason
 from impasto.errors import OutputError
+from impasto.formats import FORMATS
+from impasto.images import Picture
 from impasto.naming import distinct, fitted
 
 
@@ -19,13 +23,16 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     Several are painted into a folder, as PNG files by the photos' names, told apart if need be.
 
     Raises:
-        OutputError: there are several photos, and ``output`` is a file or named like a picture.
+        OutputError: ``output`` is empty; or there are several photos, and it is a file or named
+            like a picture.
     """
+    if not output:
+        raise OutputError("the output has no name: name a file, or a folder")
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
         return None, [path]
-    if not is_folder and (path.exists() or path.suffix.lower() in images.FORMATS):
+    if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
         raise OutputError(f"{path}: several photos need a folder as output")
     names = distinct(fitted(content.stem or "picture", ".png") for content in contents)
     return path, [path / name for name in names]
@@ -54,3 +61,24 @@ def made(folder: Path | None) -> Iterator[None]:
         for path in new:
             with suppress(OSError):  # there is something in it
                 path.rmdir()
+
+
+def write_or_rescue(
+    target: Path, picture: Picture, recipe: dict[str, Any]
+) -> tuple[Path, list[str]]:
+    """Writes a painting, elsewhere if need be: it is not lost. Returns where it is, and what went
+    wrong, having said it.
+
+    Raises:
+        OutputError: it can be written nowhere.
+    """
+    try:
+        images.write(target, picture, recipe)
+    except (OutputError, MemoryError) as error:
+        place = images.rescue(target, picture, recipe)
+        if place is None:
+            raise
+        text = f"{reason(error)}; the painting is in {place}"
+        fail(text)
+        return place, [text]
+    return target, []

@@ -123,7 +123,7 @@ def assign(name: str, settings: Mapping[str, Any], *, refined: bool) -> Assigned
 
     Args:
         name: the method, as for `choose_method`.
-        settings: all settings by name; one that several of them have is for each of these.
+        settings: all settings by name; where several of these have one, each gets it.
         refined: whether the optimiser goes on from what the method painted.
 
     Raises:

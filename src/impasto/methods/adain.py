@@ -132,7 +132,7 @@ class Adain(ArbitraryStyle):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         maps: list[dict[str, Map]] = [{} for _ in styles]
         transfer = PathTransfer(self.network, maps, self.precision)

@@ -140,7 +140,8 @@ class Method(nn.Module, ABC):
             seed: seed of whatever is random in the painting.
 
         Returns:
-            What paints; and the photo painted, (1, 3, H, W), if that came about on the way.
+            The fitted function that paints; and the photo painted by it, (1, 3, H, W), if that came
+            about on the way, else None.
         """
 
     def weights_used(self, style: Any) -> dict[str, str]:

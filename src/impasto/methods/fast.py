@@ -143,7 +143,7 @@ class Fast(Method):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         groups = self._groups(styles, mix)
         fitted = [

@@ -204,7 +204,7 @@ class Gatys(Method):
             seed: seed of the noise, if the optimisation starts from noise.
 
         Returns:
-            What optimises, and None, since the photo is not painted yet.
+            The fitted function that optimises, and None, since the photo is not painted yet.
         """
         scales = self._scales(*content.shape[-2:])
         targets = [[self.measure(_scaled(style, scale)) for style in styles] for scale in scales]

@@ -114,7 +114,7 @@ class Styletr(ArbitraryStyle):
             seed: ignored, since nothing is random.
 
         Returns:
-            What paints, and the photo painted, (1, 3, H, W).
+            The fitted function that paints, and the photo painted by it, (1, 3, H, W).
         """
         transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
         content_moments: dict[str, list[Moments]] = {}
@@ -145,7 +145,7 @@ class StyletrTransfer(Transfer):
     precision: torch.dtype
     """float32, or bfloat16 for autocast."""
     sharpness: float
-    """The setting of that name; see `StyletrConfig`."""
+    """Factor of the tokens' cosine similarities before the softmax of attention."""
     content: Mapping[str, Sequence[Moments]]
     """By layer, moments of the photo that it was fitted to, inside of each style's region."""
 

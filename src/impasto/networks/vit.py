@@ -119,7 +119,7 @@ class _Block(nn.Module):
         self.ls2 = _Scale(width)
 
     def project(self, tokens: Tensor, lora: nn.Module | None) -> tuple[Tensor, ...]:
-        """Queries, keys and values, each (N, T, C), the heads side by side."""
+        """The queries, keys and values of tokens (N, T, C), each (N, T, C), heads side by side."""
         tokens = self.norm1(tokens)
         joined: Tensor = self.attn["qkv"](tokens)
         queries, keys, values = joined.chunk(3, dim=-1)

@@ -2,5 +2,5 @@
 
 `trainer` has the loop, `run` the files, `task` the base class of what can be trained: `adain`,
 `fast` and `styletr`. `config`, `data`, `validation`, `log` and `fabric` serve all of them, and
-`perceptual` and `revision` are parts of their losses.
+`perceptual`, `revision` and `teacher` are parts of their losses.
 """

@@ -25,6 +25,9 @@ from impasto.memory import is_want_of_memory
 from impasto.train.config import TrainConfig
 from impasto.train.log import OnMessage
 
+_LOST_PROCESS = ("connection closed by peer", "connection reset by peer", "nccl")
+"""Parts of what the libraries between processes say when one of these is gone."""
+
 
 def start_fabric(
     accelerator: str, devices: int, nodes: int, precision: Any, *, in_stages: bool
@@ -150,7 +153,7 @@ def clear_errors(config: TrainConfig) -> Iterator[None]:
     Raises:
         ImageError: no picture can be read.
         TooLargeError: there is not enough memory; the message names the settings to lower.
-        TrainingError: a process that reads pictures died.
+        TrainingError: another process died or ended the training.
     """
     try:
         yield
@@ -167,4 +170,6 @@ def clear_errors(config: TrainConfig) -> Iterator[None]:
             raise TrainingError(
                 "a process that reads pictures died, perhaps for want of memory: use fewer workers"
             ) from error
+        if any(part in str(error).lower() for part in _LOST_PROCESS):
+            raise TrainingError("another process ended the training") from error
         raise

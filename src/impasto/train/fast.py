@@ -6,13 +6,11 @@ Dumoulin et al. 2017 (arXiv:1610.07629).
 
 from __future__ import annotations
 
-import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +18,6 @@ from torch import Tensor, nn
 from impasto import images, losses
 from impasto.encoding import style_size
 from impasto.errors import ControlError, ImageError
-from impasto.images import Picture
-from impasto.methods import load_method
-from impasto.mixing import Mix
 from impasto.networks import load_network
 from impasto.networks.encoder import layer_names
 from impasto.networks.transform import TransformNetwork, TransformNetworkConfig, Upsampling
@@ -38,6 +33,7 @@ from impasto.train.perceptual import (
 from impasto.train.revision import photo_and_revision
 from impasto.train.run import Run
 from impasto.train.task import Task
+from impasto.train.teacher import TeacherExample, paint_examples, teacher_loss
 
 LossNetwork = Literal["vgg16", "vgg19"]
 LossScale = Literal["relative", "255", "1"]
@@ -49,8 +45,6 @@ _STYLE_POSITIONS = 8192
 """Number of positions of a style at which its features are kept for the distribution loss."""
 _TRIED_PHOTOS, _TRIED_SIDE = 4, 128
 """Photos, and their side in pixels, that an earlier network's styles are compared on."""
-TEACHER_SIDE, TEACHER_CROP = 256, 128
-"""Side of the teacher's paintings, and of the crops that are learned from, in pixels."""
 _PIXEL_SCALES = {"255": 255.0, "1": 1 / 0.226}
 """Scale of the pixels that the papers' weights are for, relative to pixels in [0, 1]: pixels in
 0..255, which is what our VGG, Oxford's, sees; or pixels in 0..1 divided by ImageNet's standard
@@ -124,17 +118,6 @@ class FastTraining:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-class TeacherExample(NamedTuple):
-    """A photo, and how the teacher paints it."""
-
-    photo: Tensor
-    """(1, 3, 256, 256)."""
-    painting: Tensor
-    """(1, 3, 256, 256)."""
-    style: int
-    """Index of its style."""
 
 
 class FastTask(Task):
@@ -222,26 +205,21 @@ class FastTask(Task):
 
     def prepare(self, photos: Sequence[Path], device: torch.device) -> None:
         """Moves what the losses need to the device, and lets the teacher paint some photos, one in
-        each style in turn. Its paintings are kept in the run's folder.
+        each style in turn. The paintings are kept in the run's folder.
         """
         self.loss_network.to(device)
         for by_layer in (self.style_grams, self.style_features):
             by_layer.update({layer: tensor.to(device) for layer, tensor in by_layer.items()})
         if self.config.teacher == "none":
             return
-        teacher = load_method(self.config.teacher).to(device)
-        whole = Mix.of(TEACHER_SIDE, TEACHER_SIDE, [1], [None]).to(device)
-        squares = read_squares(photos, self.config.teacher_pictures, TEACHER_SIDE)
-        for number, square in enumerate(squares):
-            index = number % len(self.styles)
-            key = square.numpy().tobytes() + self.styles[index].numpy().tobytes()
-            path = self.run.folder / f"teacher-{hashlib.sha256(key).hexdigest()[:12]}.png"
-            photo = square.to(device)
-            if not path.exists():
-                transfer, _ = teacher.fit(photo, [self.styles[index].to(device)], whole)
-                images.write(path, Picture(transfer(photo, whole).cpu()))
-            painting = images.read(path).pixels.to(device)
-            self.teacher_examples.append(TeacherExample(photo, painting, index))
+        self.teacher_examples = paint_examples(
+            self.config.teacher,
+            photos,
+            self.styles,
+            count=self.config.teacher_pictures,
+            folder=self.run.folder,
+            device=device,
+        )
 
     def paint(self, network: nn.Module, content: Tensor, style: Tensor) -> Tensor:
         """Paints photos (N, 3, H, W) in the styles with these indices (N,)."""
@@ -274,19 +252,9 @@ class FastTask(Task):
         if config.tv_weight:
             values["tv"] = config.tv_weight * self._scaled(losses.total_variation(painted), 2)
         if self.teacher_examples:
-            values["teacher"] = config.teacher_weight * self._teacher_loss(network, step)
+            distance = teacher_loss(network, self.teacher_examples, step)
+            values["teacher"] = config.teacher_weight * distance
         return values
-
-    def _teacher_loss(self, network: nn.Module, step: int) -> Tensor:
-        """Mean absolute difference from a crop of one of the teacher's paintings."""
-        rng = random.Random(f"lesson {step}")
-        example = rng.choice(self.teacher_examples)
-        top, left = (rng.randrange(TEACHER_SIDE - TEACHER_CROP + 1) for _ in range(2))
-        crop = (..., slice(top, top + TEACHER_CROP), slice(left, left + TEACHER_CROP))
-        index = torch.tensor([example.style], device=example.photo.device)
-        painted = network(example.photo[crop], index)
-        difference: Tensor = (painted - example.painting[crop]).abs().mean()
-        return difference
 
     def _content_loss(self, features: Tensor, target: Tensor) -> Tensor:
         """Of features (N, C, h, w) of paintings and photos."""
