@@ -14,6 +14,10 @@
 Every message is one line that names the thing at fault and what to do about it.
 """
 
+from __future__ import annotations
+
+import os
+
 
 class ImpastoError(Exception):
     """Base of all errors that the package raises on purpose."""
@@ -49,3 +53,22 @@ class TrainingError(ImpastoError):
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
     """Raise it inside ``on_step`` to end a painting early; the picture so far is returned."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, as one line."""
+    if isinstance(error, ImpastoError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{name}{error.strerror}"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; give a smaller size"
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+def reason_with(path: str | os.PathLike[str], error: BaseException) -> str:
+    """What went wrong with a file, as one line that names it once."""
+    text = reason(error)
+    return text if text.startswith(f"{os.fspath(path)}:") else f"{os.fspath(path)}: {text}"

@@ -79,7 +79,7 @@ def test_the_others_are_painted(run, photos, spoil, message):
     ("error", "message"),
     [
         (RuntimeError("Given groups=1\nweight of size [8]"), "RuntimeError: Given groups=1"),
-        (MemoryError(), "there is not enough memory for this; give a smaller --size"),
+        (MemoryError(), "there is not enough memory for this; give a smaller size"),
         (OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"),
         (OSError(errno.EIO, os.strerror(errno.EIO), "1.jpg"), "Input/output error"),
         (ImageError("1.jpg: too odd"), "too odd"),

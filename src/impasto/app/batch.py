@@ -15,7 +15,7 @@ from impasto.app import controls, pictures, visit
 from impasto.app.jobs import Job
 from impasto.app.wish import Chosen, Upload, Wish, paint
 from impasto.controls import Controls
-from impasto.errors import ControlError, ImpastoError, Stop
+from impasto.errors import ControlError, Stop, reason_with
 from impasto.naming import distinct
 from impasto.stylizer import Stylizer
 
@@ -99,8 +99,8 @@ def paint_all(
             except Stop:
                 failures.append(f"Stopped after {job.step} of {job.steps} photos.")
                 break
-            except ImpastoError as error:
-                failures.append(str(error))
+            except Exception as error:  # whatever it is, the other photos are painted
+                failures.append(reason_with(photo.name, error))
                 continue
             archive.writestr(name, painted.encode(".png"))
             job.show(painted.image)

@@ -16,8 +16,8 @@ import warnings
 import click
 
 from impasto import __version__
-from impasto.cli.base import INTERRUPTED, Home, LazyGroup, fail, reason, say
-from impasto.errors import ImpastoError
+from impasto.cli.base import INTERRUPTED, Home, LazyGroup, fail, say
+from impasto.errors import ImpastoError, reason
 
 __all__ = ["cli", "main"]
 

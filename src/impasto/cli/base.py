@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import click
 
-from impasto.errors import ImpastoError, OutputError, SetupError
+from impasto.errors import OutputError, SetupError
 
 FAILED = 2
 """Exit code of a command that could not do all that it was asked for."""
@@ -101,25 +100,6 @@ def fail(message: str) -> int:
     """Says what went wrong; returns the exit code for it."""
     say(f"error: {message}")
     return FAILED
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, as one line."""
-    if isinstance(error, ImpastoError):
-        return str(error)
-    if isinstance(error, OSError) and error.strerror:
-        name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-        return f"{name}{error.strerror}"
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this; give a smaller --size"
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-def reason_with(path: Path, error: BaseException) -> str:
-    """What went wrong with a file, as one line that names it once."""
-    text = reason(error)
-    return text if text.startswith(f"{path}:") else f"{path}: {text}"
 
 
 def check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -15,12 +15,10 @@ from impasto.cli.base import (
     check_apart,
     fail,
     on_terminal,
-    reason,
-    reason_with,
     say,
     tell,
 )
-from impasto.errors import ImpastoError, SetupError, WeightsError
+from impasto.errors import ImpastoError, SetupError, WeightsError, reason, reason_with
 from impasto.metrics import Judge
 from impasto.pairs import Pair, find_pairs
 from impasto.report import Report, Result

@@ -19,15 +19,21 @@ from impasto.cli.base import (
     INTERRUPTED,
     check_apart,
     fail,
-    reason,
-    reason_with,
     say,
     tell,
 )
 from impasto.cli.progress import Snapshots, Watcher, progress_of
 from impasto.cli.targets import write_or_rescue
 from impasto.controls import LOOK_SUFFIX, Style
-from impasto.errors import ControlError, ImpastoError, OutputError, SetupError, WeightsError
+from impasto.errors import (
+    ControlError,
+    ImpastoError,
+    OutputError,
+    SetupError,
+    WeightsError,
+    reason,
+    reason_with,
+)
 from impasto.images import Picture
 from impasto.interrupt import interruptible
 from impasto.look import Look

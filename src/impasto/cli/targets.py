@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from impasto import images
-from impasto.cli.base import fail, reason
-from impasto.errors import OutputError
+from impasto.cli.base import fail
+from impasto.errors import OutputError, reason
 from impasto.formats import FORMATS
 from impasto.images import Picture
 from impasto.naming import distinct, fitted
