@@ -34,7 +34,8 @@ def command_lines(page):
 
 def parse(line):
     """Reads a command line as the program would, and raises a UsageError as it would."""
-    command, words = cli, shlex.split(line)[1:]
+    command: click.Command = cli
+    words = shlex.split(line)[1:]
     context = click.Context(cli)
     while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         _, command, words = command.resolve_command(context, words)

@@ -20,7 +20,8 @@ def blocks():
         text = (ROOT / name).read_text(encoding="utf-8")
         found = re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?^```python\n(.*?)^```", text, re.M | re.S)
         assert len(found) == text.count("```python"), f"{name}: one block below each heading"
-        for heading, code in found:
+        for heading, shown in found:
+            code = shown
             for large, small in SMALLER.items():
                 code = code.replace(large, small)
             yield pytest.param(code, id=f"{Path(name).stem}: {heading}")

@@ -1,5 +1,7 @@
 """Layers that several networks share: against SciPy, and torch's own."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from scipy.signal import correlate
 
 from impasto.networks.layers import Conv, adaptive_pool, calculated_in, full_precision
 
-PADS = {"replicate": "edge", "reflect": "reflect"}
+PADS: dict[str, Any] = {"replicate": "edge", "reflect": "reflect"}
 
 
 @pytest.mark.parametrize("mode", PADS)
