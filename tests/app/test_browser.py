@@ -218,7 +218,8 @@ def test_a_picture_comes_soon(visit, photo_file):
 def test_a_photo_from_the_camera(visit):
     page = visit(permissions=["camera"])
     page.get_by_text("Take one with the camera").click()
-    page.wait_for_function("document.querySelector('video')?.currentTime > 0.5")
+    page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
+    page.wait_for_timeout(1500)  # Streamlit does not show when its button begins to work
     page.get_by_role("button", name="Take Photo").click()
     page.get_by_text("Choose a style").wait_for()
     keep(page, "camera")
@@ -289,8 +290,9 @@ def test_styles_go_where_they_are_painted(visit, photo_file, tmp_path):
     before = painted(page)
     page.get_by_text("Paint only where I say").click()
     canvas = page.locator("canvas")
-    expect(canvas).to_have_js_property("width", 512)
-    canvas.hover()  # waits until it no longer moves
+    canvas.wait_for()
+    page.wait_for_timeout(500)  # it scrolls into view by itself
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.5 * box["height"])
     page.mouse.down()

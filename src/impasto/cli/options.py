@@ -70,7 +70,7 @@ def painting_options(command: Function) -> Function:
             "--snapshot-every",
             metavar="STEPS",
             type=int,
-            help="Keep a picture of the work in progress every so many steps, beside OUTPUT.",
+            help="Keep a picture of the work in progress every so many steps, beside the painting.",
         ),
         click.option(
             "--device",

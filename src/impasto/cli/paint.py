@@ -34,12 +34,14 @@ _SETTINGS: dict[str, type[Any]] = {
 @click.option(
     "-o",
     "--output",
+    metavar="FILE|FOLDER",
     required=True,
     help="The picture to write; its extension decides the format. For several photos, a folder, "
     "which is made if there is none.",
 )
 @click.option(
     "--method",
+    metavar="NAME",
     help="How to paint: auto, or one that `impasto methods` lists.  [default: auto]",
 )
 @click.option(
@@ -94,8 +96,10 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
 @click.option(
     "-o",
     "--output",
+    metavar="FILE|FOLDER",
     required=True,
-    help="The picture to write; its extension decides the format.",
+    help="The picture to write; its extension decides the format. In a folder it has the style's "
+    "name.",
 )
 @click.option(
     "--size",
@@ -105,6 +109,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
 )
 @click.option(
     "--method",
+    metavar="NAME",
     help="How to paint: auto, or one that `impasto methods` lists.  [default: gatys]",
 )
 @painting_options

@@ -87,9 +87,9 @@ def training_options(task: str, style: str) -> Callable[[Function], Function]:
 def adain(**options: Any) -> int | None:
     """Train a network that paints in any style.
 
-    Recipe `adain-quick` unless told otherwise, which paints after twenty minutes; the others take
+    Without --recipe it is `adain-quick`, whose network paints after twenty minutes; the others take
     a day or more. Folders are searched through all levels. Beside OUT a folder OUT-training is
-    made, with checkpoint, losses, plots and samples; Ctrl-C leaves it fit for --resume.
+    made, with checkpoint, losses, plots and samples; after Ctrl-C, --resume goes on from there.
     """
     return run_training("adain", **{**options, "recipe": options["recipe"] or "adain-quick"})
 
@@ -99,9 +99,9 @@ def adain(**options: Any) -> int | None:
 def styletr(**options: Any) -> int | None:
     """Train a transformer that paints in any style.
 
-    Its decoder is trained first, then the encoders along with it. Recipe `styletr-vit` unless told
-    otherwise. Beside OUT a folder OUT-training is made, with checkpoint, losses, plots and samples;
-    Ctrl-C leaves it fit for --resume.
+    Its decoder is trained first, then the encoders along with it. Without --recipe it is
+    `styletr-vit`. Beside OUT a folder OUT-training is made, with checkpoint, losses, plots and
+    samples; after Ctrl-C, --resume goes on from there.
     """
     return run_training("styletr", **{**options, "recipe": options["recipe"] or "styletr-vit"})
 
@@ -113,9 +113,9 @@ def styletr(**options: Any) -> int | None:
 def fast(**options: Any) -> int | None:
     """Train a network for one style, or a few.
 
-    It starts from one that knows other paintings (recipe `fast`), which takes minutes; the other
-    recipes start from nothing. Beside OUT a folder OUT-training is made, with checkpoint, losses,
-    plots and samples; Ctrl-C leaves it fit for --resume.
+    Without --recipe it is `fast`, which starts from a network that knows other paintings and takes
+    minutes; the other recipes start from nothing. Beside OUT a folder OUT-training is made, with
+    checkpoint, losses, plots and samples; after Ctrl-C, --resume goes on from there.
     """
     return run_training("fast", **{**options, "recipe": options["recipe"] or "fast"})
 

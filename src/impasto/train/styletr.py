@@ -37,6 +37,7 @@ from impasto.train.run import Run
 Finetune = Literal["frozen", "lora", "scratch"]
 
 _LORA_RANK = 64
+"""Rank of the adapters (LoRA, Hu et al. 2021, arXiv:2106.09685)."""
 MAX_SHARPNESS = 20.0
 """Sharpness of the attention is drawn from 0 to this."""
 _DEEPEST = ("encoder.convs.2.", "encoder.block.", "laterals.1.", "blocks.2.", "ups.1.")
