@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import click
@@ -95,6 +96,13 @@ def test_links_lead_somewhere(page):
         if anchor:
             headings = re.findall(r"^#+ (.*)", file.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in map(slug, headings), target
+
+
+def test_extras_that_are_spoken_of_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(",".join(re.findall(r"pip install [^\n`]*\[([\w,]+)\]", text)).split(","))
+    assert {"app", "train"} <= named <= project["optional-dependencies"].keys()
 
 
 def test_papers_are_in_the_references():
