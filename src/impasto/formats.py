@@ -211,9 +211,7 @@ def opened(
                     "megapixels; scale it down"
                 )
             image.load()
-            if head[:8] == _PNG_SIGNATURE:
-                _complete_png(image, source)
-            yield image
+            yield _completed(image, source) if head[:8] == _PNG_SIGNATURE else image
 
 
 @contextmanager
@@ -266,16 +264,16 @@ def _silence_libtiff() -> None:
                 which(None)
 
 
-def _complete_png(image: Image.Image, source: BinaryIO) -> None:
-    """Adds what Pillow leaves out: the chunk cICP as ``info["cicp"]``, and as alpha the transparent
-    colour (tRNS) where its depth is not that of the pixels as Pillow gives them.
+def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
+    """A PNG with what Pillow leaves out: the chunk cICP as ``info["cicp"]``, and as alpha the
+    transparent colour (tRNS) where its depth is not that of the pixels as Pillow gives them.
     """
     chunks = _chunks(source)
     depth, colour_type = chunks[b"IHDR"][8:10]
     if b"cICP" in chunks:
         image.info["cicp"] = chunks[b"cICP"]
     if "transparency" not in image.info or image.mode not in ("1", "L", "RGB") or depth == 8:
-        return
+        return image
     transparent = np.frombuffer(chunks[b"tRNS"], ">u2")
     if colour_type == 2:  # 16 bits, of which Pillow gives the higher byte
         source.seek(0)
@@ -287,7 +285,9 @@ def _complete_png(image: Image.Image, source: BinaryIO) -> None:
         values = np.asarray(image.convert("L"))[..., None] // (255 // (2**depth - 1))
     opaque = (values != transparent).any(-1)
     del image.info["transparency"]
+    image = image.convert("L") if image.mode == "1" else image  # older Pillow adds it no alpha
     image.putalpha(Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8)))
+    return image
 
 
 def _chunks(source: BinaryIO) -> dict[bytes, bytes]:
