@@ -105,7 +105,7 @@ def _welcome() -> None:
     with middle:
         st.title("Paint your photo in the style of any artwork")
         given = pictures.upload_pictures("Drop a photo here", "photo_file")
-        if st.toggle("Take one with the camera", key="camera"):
+        if st.toggle("Use the camera", key="camera"):
             taken = st.camera_input("Take a photo", label_visibility="collapsed")
             given = [Upload(taken.name, taken.getvalue())] if taken else given
         examples = pictures.example_photos()
@@ -116,7 +116,7 @@ def _welcome() -> None:
         if history:
             last = next(reversed(history.values())).result
             st.button("Back to your pictures", on_click=_restore, args=(last,))
-        st.write("Nothing at hand? Begin with one of these:")
+        st.write("No photo at hand? Start with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
             {"id": name, "title": title, "picture": pictures.thumbnail(upload, 288)}
@@ -166,7 +166,7 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     styles = pictures.pick_styles("styles")
     drawn: dict[str, str] = {}
     masked = st.toggle(
-        "Paint only where I say",
+        "Paint only where I draw",
         key="masked",
         disabled=not styles,
         help="Draw on the photo where each style goes.",
@@ -174,7 +174,7 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     )
     if styles and masked:
         with easel:
-            st.caption("Draw on the photo. A style that you draw nowhere takes the rest.")
+            st.caption("Draw on the photo. A style that you do not draw anywhere fills the rest.")
             drawn = pictures.paint_masks(photo.url, photo.size, styles)
     masks = read_masks(drawn, [pictures.id_of(style.source) for style in styles])
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
@@ -238,10 +238,11 @@ def _actions(asked: Asked | None, kept: Kept | None) -> None:
         for note in kept.painted.notes:
             st.caption(visit.sentence(note))
     if asked and kept and not _here(asked, kept) and visit.running(_PAGE) is None:
-        st.caption("This picture was painted with other settings than those that you see.")
+        st.caption("This picture was painted with different settings from those shown now.")
     if asked and any(style.trained for style in asked.wish.styles):
         st.caption(
-            "To refine, choose a painting: a trained style has no picture to come closer to."
+            "A trained style cannot be refined, for there is no picture of it to come closer to. "
+            "To refine, choose a painting."
         )
 
 
@@ -252,7 +253,7 @@ def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
         url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)
         pictures.compare(kept.photo.url if kept else photo.url, url, size, "compare")
         if not asked and not kept:
-            st.caption("Choose a style: the picture appears here.")
+            st.caption("Choose a style, and the picture will appear here.")
     visit.watch(_PAGE, _keep)
 
 
@@ -286,7 +287,7 @@ def _buttons(asked: Asked, kept: Kept | None) -> None:
             "Refine",
             "auto_awesome",
             disabled=busy or asked.refined is None,
-            help="Paint it closer to the painting, step by step, with the optimiser: minutes.",
+            help="Bring the picture closer to the painting with the optimiser. This takes minutes.",
         )
 
 

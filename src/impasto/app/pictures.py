@@ -188,7 +188,7 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
     several = partial(_is_on, f"{key}.mix")
     chosen = choose(items, f"{key}.{kind}", "Styles", several=several)
     if len(chosen) > MOST_STYLES:
-        st.warning(f"Only the first {MOST_STYLES} are mixed.", icon=":material/info:")
+        st.warning(f"Only the first {MOST_STYLES} styles are mixed.", icon=":material/info:")
     sources = {name: own.get(name, name) for name in chosen[:MOST_STYLES]}
     if len(sources) == 1:
         return [Chosen(source) for source in sources.values()]
@@ -210,7 +210,7 @@ def _own_paintings(key: str) -> dict[str, Upload]:
         if name in own:
             continue
         if len(own) >= MOST_OWN:
-            st.error(f"At most {MOST_OWN} paintings of your own.", icon=":material/error:")
+            st.error(f"You can add up to {MOST_OWN} paintings.", icon=":material/error:")
             break
         try:
             thumbnail(upload)
@@ -231,7 +231,7 @@ def id_of(source: str | Upload) -> str:
 
 def _weight(key: str, name: str) -> float:
     st.session_state.setdefault(key, 1.0)
-    told = "Share among the styles: only the ratio to the others matters."
+    told = "How much of this style goes into the mix; only the ratio to the others matters."
     return st.slider(
         sentence(f"Weight of {name}"),
         0.0,

@@ -108,7 +108,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
             st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
     picture = st.empty()
     if not job.quick:
-        st.caption("What you change now is for the next picture.")
+        st.caption("Changes that you make now apply to the next picture.")
     shown = None
     if job.quick:  # done before there is anything to tell
         job.wait(_TICK_S)
@@ -130,7 +130,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
 def _progress(job: Job) -> str:
     ahead = studio().ahead(job)
     if ahead and not job.started:
-        return f"Waiting: {ahead} before you"
+        return f"Waiting: {ahead} ahead of you"
     if job.stopped:
         return "Stopping after this step"
     if not job.steps:

@@ -212,7 +212,7 @@ def _check_size(height: int, width: int) -> None:
     if height * width > max_pixels():
         raise TooLargeError(
             f"a picture of {width}x{height} is more than the {max_pixels() / 1e6:g} megapixels "
-            "that are painted here: choose a smaller size"
+            "allowed here: choose a smaller size"
         )
 
 
