@@ -25,7 +25,7 @@ _PAGE, _THUMBNAIL = "batch", 160
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of several photos."""
+    """The results of painting several photos."""
 
     archive: bytes
     thumbnails: dict[str, Image.Image]

@@ -28,9 +28,9 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
     },
 }
 STYLE_SIDES = {"style_size": 2048}
-"""Styles are measured as a whole."""
+"""Longest sides to choose from: styles are measured as a whole, which takes memory."""
 _LARGEST_NUMBER = 2**53 - 1
-"""That JavaScript holds exactly."""
+"""The largest integer that JavaScript represents exactly."""
 
 
 def knobs(

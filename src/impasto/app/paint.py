@@ -32,7 +32,7 @@ _PAGE, _REFINE, _PICTURES = "paint", "refine", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
-"""Networks paint so many pixels, times styles, in seconds."""
+"""Networks paint this many pixels, times the number of styles, in seconds."""
 KEPT, KEPT_BYTES = 12, 200e6
 """How many pictures a session keeps, and how much memory they may take."""
 
@@ -48,7 +48,7 @@ class Photo:
 
     @classmethod
     def of(cls, upload: Upload) -> Photo:
-        """Looks into a file.
+        """Reads a photo from a file.
 
         Raises:
             ImageError, TooLargeError: one sentence.
@@ -60,7 +60,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture of this session, with what to do it again."""
+    """A picture of this session, with all it takes to paint it again."""
 
     painted: Painted
     photo: Photo
@@ -208,12 +208,12 @@ def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> 
 
 
 def _size_key(photo: Photo) -> str:
-    """Of the widget of the size, which begins anew with each size of photos."""
+    """Key of the widget for the size, which starts anew for each size of photo."""
     return f"{_PAGE}-{max(photo.size)}"
 
 
 def _begin_if_wanted(asked: Asked, photo: Photo) -> None:
-    """Paints what was clicked for; or a new wish, unless that takes long, or a long job runs."""
+    """Paints what a button asked for; or a new wish, unless it is slow or a long job runs."""
     session = st.session_state
     job: Job | None = session.get("job")
     waits = session.pop("restored", False) or (job and not job.quick)
@@ -227,7 +227,7 @@ def _begin_if_wanted(asked: Asked, photo: Photo) -> None:
 
 
 def _actions(asked: Asked | None, kept: Kept | None) -> None:
-    """What there is to do."""
+    """Buttons and notes below the picture."""
     with st.container(horizontal=True):
         if asked:
             _buttons(asked, kept)
@@ -247,7 +247,7 @@ def _actions(asked: Asked | None, kept: Kept | None) -> None:
 
 
 def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
-    """The picture, and the next one as it comes into being."""
+    """The picture, and the next one while it is being painted."""
     job = visit.running(_PAGE)
     if job is None or job.quick:  # a long one shows itself
         url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)

@@ -1,4 +1,4 @@
-"""The commands that tell what there is, and the one that serves the app.
+"""The commands that list things, and the one that serves the app.
 
 They answer at once: what needs torch is loaded when it is called for.
 """
