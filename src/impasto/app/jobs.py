@@ -99,7 +99,7 @@ class Job:
             self.error = str(error)
         except Exception:  # whatever it is, the next visitor is to be served
             _log.exception("a job failed")
-            self.error = "Something went wrong on the server; its log says what."
+            self.error = "Something went wrong here; the server's log has the details."
         self.finished = True
         self._news.set()
 

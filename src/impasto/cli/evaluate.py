@@ -59,9 +59,9 @@ FEW_PAIRS = 20
 def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) -> int:
     """Measure how good painted pictures are.
 
-    Each picture in OUT_DIR is compared with its photo and its style. Which these are is found out
-    from the picture's name, which begins with the photo's and ends with the style's
-    (cat_renoir.png), or from the recipe that impasto wrote into it.
+    Each picture in OUT_DIR is compared with its photo and its style. They are found by the
+    picture's name, which begins with the photo's name and ends with the style's (cat_renoir.png),
+    or by the recipe that impasto wrote into the picture.
     """
     wanted = {kind: path for kind, path in outputs.items() if path}
     for path in wanted.values():
