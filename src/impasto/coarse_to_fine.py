@@ -248,7 +248,7 @@ class CoarseToFine(Transfer):
 
     def _first_input(self, photo: Tensor, mix: Mix) -> Tensor:
         """The photo with noise, from which strokes arise on smooth surfaces (as in Ulyanov et al.
-        2016, arXiv:1603.03417). Its strength, scale and directions are the style's texture's.
+        2016, arXiv:1603.03417). Strength, scale and directions are those of the style's texture.
         """
         if len(self.levels) == 1:
             return photo

@@ -69,22 +69,23 @@ class Controls:
     )
     stroke_size: float = setting(
         1.0,
-        "Size of the largest brush strokes that networks paint, relative to the usual one: 2 is "
-        "twice as large, 0.5 half; 0 paints in a single pass, with strokes of a few pixels.",
+        "Size of the largest brush strokes of the networks, relative to the usual size: 2 is twice "
+        "as large, 0.5 half as large; 0 paints in a single pass, with strokes of a few pixels.",
         min=0,
         max=4,
     )
     detail: float = setting(
         0.75,
-        "How much of the photo's fine detail networks keep between the strokes: 0 is the boldest "
-        "painting, 1 the most faithful.",
+        "How much of the photo's fine detail the networks keep between the strokes: 0 gives the "
+        "boldest painting, 1 the most faithful.",
         min=0,
         max=1,
     )
     preserve_color: ColorMode = setting(
         "off",
-        "How to keep the photo's colours: luminance paints its lightness only; coral and histogram "
-        "recolour the style with the photo's palette first; off takes the style's colours.",
+        "How to keep the photo's colours: luminance paints light and dark only; coral and "
+        "histogram first recolour the style with the photo's palette; off takes the style's "
+        "colours.",
         get_args(ColorMode),
     )
     size: int | None = setting(
@@ -95,13 +96,14 @@ class Controls:
     style_size: int | None = setting(
         None,
         "Longer side in pixels that the style picture is scaled to before it is measured; the "
-        "optimiser's strokes grow with it (default: as large an area as the result).",
+        "optimiser's strokes grow with it (default: the area of the result; for networks, at most "
+        "that of 512 x 512).",
         min=MIN_SIDE,
     )
     tile: str | int = setting(
         "auto",
-        "Side in pixels of the tiles that networks paint large pictures in, with the same result; "
-        "auto uses tiles only if memory is short.",
+        "Side in pixels of the tiles in which networks paint large pictures, without changing the "
+        "result; auto uses tiles only if memory is short.",
     )
     seed: int = setting(
         0, "Seed of the random numbers; the same seed gives the same picture.", min=0, max=2**63 - 1

@@ -2,7 +2,7 @@
 
 Inside the package a picture is a tensor (1, 3, H, W), sRGB in [0, 1]. Whatever else a picture can
 be is dealt with here and in the modules below: `impasto.formats` opens and writes files,
-`impasto.profiles` converts colours to sRGB, `impasto.metadata` keeps what a photo's file tells.
+`impasto.profiles` converts colours to sRGB, `impasto.metadata` keeps the photo's metadata.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def check_writable(path: Path) -> None:
 
 
 def check_fits(path: Path, picture: Picture, height: int, width: int) -> tuple[str, ...]:
-    """Finds out whether what is painted of a picture can be written to ``path`` at that size.
+    """Finds out whether the painted picture can be written to ``path`` at that size.
 
     Returns:
         What the file's format cannot keep, a line each.

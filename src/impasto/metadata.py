@@ -165,7 +165,7 @@ class Metadata:
         return replace(self, **short) if short else self
 
     def _exif(self, kind: str, size: tuple[int, int], recipe: str | None) -> Image.Exif | None:
-        """EXIF of a picture of that size; None if there is nothing to say."""
+        """EXIF for a picture of that size; None if there is nothing to store."""
         tags: dict[int, Any] = dict(self.tags)
         exposure: dict[int, Any] = dict(self.exposure)
         if kind != "PNG":

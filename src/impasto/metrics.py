@@ -1,7 +1,7 @@
 """Metrics: how far a painted picture is from its photo and from its painting.
 
-They are measured with VGG-19, because the feed-forward networks are trained on VGG-16: whoever
-judges should not be the teacher. All pictures are tensors (1, 3, H, W), sRGB in [0, 1].
+They are measured with VGG-19, because the feed-forward networks are trained with losses on VGG-16,
+and the judge should not be the teacher. All pictures are tensors (1, 3, H, W), sRGB in [0, 1].
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ class Mix:
         return replace(self, weights=torch.cat((photo[None], styles)))
 
     def part(self, numbers: Sequence[int]) -> Tensor:
-        """Returns the share of some of the styles, together, in all that is painted.
+        """Returns the share that some of the styles together have in everything that is painted.
 
         Args:
             numbers: numbers of the styles, from 0.

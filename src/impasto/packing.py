@@ -1,7 +1,7 @@
 """Packing: dataclasses of tensors to JSON and tensors, and back. Looks are saved so, not pickled.
 
-In the JSON a tensor is referred to by its number. Only dataclasses of this package are made when a
-file is read, and networks are not stored: they are those of whoever reads it.
+In the JSON a tensor is referred to by its number. When a file is read, only dataclasses of this
+package are made. Networks are not stored: whoever reads the file supplies them.
 """
 
 from __future__ import annotations

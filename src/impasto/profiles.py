@@ -159,7 +159,7 @@ def _converted(
 
 
 def _of_png(info: dict[str | tuple[int, int], Any]) -> ColourSpace | None:
-    """By gAMA with cHRM, unless there is sRGB; alone, cHRM says nothing and gAMA of 1/2.2 sRGB."""
+    """By gAMA with cHRM, unless there is sRGB. Alone, cHRM is ignored; gAMA of 1/2.2 means sRGB."""
     gamma, points = info.get("gamma"), info.get("chromaticity")
     if "srgb" in info or not gamma or (not points and abs(gamma * 2.2 - 1) < 0.01):
         return None
@@ -182,7 +182,7 @@ def _sound(primaries: tuple[XY, XY, XY, XY]) -> bool:
 
 
 def _of_exif(image: Image.Image) -> ColourSpace | None:
-    """Adobe RGB, if EXIF says so: cameras embed no profile."""
+    """Adobe RGB, if EXIF says so, as cameras do in place of embedding a profile."""
     exif = image.getexif()
     interoperability: Any = ""
     with suppress(KeyError):  # of Pillow before 13, if there is no such directory

@@ -335,7 +335,7 @@ class Stylizer:
         return {"method": "fast" if all(trained) else self.name, **settings}
 
     def _refiner(self, refine: str | int) -> Gatys:
-        """The optimiser that goes on for so many steps or seconds."""
+        """The optimiser that refines a picture for so many steps or seconds."""
         key = str(refine)
         if key not in self._refiners:
             if isinstance(self.method, Gatys):

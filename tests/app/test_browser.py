@@ -176,7 +176,7 @@ def difference(one, other):
 def test_a_photo_is_painted_and_downloaded(visit, photo_file):
     page = visit()
     expect(page).to_have_title("Impasto")
-    page.get_by_text("Nothing at hand?").wait_for()
+    page.get_by_text("No photo at hand?").wait_for()
     keep(page, "welcome")
     give(page, "Drop a photo here", photo_file)
     page.get_by_text("Choose a style").wait_for()
@@ -217,7 +217,7 @@ def test_a_picture_comes_soon(visit, photo_file):
 
 def test_a_photo_from_the_camera(visit):
     page = visit(permissions=["camera"])
-    page.get_by_text("Take one with the camera").click()
+    page.get_by_text("Use the camera").click()
     page.wait_for_function("document.querySelector('video')?.videoWidth > 0")
     page.wait_for_timeout(1500)  # Streamlit does not show when its button begins to work
     page.get_by_role("button", name="Take Photo").click()
@@ -288,7 +288,7 @@ def test_styles_go_where_they_are_painted(visit, photo_file, tmp_path):
     give(page, "Drop a photo here", photo_file)
     button(page, "Bordighera").click()
     before = painted(page)
-    page.get_by_text("Paint only where I say").click()
+    page.get_by_text("Paint only where I draw").click()
     canvas = page.locator("canvas")
     canvas.wait_for()
     page.wait_for_timeout(500)  # it scrolls into view by itself
@@ -335,7 +335,7 @@ def test_visitors_see_nothing_of_each_other(visit, photo_file):
     assert download(one, "PNG")[0] == "beach-lion-hunt.png"
     assert download(other, "PNG")[0] == "coffee-starry-night.png"
     other.reload()
-    other.get_by_text("Nothing at hand?").wait_for()
+    other.get_by_text("No photo at hand?").wait_for()
 
 
 def test_a_quick_picture_does_not_wait_for_a_long_one(visit, photo_file):
@@ -461,7 +461,7 @@ def test_earlier_pictures_and_their_settings_come_back(visit):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone(visit, scheme):
     page = visit(color_scheme=scheme, **PHONE)
-    page.get_by_text("Nothing at hand?").wait_for()
+    page.get_by_text("No photo at hand?").wait_for()
     keep(page, f"phone-welcome-{scheme}")
     button(page, "Eileen").click()
     painted(page)

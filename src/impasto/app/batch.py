@@ -25,7 +25,7 @@ _PAGE, _THUMBNAIL = "batch", 160
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of several photos."""
+    """The results of painting several photos."""
 
     archive: bytes
     thumbnails: dict[str, Image.Image]
@@ -46,7 +46,7 @@ def page() -> None:
         st.title("Paint many photos in one style", anchor=False)
         photos = pictures.upload_pictures("Drop photos here", "batch_files", several=True)
         if len(photos) > MOST_PHOTOS:
-            st.error(f"These are {len(photos)} photos: give {MOST_PHOTOS} at a time.")
+            st.error(f"These are {len(photos)} photos; the limit is {MOST_PHOTOS} at a time.")
         ready = bool(styles) and 0 < len(photos) <= MOST_PHOTOS
         if visit.clicked(_PAGE) and ready:
             _begin(photos, styles, options)

@@ -28,9 +28,9 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
     },
 }
 STYLE_SIDES = {"style_size": 2048}
-"""Styles are measured as a whole."""
+"""Longest sides to choose from: styles are measured as a whole, which takes memory."""
 _LARGEST_NUMBER = 2**53 - 1
-"""That JavaScript holds exactly."""
+"""The largest integer that JavaScript represents exactly."""
 
 
 def knobs(
@@ -98,7 +98,7 @@ def _knob(
         min_value=None if least is None else kind(least),
         max_value=None if most is None else kind(min(most, _LARGEST_NUMBER)),
         step=kind(1) if kind is int else 0.05,
-        placeholder="by itself" if knob.default is None else str(knob.default),
+        placeholder="automatic" if knob.default is None else str(knob.default),
         **common,
     )
 
@@ -165,7 +165,7 @@ def _snapshots(key: str) -> dict[str, int]:
         1,
         value=None,
         key=key,
-        help="Keep the picture of every so many steps.",
+        help="Keep a copy of the picture each time this many steps are done.",
         placeholder="never",
         persist_state="session",
     )

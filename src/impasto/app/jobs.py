@@ -1,9 +1,9 @@
 """Who paints when: one picture at a time for all visitors, the quick ones first.
 
 Painting takes all processors and much memory, so two at once are slower than one after the other.
-And one thread paints them all: OpenMP's threads wait for their next piece of work by turning round
-and round, which is quick, but go to sleep in between as soon as there are more of them than
-processors, that is, as soon as a second thread has painted anything.
+And one thread paints them all: OpenMP's threads wait for their next piece of work by spinning,
+which is quick. But as soon as there are more of them than processors, that is, as soon as a second
+thread has painted anything, they go to sleep in between.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ PLACES = 8
 PREVIEW_SIDE = 1000
 _PREVIEW_EVERY_S = 0.7
 DESERTED_S = 20.0
-"""A job that nobody has looked at for so long is stopped."""
+"""A job that nobody has looked at for this long is stopped."""
 LONGEST_S = 600.0
-"""A job that has taken so long is stopped if others wait."""
+"""A job that has taken this long is stopped if others are waiting."""
 _LAST_STEP_S = 20
-"""How long the end waits for the step in hand."""
+"""How long closing waits for the current step to end."""
 _PATIENCE_S = 10.0
 """How long the quick jobs may hold up a long one between two steps."""
 SNAPSHOT_PIXELS = 12e6
-"""Of the snapshots of a job; beyond that, every second one is let go of."""
+"""How many pixels the snapshots of a job may have; beyond that, every second one is dropped."""
 _log = logging.getLogger(__name__)
 
 
@@ -66,14 +66,14 @@ class Job:
         self.error: str | None = None
         self.stopped = self.finished = False
         self.began = math.inf
-        """When somebody took it up, in the seconds of `time.monotonic`."""
+        """When the work began, in seconds of `time.monotonic`; infinite before that."""
         self._news = threading.Event()
         self._shown = 0.0
         self._seen = time.monotonic()
         self._give_way: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
-        """Asks for an end after this step; what there is by then is the result."""
+        """Asks the job to end after this step; the picture so far is then the result."""
         self.stopped = True
 
     def wait(self, seconds: float) -> None:
@@ -99,12 +99,12 @@ class Job:
             self.error = str(error)
         except Exception:  # whatever it is, the next visitor is to be served
             _log.exception("a job failed")
-            self.error = "Something went wrong here; the server's log says what."
+            self.error = "Something went wrong here; the server's log has the details."
         self.finished = True
         self._news.set()
 
     def on_step(self, progress: Progress) -> None:
-        """Takes down a step of a painting."""
+        """Records a step of a painting."""
         self.step, self.steps = progress.step, progress.steps
         if progress.losses:
             self.history(progress)
@@ -125,16 +125,16 @@ class Job:
                 del self.snapshots[step]
 
     def show(self, image: Image.Image) -> None:
-        """Makes this what is seen of the work."""
+        """Makes this the preview of the work."""
         preview = image.copy()
         preview.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BILINEAR)
         self.preview = preview
 
     def check(self) -> None:
-        """Between steps: ends what nobody wants any more, and gives way to the quick ones.
+        """Between two steps: ends the job if nobody wants it any more; lets quick jobs go first.
 
         Raises:
-            Stop: this is the end.
+            Stop: the job is to end.
         """
         if self.unwanted and self.step < max(self.steps, 1):
             raise Stop
@@ -142,12 +142,12 @@ class Job:
 
     @property
     def started(self) -> bool:
-        """Whether somebody took it up."""
+        """Whether the work has begun."""
         return self.began < math.inf
 
     @property
     def unwanted(self) -> bool:
-        """Whether it was told to stop, or nobody looks any more."""
+        """Whether the job was told to stop, or nobody is looking at it any more."""
         return self.stopped or time.monotonic() - self._seen > DESERTED_S
 
 
@@ -168,7 +168,7 @@ class Studio:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Ends, and the job in hand at its next step: Python aborts if a thread goes on."""
+        """Stops the current job at its next step, and the thread: Python aborts if one is left."""
         with self._changed:
             self._closed = True
             for job in itertools.chain(*self._lanes.values()):

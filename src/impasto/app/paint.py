@@ -32,7 +32,7 @@ _PAGE, _REFINE, _PICTURES = "paint", "refine", "pictures"
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
-"""Networks paint so many pixels, times styles, in seconds."""
+"""Networks paint this many pixels, times the number of styles, in seconds."""
 KEPT, KEPT_BYTES = 12, 200e6
 """How many pictures a session keeps, and how much memory they may take."""
 
@@ -48,7 +48,7 @@ class Photo:
 
     @classmethod
     def of(cls, upload: Upload) -> Photo:
-        """Looks into a file.
+        """Reads a photo from a file.
 
         Raises:
             ImageError, TooLargeError: one sentence.
@@ -60,7 +60,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture of this session, with what to do it again."""
+    """A picture of this session, with all it takes to paint it again."""
 
     painted: Painted
     photo: Photo
@@ -105,7 +105,7 @@ def _welcome() -> None:
     with middle:
         st.title("Paint your photo in the style of any artwork")
         given = pictures.upload_pictures("Drop a photo here", "photo_file")
-        if st.toggle("Take one with the camera", key="camera"):
+        if st.toggle("Use the camera", key="camera"):
             taken = st.camera_input("Take a photo", label_visibility="collapsed")
             given = [Upload(taken.name, taken.getvalue())] if taken else given
         examples = pictures.example_photos()
@@ -116,7 +116,7 @@ def _welcome() -> None:
         if history:
             last = next(reversed(history.values())).result
             st.button("Back to your pictures", on_click=_restore, args=(last,))
-        st.write("Nothing at hand? Begin with one of these:")
+        st.write("No photo at hand? Start with one of these:")
         titles = ("Chelsea the cat", "Coffee", "Eileen Collins, astronaut")
         shown = [
             {"id": name, "title": title, "picture": pictures.thumbnail(upload, 288)}
@@ -166,7 +166,7 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     styles = pictures.pick_styles("styles")
     drawn: dict[str, str] = {}
     masked = st.toggle(
-        "Paint only where I say",
+        "Paint only where I draw",
         key="masked",
         disabled=not styles,
         help="Draw on the photo where each style goes.",
@@ -174,7 +174,7 @@ def _ask(photo: Photo, easel: Any) -> Asked | None:
     )
     if styles and masked:
         with easel:
-            st.caption("Draw on the photo. A style that you draw nowhere takes the rest.")
+            st.caption("Draw on the photo. A style that you do not draw anywhere fills the rest.")
             drawn = pictures.paint_masks(photo.url, photo.size, styles)
     masks = read_masks(drawn, [pictures.id_of(style.source) for style in styles])
     chosen = tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
@@ -208,12 +208,12 @@ def _wish(photo: Photo, styles: tuple[Chosen, ...], options: dict[str, Any]) -> 
 
 
 def _size_key(photo: Photo) -> str:
-    """Of the widget of the size, which begins anew with each size of photos."""
+    """Key of the widget for the size, which starts anew for each size of photo."""
     return f"{_PAGE}-{max(photo.size)}"
 
 
 def _begin_if_wanted(asked: Asked, photo: Photo) -> None:
-    """Paints what was clicked for; or a new wish, unless that takes long, or a long job runs."""
+    """Paints what a button asked for; or a new wish, unless it is slow or a long job runs."""
     session = st.session_state
     job: Job | None = session.get("job")
     waits = session.pop("restored", False) or (job and not job.quick)
@@ -227,7 +227,7 @@ def _begin_if_wanted(asked: Asked, photo: Photo) -> None:
 
 
 def _actions(asked: Asked | None, kept: Kept | None) -> None:
-    """What there is to do."""
+    """Buttons and notes below the picture."""
     with st.container(horizontal=True):
         if asked:
             _buttons(asked, kept)
@@ -238,21 +238,22 @@ def _actions(asked: Asked | None, kept: Kept | None) -> None:
         for note in kept.painted.notes:
             st.caption(visit.sentence(note))
     if asked and kept and not _here(asked, kept) and visit.running(_PAGE) is None:
-        st.caption("This picture was painted with other settings than those that you see.")
+        st.caption("This picture was painted with different settings from those shown now.")
     if asked and any(style.trained for style in asked.wish.styles):
         st.caption(
-            "To refine, choose a painting: a trained style has no picture to come closer to."
+            "A trained style cannot be refined, for there is no picture of it to come closer to. "
+            "To refine, choose a painting."
         )
 
 
 def _show(photo: Photo, asked: Asked | None, kept: Kept | None) -> None:
-    """The picture, and the next one as it comes into being."""
+    """The picture, and the next one while it is being painted."""
     job = visit.running(_PAGE)
     if job is None or job.quick:  # a long one shows itself
         url, size = (kept.url, kept.painted.image.size) if kept else (photo.url, photo.size)
         pictures.compare(kept.photo.url if kept else photo.url, url, size, "compare")
         if not asked and not kept:
-            st.caption("Choose a style: the picture appears here.")
+            st.caption("Choose a style, and the picture will appear here.")
     visit.watch(_PAGE, _keep)
 
 
@@ -286,7 +287,7 @@ def _buttons(asked: Asked, kept: Kept | None) -> None:
             "Refine",
             "auto_awesome",
             disabled=busy or asked.refined is None,
-            help="Paint it closer to the painting, step by step, with the optimiser: minutes.",
+            help="Bring the picture closer to the painting with the optimiser. This takes minutes.",
         )
 
 

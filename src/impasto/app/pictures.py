@@ -26,7 +26,7 @@ _DATA = resources.files("impasto") / "data"
 
 
 def _component(name: str, html: str) -> Any:
-    """A piece of page out of ``static``."""
+    """A component of the page, whose files are in ``static``."""
     static = resources.files("impasto.app") / "static"
     css, js = ((static / f"{name}.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return st.components.v2.component(f"impasto.{name}", html=html, css=css, js=js)
@@ -54,7 +54,7 @@ def thumbnail(upload: Upload, side: int = _THUMBNAIL) -> str:
 
 @cache
 def known_styles() -> list[dict[str, str]]:
-    """The paintings that come along, as `choose` shows them."""
+    """The paintings that come with the package, as `choose` shows them."""
     shown = []
     for known in gallery.paintings().values():
         place = _DATA / "thumbnails" / f"{known.name}.jpg" if not known.picture else known.picture
@@ -142,7 +142,7 @@ def set_masks(drawn: dict[str, str]) -> None:
 
 
 def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Upload]:
-    """Files that a visitor brought; not looked into yet."""
+    """Files that a visitor uploaded, not read yet."""
     limits = f"Up to {UPLOAD_MB} MB and {max_pixels() / 1e6:g} megapixels."
     given = st.file_uploader(label, FORMATS, several, key, limits, max_upload_size=UPLOAD_MB)
     listed = given if isinstance(given, list) else [given] if given else []
@@ -188,7 +188,7 @@ def _pick_styles(key: str, trained: bool) -> list[Chosen]:
     several = partial(_is_on, f"{key}.mix")
     chosen = choose(items, f"{key}.{kind}", "Styles", several=several)
     if len(chosen) > MOST_STYLES:
-        st.warning(f"Only the first {MOST_STYLES} are mixed.", icon=":material/info:")
+        st.warning(f"Only the first {MOST_STYLES} styles are mixed.", icon=":material/info:")
     sources = {name: own.get(name, name) for name in chosen[:MOST_STYLES]}
     if len(sources) == 1:
         return [Chosen(source) for source in sources.values()]
@@ -210,7 +210,7 @@ def _own_paintings(key: str) -> dict[str, Upload]:
         if name in own:
             continue
         if len(own) >= MOST_OWN:
-            st.error(f"At most {MOST_OWN} paintings of your own.", icon=":material/error:")
+            st.error(f"You can add up to {MOST_OWN} paintings.", icon=":material/error:")
             break
         try:
             thumbnail(upload)
@@ -223,7 +223,7 @@ def _own_paintings(key: str) -> dict[str, Upload]:
 
 
 def id_of(source: str | Upload) -> str:
-    """What a style is known by among those to choose from."""
+    """The id of a style among those to choose from."""
     if isinstance(source, str):
         return source
     return f"own {hashlib.sha256(source.name.encode() + source.data).hexdigest()}"
@@ -231,7 +231,7 @@ def id_of(source: str | Upload) -> str:
 
 def _weight(key: str, name: str) -> float:
     st.session_state.setdefault(key, 1.0)
-    told = "Share among the styles: only the ratio to the others matters."
+    told = "How much of this style goes into the mix; only the ratio to the others matters."
     return st.slider(
         sentence(f"Weight of {name}"),
         0.0,

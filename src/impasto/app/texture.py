@@ -24,7 +24,7 @@ def page() -> None:
         _begin(wish)
     with left:
         st.title("Make a texture from a painting", anchor=False)
-        st.write("Brushwork and colours of the painting, and none of its things.")
+        st.write("Brushwork and colours of the painting, without the objects in it.")
         visit.failure(_PAGE)
         visit.watch(_PAGE, _keep)
         visit.button(_PAGE, "Paint", "brush", disabled=wish is None)

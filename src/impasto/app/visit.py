@@ -51,7 +51,7 @@ def sentence(error: object) -> str:
 
 
 def begin(job: Job, page: str) -> None:
-    """Takes up a job of that page in place of the session's last one."""
+    """Starts a job of that page in place of the session's last one."""
     end()
     try:
         studio().take(job)
@@ -61,7 +61,7 @@ def begin(job: Job, page: str) -> None:
 
 
 def end() -> None:
-    """Lets go of the session's job."""
+    """Stops the session's job and forgets it."""
     job: Job | None = st.session_state.get("job")
     if job:
         job.stop()
@@ -75,7 +75,7 @@ def running(page: str) -> Job | None:
 
 
 def watch_elsewhere(page: str, line: Any, titles: Mapping[str, str]) -> None:
-    """Tells of the job of another page, and keeps it from being taken for deserted.
+    """Shows the progress of another page's job, and keeps the job from being stopped as deserted.
 
     Args:
         page: that is looked at.
@@ -108,7 +108,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
             st.button("Stop", icon=":material/stop_circle:", on_click=job.stop, key="stop")
     picture = st.empty()
     if not job.quick:
-        st.caption("What you change now is for the next picture.")
+        st.caption("Changes that you make now apply to the next picture.")
     shown = None
     if job.quick:  # done before there is anything to tell
         job.wait(_TICK_S)
@@ -130,7 +130,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
 def _progress(job: Job) -> str:
     ahead = studio().ahead(job)
     if ahead and not job.started:
-        return f"Waiting: {ahead} before you"
+        return f"Waiting: {ahead} ahead of you"
     if job.stopped:
         return "Stopping after this step"
     if not job.steps:
@@ -141,7 +141,7 @@ def _progress(job: Job) -> str:
 
 
 def fail(page: str, error: object | None) -> None:
-    """Takes down what went wrong on a page; None if nothing did."""
+    """Records what went wrong on a page; None if nothing did."""
     st.session_state[f"{page}.failed"] = None if error is None else sentence(error)
 
 
@@ -156,7 +156,7 @@ def button(name: str, label: str, icon: str, **options: Any) -> None:
     """A button; whether it was clicked is for `clicked` to tell.
 
     What is handed to a button's callback is as old as the button: a number that was typed right
-    before the click would be missing. So the callback takes down the click and nothing else.
+    before the click would be missing. So the callback only records the click.
 
     Args:
         name: for `clicked`.
@@ -196,7 +196,7 @@ def share(painted: Painted) -> None:
 
 
 def left_behind(job: Job) -> None:
-    """What the optimiser left besides the picture."""
+    """What the optimiser gave besides the picture: losses and snapshots."""
     if job.stopped and job.step < job.steps:
         st.caption(f"Stopped after step {job.step} of {job.steps}.")
     if job.history.rows:

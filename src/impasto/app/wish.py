@@ -39,7 +39,7 @@ SHOWN_SIDE = 1600
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture file that a visitor brought."""
+    """A picture file that a visitor uploaded."""
 
     name: str
     data: bytes = field(repr=False)
@@ -58,7 +58,7 @@ class Chosen:
     """A style that a visitor chose."""
 
     source: str | Upload
-    """The name of a painting that comes along, or a picture."""
+    """The name of a painting that comes with the package, or a picture."""
     weight: float = 1.0
     mask: Image.Image | None = None
     """Where it goes: white = here; of any size."""
@@ -80,7 +80,7 @@ class Chosen:
         return self.source in gallery.trained()
 
     def style(self, size: tuple[int, int] | None = None) -> Style:
-        """The same for the library.
+        """The style as the library takes it.
 
         Args:
             size: height and width of the photo, which the mask is scaled to.
@@ -99,7 +99,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Wish:
-    """All that decides a picture."""
+    """Everything that decides how a picture is painted."""
 
     photo: Upload | None
     """None for a texture."""
@@ -148,7 +148,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Painted:
-    """A picture, with all that is known of it."""
+    """A painted picture, with its wish, recipe and notes."""
 
     wish: Wish
     image: Image.Image
@@ -212,12 +212,12 @@ def _check_size(height: int, width: int) -> None:
     if height * width > max_pixels():
         raise TooLargeError(
             f"a picture of {width}x{height} is more than the {max_pixels() / 1e6:g} megapixels "
-            "that are painted here: choose a smaller size"
+            "allowed here: choose a smaller size"
         )
 
 
 def as_url(image: Image.Image, side: int = SHOWN_SIDE) -> str:
-    """A picture for the page, at most so large, as a data URL."""
+    """A picture for the page as a data URL, scaled down if a side is longer than ``side``."""
     shown = image.convert("RGBA" if "A" in image.getbands() else "RGB")
     shown.thumbnail((side, side))
     kind = "WEBP" if shown.mode == "RGBA" else "JPEG"
@@ -244,7 +244,7 @@ def read_masks(drawn: Mapping[str, str], names: Sequence[str]) -> list[Image.Ima
 
 
 def _alpha(url: str) -> Image.Image | None:
-    """What the brush painted; None if nothing, or what no brush of ours paints."""
+    """What the brush painted; None if that is nothing, or not a mask that our brush makes."""
     try:
         file = io.BytesIO(base64.b64decode(url.partition(",")[2]))
         image = Image.open(file, formats=["PNG"])

@@ -59,9 +59,9 @@ FEW_PAIRS = 20
 def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) -> int:
     """Measure how good painted pictures are.
 
-    Each picture of OUT_DIR is compared with its photo and its style. It is found by its name, which
-    begins with that of its photo and ends with that of its style (cat_renoir.png), or by the recipe
-    that impasto wrote into it.
+    Each picture in OUT_DIR is compared with its photo and its style. They are found by the
+    picture's name, which begins with the photo's name and ends with the style's (cat_renoir.png),
+    or by the recipe that impasto wrote into the picture.
     """
     wanted = {kind: path for kind, path in outputs.items() if path}
     for path in wanted.values():

@@ -1,4 +1,4 @@
-"""The commands that tell what there is, and the one that serves the app.
+"""The commands that list things, and the one that serves the app.
 
 They answer at once: what needs torch is loaded when it is called for.
 """
@@ -52,7 +52,7 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool, line: Callable[..., str]
     default=MAX_MEGAPIXELS,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Largest picture that is taken or painted, in millions of pixels.",
+    help="Largest picture that is accepted or painted, in millions of pixels.",
 )
 def app(host: str, port: int, max_megapixels: float) -> None:
     """Paint in your browser, with buttons and sliders."""
@@ -73,13 +73,13 @@ def methods(as_json: bool) -> None:
     "--sheet",
     metavar="PHOTO",
     type=click.Path(path_type=Path),
-    help="Paint this photo in each trained style, on one sheet that is written to OUTPUT.",
+    help="Paint this photo in each style that has a network of its own, all on one sheet.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="The picture to write the sheet of --sheet into.",
+    help="The picture file that --sheet writes.",
 )
 @click.option(
     "--device",
@@ -90,9 +90,9 @@ def methods(as_json: bool) -> None:
 )
 @json_option
 def styles(sheet: Path | None, output: Path | None, device: str, as_json: bool) -> None:
-    """List the styles that can be called by name.
+    """List the styles that have a name.
 
-    With --sheet, paint a photo in all of them that a network was trained for.
+    With --sheet, paint a photo in all those that have a network of their own.
     """
     if (sheet is None) != (output is None):
         raise ControlError("a sheet needs both: --sheet PHOTO -o OUT")
@@ -120,7 +120,7 @@ def styles(sheet: Path | None, output: Path | None, device: str, as_json: bool) 
 @click.command()
 @json_option
 def recipes(as_json: bool) -> None:
-    """List settings that are ready to use."""
+    """List ready-made sets of settings."""
     rows = [
         {"name": name, "commands": commands, "about": read_named(name, folder)["about"]}
         for folder, commands in ((RECIPES, ["stylize", "texture"]), (TRAIN_RECIPES, ["train"]))

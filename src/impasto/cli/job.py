@@ -250,6 +250,6 @@ class Job:
 
 
 def _named(style: Style) -> dict[str, Any]:
-    """A style as recipes tell of it: file names, not the folders of whoever painted."""
+    """A style as recipes describe it: by file name, without the folders of whoever painted."""
     mask = None if style.mask is None else Path(str(style.mask)).name
     return {"source": Path(str(style.source)).name, "weight": style.weight, "mask": mask}

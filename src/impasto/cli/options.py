@@ -70,7 +70,7 @@ def painting_options(command: Function) -> Function:
             "--snapshot-every",
             metavar="STEPS",
             type=int,
-            help="Keep a picture of the work in progress every so many steps, beside the painting.",
+            help="Save a picture of the work in progress every so many steps, next to the result.",
         ),
         click.option(
             "--device",
@@ -91,8 +91,8 @@ def painting_options(command: Function) -> Function:
             multiple=True,
             metavar="STYLE[:WEIGHT[:MASK]]",
             help="Paint in this style: a picture, or a name that `impasto styles` lists. WEIGHT is "
-            "its share if there are several, MASK a picture that is white where it goes. May be "
-            "given many times.",
+            "its share if there are several; MASK is a picture that is white where the style goes. "
+            "May be given several times.",
         ),
     ):
         command = option(command)

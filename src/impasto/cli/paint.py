@@ -47,30 +47,30 @@ _SETTINGS: dict[str, type[Any]] = {
 @click.option(
     "--refine",
     metavar="STEPS|SECONDS",
-    help="Improve what a network painted with the optimiser, for so many steps (50) or seconds "
-    "(30s).",
+    help="After a network has painted, improve the picture with the optimiser, for so many steps "
+    "(50) or seconds (30s).",
 )
 @click.option(
     "--save-look",
     type=click.Path(path_type=Path),
     metavar="NAME.look",
-    help="Keep what was measured of the styles, with all settings, in a file that can be used as "
-    "the style of other photos.",
+    help="Save the measured styles and all settings in a file that can be used as the style of "
+    "other photos.",
 )
 @click.option(
     "--strip-metadata",
     is_flag=True,
-    help="Leave out what the photo's file tells of it, such as its date, place and copyright, "
-    "which is kept otherwise.",
+    help="Leave out what the photo's file says about it, such as date, place and copyright. "
+    "Without this flag it is kept.",
 )
 @painting_options
 @setting_options(_SETTINGS)
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **options: Any) -> int:
     """Paint photos in the style of an artwork.
 
-    The last picture is the style, unless --style is given: then all pictures are photos. A style
-    may also be a name that `impasto styles` lists, or a look that --save-look wrote. Several
-    photos are painted into a folder; one that cannot be painted does not stop the others.
+    The last picture is the style. If --style is given, all pictures are photos instead. A style may
+    also be a name that `impasto styles` lists, or a look that --save-look wrote. The results of
+    several photos go into a folder; a photo that cannot be painted does not stop the others.
     """
     given = [Path(name) for name in (pictures if styles else pictures[:-1])]
     if not given:
@@ -124,7 +124,7 @@ def texture(
 ) -> int:
     """Paint a texture from a style alone.
 
-    It has the colours and strokes of the style, everywhere, and shows no things.
+    It has the colours and strokes of the style all over, but shows no objects.
     """
     if method is not None:
         options["method"] = method

@@ -40,13 +40,13 @@ def training_options(task: str, style: str) -> Callable[[Function], Function]:
         for option in (
             setting_options({"": TrainConfig, task: TASKS[task].Config}),
             click.option(
-                "--nodes", default=1, show_default=True, help="Number of machines that train."
+                "--nodes", default=1, show_default=True, help="Number of machines to train on."
             ),
             click.option(
                 "--devices",
                 default=1,
                 show_default=True,
-                help="Number of devices on each machine that train.",
+                help="Number of devices to train on, on each machine.",
             ),
             click.option(
                 "--accelerator",
@@ -56,7 +56,7 @@ def training_options(task: str, style: str) -> Callable[[Function], Function]:
                 "there is one.",
             ),
             click.option(
-                "--resume", is_flag=True, help="Go on with the run in the folder OUT-training."
+                "--resume", is_flag=True, help="Continue the run in the folder OUT-training."
             ),
             click.option(
                 "--init-from",
@@ -87,9 +87,10 @@ def training_options(task: str, style: str) -> Callable[[Function], Function]:
 def adain(**options: Any) -> int | None:
     """Train a network that paints in any style.
 
-    Without --recipe it is `adain-quick`, whose network paints after twenty minutes; the others take
-    a day or more. Folders are searched through all levels. Beside OUT a folder OUT-training is
-    made, with checkpoint, losses, plots and samples; after Ctrl-C, --resume goes on from there.
+    Without --recipe it uses `adain-quick`, whose network is usable after twenty minutes; other
+    recipes take a day or more. The defaults below apply to settings that the recipe does not set.
+    Subfolders are searched too. Checkpoint, losses, plots and samples go into the folder
+    OUT-training next to OUT; after Ctrl-C, --resume continues from there.
     """
     return run_training("adain", **{**options, "recipe": options["recipe"] or "adain-quick"})
 
@@ -99,23 +100,25 @@ def adain(**options: Any) -> int | None:
 def styletr(**options: Any) -> int | None:
     """Train a transformer that paints in any style.
 
-    Its decoder is trained first, then the encoders along with it. Without --recipe it is
-    `styletr-vit`. Beside OUT a folder OUT-training is made, with checkpoint, losses, plots and
-    samples; after Ctrl-C, --resume goes on from there.
+    Its decoder is trained first, then the encoders along with it. Without --recipe it uses
+    `styletr-vit`. The defaults below apply to settings that the recipe does not set. Checkpoint,
+    losses, plots and samples go into the folder OUT-training next to OUT; after Ctrl-C, --resume
+    continues from there.
     """
     return run_training("styletr", **{**options, "recipe": options["recipe"] or "styletr-vit"})
 
 
 @click.command()
 @training_options(
-    "fast", style="The style's picture; or a folder, whose pictures become styles of one network."
+    "fast", style="The style's picture, or a folder of pictures, each of which becomes a style."
 )
 def fast(**options: Any) -> int | None:
     """Train a network for one style, or a few.
 
-    Without --recipe it is `fast`, which starts from a network that knows other paintings and takes
-    minutes; the other recipes start from nothing. Beside OUT a folder OUT-training is made, with
-    checkpoint, losses, plots and samples; after Ctrl-C, --resume goes on from there.
+    Without --recipe it uses `fast`, which starts from a network that knows other paintings and
+    takes minutes; the other recipes start from scratch. The defaults below apply to settings that
+    the recipe does not set. Checkpoint, losses, plots and samples go into the folder OUT-training
+    next to OUT; after Ctrl-C, --resume continues from there.
     """
     return run_training("fast", **{**options, "recipe": options["recipe"] or "fast"})
 

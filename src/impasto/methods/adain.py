@@ -51,8 +51,8 @@ class AdainConfig:
 
     weights: str = setting(
         "adain.base",
-        "Trained network: adain.small (faster), adain.base (better), styletr.base, or a file that "
-        "`impasto train` wrote.",
+        "Trained network: adain.small (faster), adain.base (better), styletr.base (for styletr), "
+        "or a file that `impasto train` wrote.",
     )
     matching: Matching = setting(
         "adain",

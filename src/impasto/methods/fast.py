@@ -47,8 +47,9 @@ class FastConfig:
 
     blending: Blending = setting(
         "parameters",
-        "How several trained styles without masks are mixed: parameters averages the networks, if "
-        "they were trained from the same one, into one new style; outputs blends what each paints.",
+        "How several trained styles without masks are mixed: parameters averages the networks into "
+        "one new style, if they were trained from the same network; outputs blends the pictures "
+        "that they paint.",
         get_args(Blending),
     )
     precision: Precision = precision_setting()

@@ -57,7 +57,7 @@ class GatysConfig:
 
     encoder: EncoderName = setting(
         "vgg19",
-        "Network by whose features the optimiser compares pictures.",
+        "Network whose features the optimiser compares.",
         get_args(EncoderName),
     )
     encoder_weights: str | None = setting(
@@ -67,8 +67,8 @@ class GatysConfig:
     )
     pooling: Pooling = setting(
         "max",
-        "Pooling between the encoder's blocks: max, as in its training, or average, which gives "
-        "smoother pictures.",
+        "Pooling between the encoder's blocks: max, which it was trained with, or average, which "
+        "gives smoother pictures.",
         get_args(Pooling),
     )
     precision: Precision = precision_setting()
@@ -107,8 +107,8 @@ class GatysConfig:
     )
     iterations: int = setting(
         100,
-        "Number of the optimiser's steps at full size; each smaller size before it takes as many, "
-        "but at most 100.",
+        "Number of optimiser steps at full size; each smaller size before it gets as many, but at "
+        "most 100.",
         min=1,
     )
     seconds: float | None = setting(
@@ -126,7 +126,7 @@ class GatysConfig:
     )
     avg_decay: float = setting(
         0.9,
-        "Decay of the running mean over the optimiser's steps that becomes the result; 0 takes the "
+        "Decay of the running mean over the optimiser's steps, which is the result; 0 takes the "
         "last step alone, which is less smooth.",
     )
 

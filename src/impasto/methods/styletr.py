@@ -50,8 +50,8 @@ class StyletrConfig:
     )
     sharpness: float = setting(
         SHARPNESS,
-        "How closely each part of the photo follows what resembles it in the style: at 0 the whole "
-        "style goes everywhere alike, at 20 a sky is painted like the style's sky alone.",
+        "How closely each part of the photo follows what resembles it in the style: at 0 the style "
+        "as a whole is used everywhere, at 20 a sky is painted only like the style's sky.",
         min=0,
         max=100,
     )

@@ -251,7 +251,9 @@ def matcher_at(layer: str, chosen: Matching) -> Callable[[Any, Any], Map]:
 
 
 def _smoothed(image: Tensor) -> Tensor:
-    """(N, 3, H, W) convolved with (1 2 1) / 4 both ways, which removes any lattice of 2 pixels."""
+    """(N, 3, H, W) convolved with (1 2 1) / 4 both ways, which removes any lattice with a
+    period of 2 pixels.
+    """
     kernel = torch.tensor([1.0, 2.0, 1.0]).to(image) / 4
     weight = kernel[:, None] * kernel
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

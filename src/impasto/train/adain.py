@@ -75,8 +75,8 @@ class AdainTraining:
     content_weight: float = setting(0.03, "Weight of the content loss.", min=0)
     similarity_weight: float = setting(
         2.0,
-        "Weight of the similarity loss: positions that are alike in the photo stay alike in the "
-        "painting.",
+        "Weight of the similarity loss, which asks that positions that are alike in the photo stay "
+        "alike in the painting.",
         min=0,
     )
     style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
@@ -95,8 +95,8 @@ class AdainTraining:
     tv_weight: float = setting(0.0, "Weight of the total variation of the painting.", min=0)
     revisions: bool = setting(
         True,
-        "Paint each photo twice in a step: as it is, and with a draft of the painting, as painting "
-        "coarse to fine does.",
+        "Paint each photo twice in a step: once as it is, and once mixed with a draft of its "
+        "painting, as happens when painting coarse to fine.",
     )
 
     def __post_init__(self) -> None:

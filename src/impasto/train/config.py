@@ -39,20 +39,22 @@ class TrainConfig:
     )
     crop: int = setting(256, "Side of the training crops in pixels, a multiple of 8.")
     resize_min: int = setting(
-        512, "Shortest length the picture's shorter side is resized to before cropping, in pixels."
+        512,
+        "Smallest length of the picture's shorter side, in pixels, to resize to before cropping.",
     )
     resize_max: int = setting(
-        512, "Longest length the picture's shorter side is resized to before cropping, in pixels."
+        512,
+        "Largest length of the picture's shorter side, in pixels, to resize to before cropping.",
     )
     style_resize_min: int | None = setting(
         None,
-        "Shortest length a style picture's shorter side is resized to before cropping, in pixels; "
-        "larger styles teach larger strokes (default: the same as resize_min).",
+        "Smallest length of a style picture's shorter side, in pixels, to resize to before "
+        "cropping; larger styles teach larger strokes (default: the same as resize_min).",
     )
     style_resize_max: int | None = setting(
         None,
-        "Longest length a style picture's shorter side is resized to before cropping, in pixels "
-        "(default: the same as resize_max).",
+        "Largest length of a style picture's shorter side, in pixels, to resize to before "
+        "cropping (default: the same as resize_max).",
     )
     learning_rate: float = setting(1e-4, "Learning rate of Adam after the warm-up.")
     warmup: int = setting(
@@ -69,12 +71,12 @@ class TrainConfig:
     )
     ema_decay: float = setting(
         0.999,
-        "Decay of the exponential moving average of the weights, which is what is validated and "
-        "saved; with 0 these are the latest weights.",
+        "Decay of the exponential moving average of the weights, which is validated and saved; "
+        "with 0 these are the latest weights.",
     )
     val_size: int = setting(
         100,
-        "Number of pictures of each folder that are held out for validation, at most a fifth.",
+        "Number of pictures in each folder to hold out for validation, at most a fifth of them.",
         min=0,
     )
     validate_every: int = setting(

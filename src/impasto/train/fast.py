@@ -67,8 +67,8 @@ class FastTraining:
     residuals: int = setting(5, "Residual blocks of the network.", min=0, max=32)
     upsampling: Upsampling = setting(
         "nearest",
-        "Upsampling in the network: nearest neighbours with a convolution, and a linear output; or "
-        "transposed convolutions and tanh as in the paper, which leave checkerboards.",
+        "Upsampling in the network: nearest neighbours followed by a convolution, with a linear "
+        "output; or transposed convolutions with tanh as in the paper, which leave checkerboards.",
         get_args(Upsampling),
     )
     loss_network: LossNetwork = setting(
@@ -81,8 +81,8 @@ class FastTraining:
     )
     loss_scale: LossScale = setting(
         "relative",
-        "Scale of the losses that the weights are for: losses relative to their targets, which "
-        "suit any style; or absolute losses as in the papers, of pixels in 0..255 or 0..1.",
+        "Which scale of losses the weights are meant for: relative to their targets, which suits "
+        "any style; or absolute as in the papers, for pixels in 0..255 or 0..1.",
         get_args(LossScale),
     )
     content_weight: float = setting(0.2, "Weight of the content loss.", min=0)
@@ -96,18 +96,18 @@ class FastTraining:
     tv_weight: float = setting(0.0, "Weight of the total variation of the painting.", min=0)
     revisions: bool = setting(
         False,
-        "Paint each photo twice in a step: as it is, and with a draft of the painting, as painting "
-        "coarse to fine does.",
+        "Paint each photo twice in a step: once as it is, and once mixed with a draft of its "
+        "painting, as happens when painting coarse to fine.",
     )
     teacher: Teacher = setting(
         "none",
-        "Method that paints some photos before the training begins, for the network to learn from "
-        "as well.",
+        "Method that paints some photos before the training begins; the network then learns from "
+        "these paintings as well.",
         get_args(Teacher),
     )
     teacher_pictures: int = setting(4, "Number of photos that the teacher paints.", min=1)
     teacher_weight: float = setting(
-        1.0, "Weight of the mean difference from the pixels of the teacher's paintings.", min=0
+        1.0, "Weight of the mean pixel difference from the teacher's paintings.", min=0
     )
     style_size: int | None = setting(
         None,

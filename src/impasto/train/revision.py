@@ -1,4 +1,4 @@
-"""Inputs for learning to paint coarse to fine: what a network is given at the levels of that."""
+"""Inputs for learning to paint coarse to fine: what a network is given at the different levels."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ class StyletrTraining:
     )
     path: str = setting(
         "adain.small",
-        "Network of the method adain, with a compact encoder, whose weights the convolutional path "
-        "starts from: a name or a file.",
+        "Weights that the convolutional path starts from, by name or file: a network of the method "
+        "adain with a compact encoder.",
     )
     content_layers: str = setting(
         "relu4_1,relu5_1",
@@ -83,8 +83,8 @@ class StyletrTraining:
     content_weight: float = setting(0.1, "Weight of the content loss.", min=0)
     similarity_weight: float = setting(
         8.0,
-        "Weight of the similarity loss: positions that are alike in the photo stay alike in the "
-        "painting.",
+        "Weight of the similarity loss, which asks that positions that are alike in the photo stay "
+        "alike in the painting.",
         min=0,
     )
     style_weight: float = setting(1.0, "Weight of the style loss.", min=0)
