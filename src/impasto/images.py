@@ -381,7 +381,7 @@ def _checked_floats(values: NDArray[Any], name: str) -> profiles.Floats:
         return profiles.scaled(values, 255)
     if not (low >= 0 and high <= 1):  # also catches NaN
         raise ImageError(
-            f"{name}: its floats go from {low:.3g} to {high:.3g}, and which of them is white is "
+            f"{name}: its floats go from {low:.3g} to {high:.3g}, so which value is white is "
             "not known; save it with 8 or 16 bits a channel, or scale them to 0..1"
         )
     return values.astype(np.float32)
@@ -391,7 +391,9 @@ def _from_array(array: NDArray[Any], name: str) -> Picture:
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
-        raise ImageError(f"{name}: shape {array.shape} is no picture; use (H, W), (H, W, 3 or 4)")
+        raise ImageError(
+            f"{name}: shape {array.shape} is not a picture's; use (H, W), (H, W, 3 or 4)"
+        )
     floats = _to_floats(array, name)
     return _from_floats(floats[..., :3], floats[..., 3:] if floats.shape[-1] == 4 else None)
 
@@ -403,7 +405,9 @@ def _to_floats(array: NDArray[Any], name: str) -> profiles.Floats:
         ImageError: they are out of range, or it is not known which of them is white.
     """
     if array.dtype.kind not in "buif":
-        raise ImageError(f"{name}: {array.dtype} are no pixels; use uint8, uint16 or floats")
+        raise ImageError(
+            f"{name}: type {array.dtype} is not for pixels; use uint8, uint16 or floats"
+        )
     if array.dtype.kind in "ui":
         return profiles.scaled(array, _white(array, name))
     _check_range(array.min(), array.max(), name)
@@ -425,8 +429,8 @@ def _white(array: NDArray[Any], name: str) -> int:
     # A picture hardly ends at a quarter of what is white: these may be 12 bits, or a mask of ones.
     if low < 0 or high == 1 or not white or (white > 255 and high < white // 4):
         raise ImageError(
-            f"{name}: which of its {kind.name} values from {low} to {high} is white is not known; "
-            "use uint8 (white is 255), uint16 (65535), bool, or floats in [0, 1]"
+            f"{name}: its {kind.name} values go from {low} to {high}, so which is white is not "
+            "known; use uint8 (white is 255), uint16 (65535), bool, or floats in [0, 1]"
         )
     return white
 

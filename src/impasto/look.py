@@ -81,7 +81,7 @@ class Inputs:
 class Look:
     """Styles fitted to a photo, which `impasto.Stylizer.fit` returns.
 
-    ``look()`` paints that photo, ``look(frame)`` another one of the same size by the same
+    ``look()`` paints that photo, ``look(frame)`` another one of the same size with the same
     statistics, ``look.fit(photo)`` fits the styles to another photo, and ``look.save(path)`` keeps
     all of it in a file.
     """
@@ -287,7 +287,7 @@ class Look:
             raise ControlError("a look with masks belongs to its photo: save one without masks")
         if pictures and self.controls.preserve_color != "off":
             raise ControlError(
-                "a look with the colours of its photo paints no other: save one without "
+                "a look that keeps its photo's colours cannot paint others: save one without "
                 "preserve_color"
             )
         if self.refinement is not None:

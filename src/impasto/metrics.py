@@ -183,7 +183,7 @@ def _check_memory(*images: Tensor) -> None:
     pixels = max(image[0, 0].numel() for image in images)
     if pixels * _BYTES_PER_PIXEL > free_memory(images[0].device):
         raise TooLargeError(
-            f"judging {pixels / 1e6:.0f} megapixels takes about "
+            f"evaluating {pixels / 1e6:.0f} megapixels takes about "
             f"{pixels * _BYTES_PER_PIXEL / 2**30:.1f} GiB of memory, more than is free; "
             "scale the pictures down"
         )

@@ -49,8 +49,8 @@ def texture(
             painted; None for none.
         on_step: called after each step with a `Progress`.
         **options: fields of `Controls`, and settings of the method. ``size`` is the longer side of
-            the result. Those that are about a photo (``strength``, ``detail``,
-            ``preserve_color``) are refused.
+            the result. Those that are about a photo (``strength``, ``stroke_size``,
+            ``detail``, ``preserve_color`` and the like) are refused.
 
     Returns:
         A PIL image.

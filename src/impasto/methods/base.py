@@ -101,7 +101,7 @@ class Transfer(ABC):
 
 
 class Method(nn.Module, ABC):
-    """Base of all ways to paint; a method holds networks and settings, and nothing of pictures."""
+    """Base of all ways to paint; a method holds networks and settings, but no data of pictures."""
 
     Config: ClassVar[type[Any]]
     """Class of the method's settings: a frozen dataclass of `impasto.settings.setting` fields."""

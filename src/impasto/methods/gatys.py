@@ -133,7 +133,7 @@ class GatysConfig:
     def __post_init__(self) -> None:
         check_settings(self)
         if self.content_weight + self.style_weight <= 0:
-            raise ControlError("content_weight and style_weight are both 0: nothing to aim at")
+            raise ControlError("content_weight and style_weight are both 0: make one positive")
         if self.seconds is not None and self.seconds <= 0:
             raise ControlError(f"seconds is {self.seconds}: use more than 0")
         if self.learning_rate is not None and self.learning_rate <= 0:

@@ -168,7 +168,7 @@ def clear_errors(config: TrainConfig) -> Iterator[None]:
             ) from error
         if "DataLoader worker" in str(error):
             raise TrainingError(
-                "a process that reads pictures died, perhaps for want of memory: use fewer workers"
+                "a process that reads pictures died, perhaps out of memory: use fewer workers"
             ) from error
         if any(part in str(error).lower() for part in _LOST_PROCESS):
             raise TrainingError("another process ended the training") from error

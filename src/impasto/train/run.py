@@ -84,7 +84,7 @@ class Run:
             check_readable(pictures)
             if self.out.resolve().is_relative_to(source.resolve()):
                 raise OutputError(
-                    f"{self.out}: lies in {source}, whose pictures are trained on; choose another "
+                    f"{self.out}: lies in {source}, a folder of training pictures; choose another "
                     "place, since samples are written beside it"
                 )
 
