@@ -13,7 +13,7 @@ from PIL import Image
 from impasto import formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
 
-from .helpers.files import png, tiff
+from .helpers.files import long_tiff, png, tiff
 from .helpers.pictures import photo_array
 
 GREY = photo_array()[..., 0]
@@ -32,6 +32,7 @@ def values(data):
         (tiff(GREY.astype(np.uint16) * 16, 12), 1 / 200),
         (tiff(GREY.astype(np.uint32) * 16_843_009, 32), 1e-4),
         (tiff(GREY.astype(np.int16) * 128, 16, sample_format=2), 1 / 200),
+        (tiff((GREY // 2).astype(np.int8), 8, sample_format=2), 1 / 100),
         (tiff((GREY / 255).astype(np.float32), 32, sample_format=3), 1e-4),
         (tiff((1 - GREY / 255).astype(np.float32), 32, white_is_zero=True, sample_format=3), 1e-4),
         (tiff(GREY.astype(np.float32), 32, sample_format=3), 1e-4),
@@ -50,6 +51,7 @@ def test_tiffs_of_all_depths(data, tolerance):
         (tiff(photo_array().astype(np.float32), 32, sample_format=3), "TIFF of a kind that is not"),
         (tiff(GREY / np.float32(100), 32, sample_format=3), "floats go from 0 to 2.5"),
         (tiff(GREY.astype(np.int16) - 100, 16, sample_format=2), "values from -100 to"),
+        (tiff((GREY - 100).astype(np.int8), 8, sample_format=2), "values from -"),
     ],
 )
 def test_tiffs_whose_white_is_not_known_are_refused(data, says):
@@ -127,6 +129,18 @@ def test_a_painting_that_cannot_be_written_is_rescued(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     place = images.rescue(tmp_path / "missing" / "b.webp", picture)
+    assert place == tmp_path / "b-rescued-1.png"
+
+
+@pytest.mark.parametrize("where", ["pathlib.Path.cwd", "tempfile.gettempdir"])
+def test_a_painting_is_rescued_where_there_is_a_place(tmp_path, monkeypatch, where):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(where, gone)
+    other = "tempfile.gettempdir" if "cwd" in where else "pathlib.Path.cwd"
+    monkeypatch.setattr(other, lambda: tmp_path)
+    place = images.rescue(tmp_path / "missing" / "b.webp", images.read(photo_array()))
     assert place == tmp_path / "b-rescued-1.png"
 
 
@@ -211,3 +225,19 @@ def test_hidden_files_in_a_folder_are_left_out(tmp_path):
     for name in ("b.jpg", "a.gif", "._b.jpg", ".hidden.png"):
         Image.fromarray(photo_array()).save(tmp_path / name)
     assert [path.name for path in images.find(tmp_path)] == ["a.gif", "b.jpg"]
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_planes_of_16_bits(order):
+    deep = photo_array().astype(np.uint16) * 256
+    planes, (height, width) = deep.transpose(2, 0, 1), deep.shape[:2]
+    tags = {256: [width], 257: [height], 258: [16] * 3, 259: [1], 262: [2], 277: [3], 284: [2]}
+    data = long_tiff(planes.astype(f"{order}u2").tobytes(), order, 3, tags | {278: [height]})
+    np.testing.assert_allclose(values(data), deep / 65535, atol=1 / 200)
+
+
+def test_palettes_of_8_bits_are_not_black():
+    greys = np.arange(256)[::-1].tolist()
+    tags = {256: [64], 257: [48], 258: [8], 259: [1], 262: [3], 277: [1], 278: [48]}
+    read = values(long_tiff(GREY.tobytes(), "<", 1, tags | {320: greys * 3}))
+    np.testing.assert_allclose(read[..., 0], 1 - GREY / 255, atol=1e-6)
