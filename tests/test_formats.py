@@ -34,6 +34,7 @@ def values(data):
         (tiff(GREY.astype(np.int16) * 128, 16, sample_format=2), 1 / 200),
         (tiff((GREY // 2).astype(np.int8), 8, sample_format=2), 1 / 100),
         (tiff((GREY / 255).astype(np.float32), 32, sample_format=3), 1e-4),
+        (tiff((GREY / 254.99).astype(np.float32), 32, sample_format=3), 1e-3),
         (tiff((1 - GREY / 255).astype(np.float32), 32, white_is_zero=True, sample_format=3), 1e-4),
         (tiff(GREY.astype(np.float32), 32, sample_format=3), 1e-4),
         (tiff(photo_array().astype(np.uint16) * 257, 16), 1e-4),
@@ -130,6 +131,15 @@ def test_a_painting_that_cannot_be_written_is_rescued(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     place = images.rescue(tmp_path / "missing" / "b.webp", picture)
     assert place == tmp_path / "b-rescued-1.png"
+
+
+def test_a_painting_with_a_long_name_is_rescued(tmp_path):
+    (tmp_path / "a").touch()
+    for folder in (tmp_path, tmp_path / "a"):  # the latter is none
+        place = images.rescue(folder / ("\N{CAT FACE}" * 62 + ".webp"), images.read(photo_array()))
+        assert place is not None
+        assert "\N{CAT FACE}-rescued-" in place.name
+        place.unlink()
 
 
 @pytest.mark.parametrize("where", ["pathlib.Path.cwd", "tempfile.gettempdir"])

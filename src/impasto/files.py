@@ -67,7 +67,8 @@ def replace(path: Path, content: bytes) -> None:
         raise _cannot_write(path, error) from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # it has got its name, or its folder is gone
+                Path(temporary).unlink()
 
 
 def _target(path: Path) -> Path:

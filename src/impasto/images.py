@@ -28,6 +28,7 @@ from impasto import files, formats, profiles
 from impasto.controls import MIN_SIDE
 from impasto.errors import ImageError, OutputError
 from impasto.metadata import Metadata, recipe_text
+from impasto.naming import fitted
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
 """What counts as a picture everywhere in the package."""
@@ -278,20 +279,21 @@ def rescue(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
         Where it is: beside ``path``, in the working folder, or among temporary files; None if none
         of this is possible.
     """
-    name = path.stem[:80] or "picture"
     folders = [path.parent]
     for where in (Path.cwd, tempfile.gettempdir):
         with suppress(OSError):  # there is none, for instance because it was removed
             folders.append(Path(where()))
     for folder in folders:
         for suffix in (".png", ".jpg"):  # the latter where space is short
-            numbered = (folder / f"{name}-rescued-{n}{suffix}" for n in range(1, 1000))
-            place = next((file for file in numbered if not file.exists()), None)
+            names = (fitted(path.stem, f"-rescued-{n}{suffix}") for n in range(1, 1000))
             try:
+                place = next(
+                    (folder / name for name in names if not (folder / name).exists()), None
+                )
                 if place is not None:
                     write(place, picture, recipe)
                     return place
-            except (OutputError, MemoryError):
+            except (OutputError, OSError, MemoryError):
                 continue
     return None
 
@@ -402,12 +404,12 @@ def _checked_floats(values: NDArray[Any], name: str) -> profiles.Floats:
     low, high = values.min(), values.max()
     if 1 < high <= 255 and low >= 0 and (values == values.round()).all():
         return profiles.scaled(values, 255)
-    if not (low >= 0 and high <= 1):  # also catches NaN
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
         raise ImageError(
-            f"{name}: its floats go from {low:.3g} to {high:.3g}, and which of them is white is "
+            f"{name}: its floats go from {low:.4g} to {high:.4g}, and which of them is white is "
             "not known; save it with 8 or 16 bits a channel, or scale them to 0..1"
         )
-    return values.astype(np.float32)
+    return values.astype(np.float32).clip(0, 1)
 
 
 def _from_array(array: NDArray[Any], name: str) -> Picture:
