@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from impasto import formats, images
+from impasto.cli.targets import write_or_rescue
 from impasto.errors import ImageError, OutputError, TooLargeError
 
 from .helpers.files import long_tiff, png, tiff
@@ -142,6 +143,23 @@ def test_a_painting_with_a_long_name_is_rescued(tmp_path):
         place.unlink()
 
 
+def test_whatever_keeps_a_painting_from_being_written_it_is_rescued(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("whatever it is")
+
+    picture = images.read(photo_array())
+    monkeypatch.setattr("impasto.images.write", fail)
+    with pytest.raises(RuntimeError, match="whatever it is"):
+        write_or_rescue(tmp_path / "a.png", picture, {})
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        "impasto.formats.check_size", lambda path, *_: path.suffix == ".webp" and fail()
+    )
+    place, (error,) = write_or_rescue(tmp_path / "a.webp", picture, {})
+    assert place == tmp_path / "a-rescued-1.png"
+    assert "whatever it is; the painting is in" in error
+
+
 @pytest.mark.parametrize("where", ["pathlib.Path.cwd", "tempfile.gettempdir"])
 def test_a_painting_is_rescued_where_there_is_a_place(tmp_path, monkeypatch, where):
     def gone():
@@ -192,12 +210,13 @@ def test_several_pictures_of_a_phone_print_no_note(tmp_path):
     assert np.abs(difference).mean() < 0.05
 
 
-def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you")])
+def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch, error):
     path = tmp_path / "a.png"
     Image.fromarray(photo_array()).save(path)
 
     def full(self):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", full)
     with pytest.raises(TooLargeError, match=r"a.png: does not fit into the memory that is free"):

@@ -18,7 +18,13 @@ import PIL
 from PIL import Image, ImagePalette, UnidentifiedImageError
 from PIL import features as pillow_features
 
-from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
+from impasto.errors import (
+    ImageError,
+    ImpastoError,
+    OutputError,
+    TooLargeError,
+    is_want_of_memory,
+)
 from impasto.metadata import Metadata
 from impasto.profiles import srgb_profile
 
@@ -233,13 +239,13 @@ def decoding(name: str) -> Iterator[None]:
             yield
     except ImpastoError:
         raise
-    except MemoryError as error:
-        raise TooLargeError(
-            f"{name}: does not fit into the memory that is free; scale it down"
-        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
     except Exception as error:  # damaged files raise nearly everything
+        if is_want_of_memory(error):
+            raise TooLargeError(
+                f"{name}: does not fit into the memory that is free; scale it down"
+            ) from error
         raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from impasto import files, formats, profiles
 from impasto.controls import MIN_SIDE
-from impasto.errors import ImageError, OutputError
+from impasto.errors import ImageError
 from impasto.metadata import Metadata, recipe_text
 from impasto.naming import fitted
 
@@ -293,7 +293,7 @@ def rescue(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
                 if place is not None:
                     write(place, picture, recipe)
                     return place
-            except (OutputError, OSError, MemoryError):
+            except Exception:
                 continue
     return None
 
