@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from impasto import formats, images
+from impasto.cli.targets import write_or_rescue
 from impasto.errors import ImageError, OutputError, TooLargeError
 
-from .helpers.files import png, tiff
+from .helpers.files import long_tiff, png, tiff
 from .helpers.pictures import photo_array
 
 GREY = photo_array()[..., 0]
@@ -32,7 +33,9 @@ def values(data):
         (tiff(GREY.astype(np.uint16) * 16, 12), 1 / 200),
         (tiff(GREY.astype(np.uint32) * 16_843_009, 32), 1e-4),
         (tiff(GREY.astype(np.int16) * 128, 16, sample_format=2), 1 / 200),
+        (tiff((GREY // 2).astype(np.int8), 8, sample_format=2), 1 / 100),
         (tiff((GREY / 255).astype(np.float32), 32, sample_format=3), 1e-4),
+        (tiff((GREY / 254.99).astype(np.float32), 32, sample_format=3), 1e-3),
         (tiff((1 - GREY / 255).astype(np.float32), 32, white_is_zero=True, sample_format=3), 1e-4),
         (tiff(GREY.astype(np.float32), 32, sample_format=3), 1e-4),
         (tiff(photo_array().astype(np.uint16) * 257, 16), 1e-4),
@@ -50,6 +53,7 @@ def test_tiffs_of_all_depths(data, tolerance):
         (tiff(photo_array().astype(np.float32), 32, sample_format=3), "TIFF of a kind that is not"),
         (tiff(GREY / np.float32(100), 32, sample_format=3), "floats go from 0 to 2.5"),
         (tiff(GREY.astype(np.int16) - 100, 16, sample_format=2), "values go from -100 to"),
+        (tiff((GREY - 100).astype(np.int8), 8, sample_format=2), "values go from -"),
     ],
 )
 def test_tiffs_whose_white_is_not_known_are_refused(data, says):
@@ -130,6 +134,44 @@ def test_a_painting_that_cannot_be_written_is_rescued(tmp_path, monkeypatch):
     assert place == tmp_path / "b-rescued-1.png"
 
 
+def test_a_painting_with_a_long_name_is_rescued(tmp_path):
+    (tmp_path / "a").touch()
+    for folder in (tmp_path, tmp_path / "a"):  # the latter is none
+        place = images.rescue(folder / ("\N{CAT FACE}" * 62 + ".webp"), images.read(photo_array()))
+        assert place is not None
+        assert "\N{CAT FACE}-rescued-" in place.name
+        place.unlink()
+
+
+def test_whatever_keeps_a_painting_from_being_written_it_is_rescued(tmp_path, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("whatever it is")
+
+    picture = images.read(photo_array())
+    monkeypatch.setattr("impasto.images.write", fail)
+    with pytest.raises(RuntimeError, match="whatever it is"):
+        write_or_rescue(tmp_path / "a.png", picture, {})
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        "impasto.formats.check_size", lambda path, *_: path.suffix == ".webp" and fail()
+    )
+    place, (error,) = write_or_rescue(tmp_path / "a.webp", picture, {})
+    assert place == tmp_path / "a-rescued-1.png"
+    assert "whatever it is; the painting is in" in error
+
+
+@pytest.mark.parametrize("where", ["pathlib.Path.cwd", "tempfile.gettempdir"])
+def test_a_painting_is_rescued_where_there_is_a_place(tmp_path, monkeypatch, where):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(where, gone)
+    other = "tempfile.gettempdir" if "cwd" in where else "pathlib.Path.cwd"
+    monkeypatch.setattr(other, lambda: tmp_path)
+    place = images.rescue(tmp_path / "missing" / "b.webp", images.read(photo_array()))
+    assert place == tmp_path / "b-rescued-1.png"
+
+
 @pytest.mark.parametrize("name", ["IMG.nef", "IMG.CR2", "IMG.dng"])
 def test_raw_photographs_are_no_thumbnails(tmp_path, name):
     Image.fromarray(photo_array()).save(tmp_path / name, "TIFF")
@@ -168,12 +210,13 @@ def test_several_pictures_of_a_phone_print_no_note(tmp_path):
     assert np.abs(difference).mean() < 0.05
 
 
-def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you")])
+def test_want_of_memory_is_called_by_its_name(tmp_path, monkeypatch, error):
     path = tmp_path / "a.png"
     Image.fromarray(photo_array()).save(path)
 
     def full(self):
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", full)
     with pytest.raises(TooLargeError, match=r"a.png: does not fit into the memory that is free"):
@@ -211,3 +254,19 @@ def test_hidden_files_in_a_folder_are_left_out(tmp_path):
     for name in ("b.jpg", "a.gif", "._b.jpg", ".hidden.png"):
         Image.fromarray(photo_array()).save(tmp_path / name)
     assert [path.name for path in images.find(tmp_path)] == ["a.gif", "b.jpg"]
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_planes_of_16_bits(order):
+    deep = photo_array().astype(np.uint16) * 256
+    planes, (height, width) = deep.transpose(2, 0, 1), deep.shape[:2]
+    tags = {256: [width], 257: [height], 258: [16] * 3, 259: [1], 262: [2], 277: [3], 284: [2]}
+    data = long_tiff(planes.astype(f"{order}u2").tobytes(), order, 3, tags | {278: [height]})
+    np.testing.assert_allclose(values(data), deep / 65535, atol=1 / 200)
+
+
+def test_palettes_of_8_bits_are_not_black():
+    greys = np.arange(256)[::-1].tolist()
+    tags = {256: [64], 257: [48], 258: [8], 259: [1], 262: [3], 277: [1], 278: [48]}
+    read = values(long_tiff(GREY.tobytes(), "<", 1, tags | {320: greys * 3}))
+    np.testing.assert_allclose(read[..., 0], 1 - GREY / 255, atol=1e-6)

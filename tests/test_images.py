@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from impasto import formats, images
+from impasto import files, formats, images
 from impasto.errors import ImageError, OutputError, TooLargeError
 from tests.helpers.files import bomb
 from tests.helpers.pictures import as_tensor, photo_array
@@ -171,6 +171,8 @@ def test_an_animation_gives_its_first_frame_and_a_note(tmp_path):
         lambda array: (array // 2).astype(np.int8),
         lambda array: array.astype(np.uint32) * 16_843_009,
         lambda array: array.astype(">i4") * 8_421_504,
+        lambda array: array.astype(np.uint64) * 72_340_172_838_076_673,
+        lambda array: array.astype(np.int64) * 36_170_086_419_038_336,
         lambda array: array > 127,
         as_tensor,
         lambda array: as_tensor(array)[0],
@@ -222,6 +224,7 @@ def test_deep_images_of_pillow(mode):
         torch.zeros(3, 20, 20, dtype=torch.uint8),
         torch.rand(3, 20, 20) * 255,
         torch.full((3, 20, 20), torch.nan),
+        torch.rand(3, 0, 20),
         np.zeros((20, 20, 2)),
         np.full((20, 20, 3), 1.5),
         np.zeros((0, 20, 3), np.uint8),
@@ -339,7 +342,7 @@ def png_with(kind, data, at=33):
 
 
 def test_whatever_decoders_stumble_over_is_one_line(tmp_path):
-    data = png_with(b"eXIf", b"garbage that is no exif")
+    data = png_with(b"tRNS", b"")
     path = tmp_path / "odd.png"
     path.write_bytes(data)
     for read in (lambda: images.decode(data, "odd.png"), lambda: images.read(path)):
@@ -362,3 +365,51 @@ def test_what_is_encoded_is_decoded(extension, photo):
     assert (read.pixels - photo).abs().mean() < 0.05
     with pytest.raises(TooLargeError, match=r"64x48 are more than 0.003 megapixels"):
         images.decode(data, "a", most=3000)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_a_matrix_is_a_picture():
+    grey = photo_array()[..., 0]
+    np.testing.assert_allclose(images.read(np.matrix(grey)).pixels[0, 0], grey / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, torch.tensor])
+def test_rounding_is_no_reason_to_refuse_floats(kind):
+    array = photo_array() / 255
+    array[:4], array[4:8] = 1 + 9e-4, -1e-9
+    given = torch.tensor(array).permute(2, 0, 1) if kind is torch.tensor else array.astype(kind)
+    pixels = images.read(given).pixels
+    assert pixels.min() == 0
+    assert pixels.max() == 1
+    with pytest.raises(ImageError, match=r"values from .* to 1\.002; floats must be in"):
+        images.read(np.where(array > 1, 1.002, array))
+
+
+def test_masks_of_zeros_and_ones_are_refused(tmp_path):
+    mask = (photo_array()[..., 0] > 127).astype(np.uint8)
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    for given in (mask, tmp_path / "mask.png"):
+        with pytest.raises(ImageError, match=r"it is almost black, 0.4% of white at most; paint"):
+            images.read_mask(given, *mask.shape)
+    images.read_mask(mask * 0, *mask.shape)
+    images.read_mask(mask * 255, *mask.shape)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".png", "a\0b.png", "a\ud800.png"])
+def test_names_that_no_file_can_have_are_one_line(tmp_path, name):
+    with pytest.raises(ImageError, match="cannot be read"):
+        images.read(tmp_path / name)
+    with pytest.raises(OutputError, match="cannot be written"):
+        images.check_writable(tmp_path / name)
+    with pytest.raises(OutputError, match="cannot be written"):
+        files.replace(tmp_path / name, b"")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_of_bytes_are_paths(tmp_path):
+    class OfBytes:
+        def __fspath__(self):
+            return bytes(tmp_path / "a.png")
+
+    Image.fromarray(photo_array()).save(tmp_path / "a.png")
+    assert_same(images.read(OfBytes()), photo_array(), 1e-3)

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from impasto.memory import free_in_container, is_want_of_memory
+from impasto.errors import is_want_of_memory
+from impasto.memory import free_in_container
 from impasto.weights import embedded_folder
 
 

@@ -1,6 +1,7 @@
 """What a photo's file tells is kept through the painting, in all formats that can hold it."""
 
 import io
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from impasto import images
+from impasto.errors import ImageError
 from impasto.formats import FORMATS
 from impasto.metadata import Metadata
 
@@ -165,3 +167,62 @@ def test_odd_tags_do_not_keep_a_photo_from_being_painted(tmp_path):
     image.info["dpi"] = ("many", 3)
     image.getexif().update(exif)
     assert images.read(image).metadata.tags == {Tag.Artist: "somebody"}
+
+
+def exif_segment(*directories):
+    """EXIF of JPEG: tag, type, count and 4 bytes each, of the first directory, then that of GPS."""
+    data = b"II*\0" + struct.pack("<I", 8)
+    for number, entries in enumerate(directories):
+        following = len(data) + 2 + 12 * (len(entries) + 1) + 4
+        link = [(IFD.GPSInfo, 4, 1, struct.pack("<I", following))]
+        linked = entries + (link if number + 1 < len(directories) else [])
+        data += struct.pack("<H", len(linked))
+        data += b"".join(struct.pack("<HHI4s", *entry) for entry in linked) + b"\0" * 4
+    data = b"Exif\0\0" + data
+    return b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+
+
+@pytest.mark.parametrize("suffix", KEEPING)
+def test_tags_of_a_wrong_type_are_left_out(suffix):
+    number = (4, 1, struct.pack("<I", 24))
+    segment = exif_segment(
+        [(Tag.DocumentName, *number), (Tag.Model, *number), (Tag.Artist, 2, 4, b"Joe\0")],
+        [(1, 2, 2, b"N\0\0\0"), (2, *number), (6, 2, 4, b"far\0"), (29, *number)],
+    )
+    encoded = io.BytesIO()
+    Image.fromarray(photo_array()).save(encoded, "JPEG")
+    data = encoded.getvalue()[:2] + segment + encoded.getvalue()[2:]
+    picture = images.decode(data, "a.jpg")
+    assert picture.metadata.tags == {Tag.Artist: "Joe"}
+    assert picture.metadata.gps[1] == "N"
+    assert written(picture, suffix, {"impasto": "1"}).getexif()[Tag.Artist] == "Joe"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_garbage_instead_of_exif_is_left_out(tmp_path, kind):
+    path = tmp_path / "a"
+    Image.fromarray(photo_array()).save(path, kind, exif=b"garbage", quality=100)
+    with pytest.raises(ImageError, match="holds no recipe"):
+        images.read_recipe(path)
+    assert images.read(path).metadata is None
+
+
+THUMBNAIL = "<{0}:Thumbnails{1}><rdf:Alt>AAAA</rdf:Alt></{0}:Thumbnails>"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize(
+    "thumbnail", [THUMBNAIL.format("xmp", ""), THUMBNAIL.format("xap", ' rdf:parseType="x"')]
+)
+def test_xmp_says_nothing_that_is_true_of_the_photo_alone(encoding, thumbnail):
+    xmp = (
+        "<rdf:Description tiff:ImageWidth='4000' exif:PixelXDimension=\"4000\"\n"
+        ' photoshop:ICCProfile="Adobe RGB (1998)" dc:rights="Joe">'
+        "<tiff:ImageLength>3000</tiff:ImageLength><exif:ColorSpace>65535</exif:ColorSpace>"
+        f"<tiff:Orientation>6</tiff:Orientation>{thumbnail}</rdf:Description>"
+    )
+    image = Image.fromarray(photo_array())
+    image.info["xmp"] = xmp.encode(encoding)
+    assert images.read(image).metadata.xmp == (
+        b'<rdf:Description dc:rights="Joe"><tiff:Orientation>1</tiff:Orientation></rdf:Description>'
+    )

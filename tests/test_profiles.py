@@ -2,6 +2,7 @@
 
 import io
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -145,3 +146,23 @@ def test_what_is_written_says_that_it_is_srgb(tmp_path, suffix):
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
     assert "sRGB" in ImageCms.getProfileDescription(profile)
     assert ImageCms.isIntentSupported(profile, ImageCms.Intent.PERCEPTUAL, ImageCms.Direction.INPUT)
+
+
+def test_what_cannot_be_honoured_makes_way_for_what_can():
+    array = photo_array()
+    profile = b"x\0\0" + zlib.compress(grey_profile(1.8))
+    hdr = (b"cICP", bytes((9, 16, 0, 1)))
+    picture = images.decode(png(array[..., 0].copy(), hdr, (b"iCCP", profile)), "a.png")
+    assert picture.notes == ("a.png: its colour space (cICP) is not supported and was ignored",)
+    expected = encoded((array[..., 0] / 255) ** 1.8)
+    np.testing.assert_allclose(picture.pixels[0, 0], expected, atol=LEVEL)
+    picture = images.decode(png(array, hdr, gama(1.0)), "a.png")
+    expected = encoded(array / 255)
+    np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0), expected, atol=LEVEL)
+
+
+def test_lab_with_its_profile_needs_no_note():
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    image = ImageCms.profileToProfile(Image.fromarray(photo_array()), srgb, lab, outputMode="LAB")
+    image.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
+    assert images.read(image).notes == ()

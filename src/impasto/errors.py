@@ -18,6 +18,16 @@ from __future__ import annotations
 
 import os
 
+_FAILED_ALLOCATIONS = (
+    "allocate memory",  # PyTorch's allocator, and the system
+    "enough memory",
+    "out of memory",
+    "bad_alloc",  # C++
+    "could not create a primitive",  # oneDNN, which says no more
+    "could not create a memory",
+)
+"""In what libraries say when it is memory that they lack."""
+
 
 class ImpastoError(Exception):
     """Base of all errors that the package raises on purpose."""
@@ -53,6 +63,12 @@ class TrainingError(ImpastoError):
 
 class Stop(Exception):  # noqa: N818 - a request, not an error
     """Raise it inside ``on_step`` to end a painting early; the picture so far is returned."""
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether an error of some library says that it is memory that lacks."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(part in text for part in _FAILED_ALLOCATIONS)
 
 
 def reason(error: BaseException) -> str:

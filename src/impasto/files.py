@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
@@ -28,12 +29,12 @@ def check_writable(path: Path, size: float = 1) -> None:
             raise OutputError(f"{path}: is a folder; give a file name")
         if not target.parent.is_dir():
             raise OutputError(f"{path}: there is no folder {target.parent}; create it first")
-        if target.exists():  # which also finds out whether the name is too long
+        with suppress(FileNotFoundError):  # other errors say what is wrong with the name
             _check_replaceable(path, target.stat().st_mode)
         with tempfile.TemporaryFile(dir=target.parent) as file:
             file.write(b"\0")
         free = shutil.disk_usage(target.parent).free
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
     if free < size:
         raise OutputError(
@@ -62,10 +63,12 @@ def replace(path: Path, content: bytes) -> None:
             file.write(content)
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files
         os.replace(temporary, target)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
         raise _cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            with suppress(OSError):  # it has got its name, or its folder is gone
+                Path(temporary).unlink()
 
 
 def _target(path: Path) -> Path:
@@ -92,6 +95,7 @@ def _check_replaceable(path: Path, mode: int) -> None:
         raise OutputError(f"{path}: is write-protected; give another name or make it writable")
 
 
-def _cannot_write(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or error
+def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
+    """Of a `ValueError`, the name is one that no file can have."""
+    reason = getattr(error, "strerror", None) or error
     return OutputError(f"{path}: cannot be written ({reason}); free space or choose another place")

@@ -15,10 +15,16 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImagePalette, UnidentifiedImageError
 from PIL import features as pillow_features
 
-from impasto.errors import ImageError, ImpastoError, OutputError, TooLargeError
+from impasto.errors import (
+    ImageError,
+    ImpastoError,
+    OutputError,
+    TooLargeError,
+    is_want_of_memory,
+)
 from impasto.metadata import Metadata
 from impasto.profiles import srgb_profile
 
@@ -63,6 +69,8 @@ _PLUGINS = {"HEIF": ("pillow_heif", "heic"), "JXL": ("pillow_jxl", "jxl")}
 _READ_ONLY = {"GIF": (".gif",), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
 _RAW = {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 """Of cameras. Pillow takes some of them for TIFF and would open the thumbnail."""
+_BITS, _PLANES, _COLOURS = 258, 284, 320
+"""Tags of TIFF."""
 _HEAD = 16
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
@@ -149,7 +157,9 @@ def encode(
     encoded = io.BytesIO()
     try:
         image.save(encoded, kind.kind, **options)
-    except (OSError, ValueError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's writers raise nearly everything
         raise OutputError(f"{path}: {kind.kind} cannot hold this picture ({error})") from error
     return encoded.getvalue()
 
@@ -162,18 +172,19 @@ def opened_file(path: Path) -> Iterator[Image.Image]:
         ImageError: naming the file and the fix.
         TooLargeError: it does not fit into memory.
     """
-    if path.is_dir():
-        raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
     if path.suffix.lower() in _RAW:
         raise ImageError(
             f"{path}: raw photographs are not read; develop it to TIFF or JPEG in another program"
         )
     try:
+        if path.is_dir():
+            raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
         file = path.open("rb")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{path}: cannot be read ({reason})") from error
     with file, opened(file, str(path)) as image:
         yield image
 
@@ -210,6 +221,8 @@ def opened(
                     f"{name}: {image.width}x{image.height} are more than {most / 1e6:g} "
                     "megapixels; scale it down"
                 )
+            if image.format == "TIFF":
+                _put_right_tiff(image)
             image.load()
             yield _completed(image, source) if head[:8] == _PNG_SIGNATURE else image
 
@@ -224,13 +237,13 @@ def decoding(name: str) -> Iterator[None]:
             yield
     except ImpastoError:
         raise
-    except MemoryError as error:
-        raise TooLargeError(
-            f"{name}: does not fit into the memory that is free; scale it down"
-        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
     except Exception as error:  # damaged files raise nearly everything
+        if is_want_of_memory(error):
+            raise TooLargeError(
+                f"{name}: does not fit into the memory that is free; scale it down"
+            ) from error
         raise ImageError(f"{name}: cannot be read, perhaps damaged or cut off ({error})") from error
 
 
@@ -262,6 +275,23 @@ def _silence_libtiff() -> None:
             for which in (loaded.TIFFSetWarningHandler, loaded.TIFFSetErrorHandler):
                 which.argtypes, which.restype = [ctypes.c_void_p], ctypes.c_void_p
                 which(None)
+
+
+def _put_right_tiff(image: Any) -> None:
+    """Tells Pillow what it gets wrong, before it loads a TIFF: the depth of planes of 16 bits that
+    are stored one after the other, uncompressed, and palettes of 8 bits instead of 16.
+    """
+    tags = image.tag_v2
+    if tags.get(_PLANES) == 2 and max(tags.get(_BITS, (1,))) == 16:
+        depth = ";16B" if tags.prefix == b"MM" else ";16L"
+        image.tile = [
+            tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
+            if tile.codec_name == "raw"
+            else tile
+            for tile in image.tile
+        ]
+    if image.mode == "P" and max(tags[_COLOURS]) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOURS]))
 
 
 def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,8 +26,9 @@ from torch.nn import functional as F
 
 from impasto import files, formats, profiles
 from impasto.controls import MIN_SIDE
-from impasto.errors import ImageError, OutputError
+from impasto.errors import ImageError
 from impasto.metadata import Metadata, recipe_text
+from impasto.naming import fitted
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | NDArray[Any] | Tensor | Picture"
 """What counts as a picture everywhere in the package."""
@@ -35,6 +37,10 @@ _WHITES = (255, 65535, 2**31 - 1, 2**32 - 1)
 """What integers may mean by white, besides the largest of their type."""
 _PHOTOMETRIC, _BITS, _SAMPLE_FORMAT = 262, 258, 339
 """Tags of TIFF."""
+_ROUNDING = 1e-3
+"""By how much floats may leave [0, 1]: what rounding does in half precision."""
+_DARKEST_WHITE = 0.01
+"""A mask whose white is darker was meant otherwise: it holds 0 and 1."""
 _GAP, _CAPTION = 12, 26
 """Pixels between the pictures of a sheet, and for the name below each."""
 
@@ -90,7 +96,7 @@ def read(image: ImageLike) -> Picture:
             "a tensor"
         )
     else:
-        path = Path(image)
+        path = Path(os.fsdecode(image))
         with formats.opened_file(path) as opened:
             picture = _from_opened(opened, str(path))
     return _large_enough(picture, name_of(image))
@@ -137,7 +143,13 @@ def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
             f"{width}x{height}; a mask must have the photo's size"
         )
     mask = picture.pixels.mean(1)[0]
-    return mask if picture.alpha is None else mask * picture.alpha[0, 0]
+    mask = mask if picture.alpha is None else mask * picture.alpha[0, 0]
+    if 0 < mask.max() < _DARKEST_WHITE:
+        raise ImageError(
+            f"mask {name_of(image)}: it is almost black, {mask.max():.1%} of white at most; paint "
+            "white where it goes, which is 255 of 8 bits and not 1"
+        )
+    return mask
 
 
 def find(path: Path) -> list[Path]:
@@ -166,7 +178,7 @@ def find(path: Path) -> list[Path]:
 def name_of(image: ImageLike) -> str:
     """How messages call a picture: its path, or what it is."""
     if isinstance(image, (str, os.PathLike)):
-        return os.fspath(image)
+        return os.fsdecode(image)
     return f"the given {type(image).__name__}"
 
 
@@ -199,7 +211,9 @@ def like(picture: Picture, original: ImageLike) -> Any:
     if original.dtype.kind == "b":
         numbers = numbers >= 0.5
     elif original.dtype.kind in "ui":
-        numbers = (numbers.astype(np.float64) * _white(original, "the array")).round()
+        white = _white(original, "the array")
+        most = white if float(white) <= white else np.nextafter(float(white), 0)
+        numbers = (numbers.astype(np.float64) * white).round().clip(max=most)
     return numbers.astype(original.dtype)
 
 
@@ -265,16 +279,21 @@ def rescue(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
         Where it is: beside ``path``, in the working folder, or among temporary files; None if none
         of this is possible.
     """
-    name = path.stem[:80] or "picture"
-    for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
+    folders = [path.parent]
+    for where in (Path.cwd, tempfile.gettempdir):
+        with suppress(OSError):  # there is none, for instance because it was removed
+            folders.append(Path(where()))
+    for folder in folders:
         for suffix in (".png", ".jpg"):  # the latter where space is short
-            numbered = (folder / f"{name}-rescued-{n}{suffix}" for n in range(1, 1000))
-            place = next((file for file in numbered if not file.exists()), None)
+            names = (fitted(path.stem, f"-rescued-{n}{suffix}") for n in range(1, 1000))
             try:
+                place = next(
+                    (folder / name for name in names if not (folder / name).exists()), None
+                )
                 if place is not None:
                     write(place, picture, recipe)
                     return place
-            except (OutputError, MemoryError):
+            except Exception:
                 continue
     return None
 
@@ -337,7 +356,8 @@ def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Fl
     its file, and alpha (H, W, 1), None if it has none; all in [0, 1].
     """
     turned = ImageOps.exif_transpose(image)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    signed = image.mode == "L" and _is_signed(image)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16") or signed:
         deep = np.asarray(turned)[..., None]
         key = image.info.get("transparency")
         alpha = None if key is None else (deep != key).astype(np.float32)
@@ -360,11 +380,11 @@ def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Fl
 def _deep_values(values: NDArray[Any], image: Image.Image, name: str) -> profiles.Floats:
     """Values of more than 8 bits in [0, 1], by what the file that they are of says of them."""
     tags = getattr(image, "tag_v2", {})
-    bits, signed = tags.get(_BITS, (16,))[0], tags.get(_SAMPLE_FORMAT, (1,))[0] == 2
+    bits = tags.get(_BITS, (16,))[0]
     if image.mode == "F":
         floats = _checked_floats(values, name)
-    elif tags and bits in (16, 32):  # Pillow holds all of these in 32 bits with a sign
-        kind = np.dtype(f"{'i' if signed else 'u'}{bits // 8}")
+    elif tags and bits in (8, 16, 32):  # Pillow holds them in 8 without a sign, or 32 with one
+        kind = np.dtype(f"{'i' if _is_signed(image) else 'u'}{bits // 8}")
         floats = _to_floats(values.astype(kind), name)
     elif tags:
         floats = profiles.scaled(values, 2**bits - 1)
@@ -374,20 +394,26 @@ def _deep_values(values: NDArray[Any], image: Image.Image, name: str) -> profile
     return 1 - floats if tags.get(_PHOTOMETRIC) == 0 else floats
 
 
+def _is_signed(image: Image.Image) -> bool:
+    """Whether it is of a TIFF of integers with a sign."""
+    return bool(getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, (1,))[0] == 2)
+
+
 def _checked_floats(values: NDArray[Any], name: str) -> profiles.Floats:
     """Floats in [0, 1], or whole numbers to 255 as Pillow makes them of bytes."""
     low, high = values.min(), values.max()
     if 1 < high <= 255 and low >= 0 and (values == values.round()).all():
         return profiles.scaled(values, 255)
-    if not (low >= 0 and high <= 1):  # also catches NaN
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
         raise ImageError(
-            f"{name}: its floats go from {low:.3g} to {high:.3g}, so which value is white is "
+            f"{name}: its floats go from {low:.4g} to {high:.4g}, so which value is white is "
             "not known; save it with 8 or 16 bits a channel, or scale them to 0..1"
         )
-    return values.astype(np.float32)
+    return values.astype(np.float32).clip(0, 1)
 
 
 def _from_array(array: NDArray[Any], name: str) -> Picture:
+    array = np.asarray(array)  # of a subclass, such as a matrix, whose shape never changes
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or 0 in array.shape:
@@ -411,7 +437,7 @@ def _to_floats(array: NDArray[Any], name: str) -> profiles.Floats:
     if array.dtype.kind in "ui":
         return profiles.scaled(array, _white(array, name))
     _check_range(array.min(), array.max(), name)
-    return array.astype(np.float32)
+    return array.astype(np.float32).clip(0, 1)
 
 
 def _white(array: NDArray[Any], name: str) -> int:
@@ -448,7 +474,8 @@ def _from_floats(values: profiles.Floats, alpha: profiles.Floats | None) -> Pict
 
 def _from_tensor(tensor: Tensor) -> Picture:
     pixels = tensor[None] if tensor.ndim == 3 else tensor
-    if pixels.ndim != 4 or pixels.shape[:2] != (1, 3) or not pixels.is_floating_point():
+    fits = pixels.ndim == 4 and pixels.shape[:2] == (1, 3) and pixels.numel() > 0
+    if not fits or not pixels.is_floating_point():
         raise ImageError(
             f"the tensor: {tuple(tensor.shape)} {tensor.dtype} is no picture; use floats of shape "
             "(3, H, W) or (1, 3, H, W) in [0, 1]"
@@ -456,12 +483,12 @@ def _from_tensor(tensor: Tensor) -> Picture:
     pixels = pixels.detach().float()
     low, high = pixels.aminmax()
     _check_range(float(low), float(high), "the tensor")
-    return Picture(pixels)
+    return Picture(pixels.clamp(0, 1))
 
 
 def _check_range(low: float, high: float, name: str) -> None:
-    if not (low >= 0 and high <= 1):  # also catches NaN
-        raise ImageError(f"{name}: values from {low:.3g} to {high:.3g}; floats must be in [0, 1]")
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):  # also catches NaN
+        raise ImageError(f"{name}: values from {low:.4g} to {high:.4g}; floats must be in [0, 1]")
 
 
 def _channels_first(values: profiles.Floats) -> Tensor:

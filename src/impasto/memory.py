@@ -11,7 +11,7 @@ import psutil
 import torch
 
 from impasto.controls import MIN_SIDE, MIN_TILE
-from impasto.errors import TooLargeError
+from impasto.errors import TooLargeError, is_want_of_memory
 from impasto.methods.base import Footprint
 
 MEASURED_AREA = 1024 * 1024
@@ -22,15 +22,6 @@ _BYTES_OF_PICTURES = 90
 """Of photo, result and what is between them, for each pixel, with reading and writing them."""
 _WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
-_FAILED_ALLOCATIONS = (
-    "allocate memory",  # PyTorch's allocator, and the system
-    "enough memory",
-    "out of memory",
-    "bad_alloc",  # C++
-    "could not create a primitive",  # oneDNN, which says no more
-    "could not create a memory",
-)
-"""In what libraries say when it is memory that they lack."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -130,14 +121,6 @@ def check_memory(
                 f"a style picture of {wide}x{high} does not fit into memory; "
                 "give a smaller --style-size"
             )
-
-
-def is_want_of_memory(error: BaseException) -> bool:
-    """Whether an error of some library says that it is memory that lacks."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    text = str(error).lower()
-    return any(part in text for part in _FAILED_ALLOCATIONS)
 
 
 @contextmanager

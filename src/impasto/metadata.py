@@ -6,9 +6,11 @@ orientation, size, colour space, and what a maker noted about the camera's own r
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +36,8 @@ _KEPT = {
     _Tag.XPSubject,
 }
 """Of the first directory of EXIF, which in TIFF also says how the pixels are stored."""
+_NUMBERS = {_Tag.Rating, _Tag.RatingPercent}
+"""Those of `_KEPT` that are no text."""
 _DROPPED = {
     _Tag.MakerNote,
     _Tag.ColorSpace,
@@ -52,6 +56,11 @@ _SRGB = 1
 _INCHES, _CM_PER_INCH = 2, 2.54
 _XMP_TAG, _IPTC_TAG = 700, 33723
 _IPTC_RECORD = 0x0404
+_XMP_THUMBNAILS = rb"<(\w+):Thumbnails(?:\s[^>]*)?(?<!/)>.*?</\1:Thumbnails>"
+"""Adobe calls their name space xmp, and xap in older files."""
+_XMP_OF_PIXELS = (
+    rb"(?:tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|exif:ColorSpace|photoshop:ICCProfile)"
+)
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _XMP_IN_PNG = "XML:com.adobe.xmp"
 RECIPE = "impasto"
@@ -66,6 +75,8 @@ _FROM_TEXT = {
     "Comment": _Tag.UserComment,
 }
 """Where EXIF has what keywords of PNG say."""
+_MOST_DPI = 65_535
+"""What JPEG can say."""
 _LONGEST_SEGMENT = 65_000
 """Bytes that a segment of JPEG can hold, with some room."""
 
@@ -94,17 +105,22 @@ class Metadata:
     @classmethod
     def of(cls, image: Image.Image) -> Metadata:
         """What is to be kept of an image as Pillow opened it."""
-        exif = image.getexif()
+        exif = _exif_of(image)
         info = image.info
-        tags = {tag: value for tag, value in _storable(exif) if tag in _KEPT}
+        tags = {
+            tag: value
+            for tag, value in _storable(exif)
+            # libtiff crashes if it finds a number where there should be text.
+            if tag in _KEPT and (isinstance(value, (str, bytes)) or tag in _NUMBERS)
+        }
         if _is_recipe(tags.get(_Tag.ImageDescription)):  # where it once was
             del tags[_Tag.ImageDescription]
         exposure = {
             tag: value
-            for tag, value in _storable(exif.get_ifd(_IFD.Exif))
+            for tag, value in _storable(exif.get_ifd(_IFD.Exif), _IFD.Exif)
             if tag not in {*_DROPPED, _RECIPE_TAG}
         }
-        gps = dict(_storable(exif.get_ifd(_IFD.GPSInfo)))
+        gps = dict(_storable(exif.get_ifd(_IFD.GPSInfo), _IFD.GPSInfo))
         xmp = info.get("xmp") or exif.get(_XMP_TAG) or b""
         text = {
             str(key): str(value)
@@ -113,7 +129,7 @@ class Metadata:
         }
         if isinstance(info.get("comment"), bytes):  # JPEG's
             text["Comment"] = info["comment"].decode("utf-8", "replace")
-        xmp = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
+        xmp = xmp.encode() if isinstance(xmp, str) else xmp if isinstance(xmp, bytes) else b""
         return cls(tags, exposure, gps, _put_right(xmp), _iptc(image, exif), text, _dpi(info, exif))
 
     def save_options(
@@ -198,9 +214,16 @@ class Metadata:
 
 def recipe_text(image: Image.Image) -> str:
     """The recipe that `Metadata.save_options` wrote, as text; "" if there is none."""
-    exif = image.getexif()
+    exif = _exif_of(image)
     places = (image.info.get(RECIPE), exif.get(_RECIPE_TAG), exif.get(_Tag.ImageDescription))
     return next((str(text) for text in places if _is_recipe(text)), "")
+
+
+def _exif_of(image: Image.Image) -> Image.Exif:
+    """EXIF of an image; empty if it is garbage."""
+    with suppress(Exception):  # garbage raises nearly everything
+        return image.getexif()
+    return image.getexif()  # which Pillow takes for read by now
 
 
 def _is_recipe(text: Any) -> bool:
@@ -219,13 +242,18 @@ def _say(tags: dict[int, Any], exposure: dict[int, Any], tag: int, text: str) ->
         tags.setdefault(tag, _Text(text.encode().decode("latin-1")))
 
 
-def _storable(directory: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
-    """Tags that can be written again."""
+def _storable(directory: Mapping[int, Any], part: int | None = None) -> Iterator[tuple[int, Any]]:
+    """Tags that can be written again.
+
+    Args:
+        directory: of EXIF.
+        part: which one, if it is not the first: the same number may mean another tag there.
+    """
     for tag, value in directory.items():
         kept = _Text(value) if isinstance(value, str) else value
         trial = Image.Exif()
-        trial[tag] = kept
         try:
+            (trial if part is None else trial.get_ifd(part))[tag] = kept
             trial.tobytes()
         except Exception:  # odd values raise nearly everything
             continue
@@ -233,8 +261,14 @@ def _storable(directory: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
 
 
 def _put_right(xmp: bytes) -> bytes:
-    """XMP without a thumbnail, and with the orientation that a painting has."""
-    xmp = re.sub(rb"<xmp:Thumbnails>.*?</xmp:Thumbnails>", b"", xmp, flags=re.DOTALL)
+    """XMP in UTF-8, with the orientation that a painting has, without thumbnail, size and colour
+    space.
+    """
+    if xmp[:2] in (codecs.BOM_UTF16_BE, codecs.BOM_UTF16_LE):
+        xmp = xmp.decode("utf-16", "replace").encode()
+    xmp = re.sub(_XMP_THUMBNAILS, b"", xmp, flags=re.DOTALL)
+    xmp = re.sub(rb"""\s+%b\s*=\s*("[^"]*"|'[^']*')""" % _XMP_OF_PIXELS, b"", xmp)
+    xmp = re.sub(rb"<(%b)>[^<]*</\1>" % _XMP_OF_PIXELS, b"", xmp)
     xmp = re.sub(rb"""(tiff:Orientation\s*=\s*["'])\d+""", rb"\g<1>1", xmp)
     return re.sub(rb"(<tiff:Orientation>)\d+", rb"\g<1>1", xmp)
 
@@ -260,7 +294,7 @@ def _dpi(info: Mapping[Any, Any], exif: Image.Exif) -> tuple[float, float] | Non
         return None
     if (across, down) in ((1, 1), (72, 72)):  # what Pillow says for a file that says nothing
         return None
-    return (across, down) if 0 < across < 1e5 and 0 < down < 1e5 else None
+    return (across, down) if min(across, down) > 0 and max(across, down) <= _MOST_DPI else None
 
 
 def _resolution(exif: Image.Exif) -> tuple[float, float]:

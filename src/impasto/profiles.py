@@ -66,7 +66,8 @@ def to_srgb(values: Floats, image: Image.Image) -> tuple[Floats, str]:
     """Converts colours to sRGB, from the space that the image they are of is in.
 
     Args:
-        values: (H, W, 1) of a grey picture, (H, W, 3) of RGB, (H, W, 4) of CMYK, in [0, 1].
+        values: (H, W, 1) of a grey picture, (H, W, 3) of RGB, (H, W, 4) of CMYK, in [0, 1]; of one
+            in LAB, what `lab_to_srgb` made of it.
         image: what was opened, for its `info` and EXIF.
 
     Returns:
@@ -74,18 +75,21 @@ def to_srgb(values: Floats, image: Image.Image) -> tuple[Floats, str]:
     """
     cicp = image.info.get("cicp")
     profile = image.info.get("icc_profile")
+    ignored = ""
+    if image.mode == "LAB":
+        return values, ""
     if cicp and values.shape[-1] < 4:
         space = _of_cicp(cicp)
-        if space is None:
-            return values, "its colour space (cICP) is not supported and was ignored"
-        return space.to_srgb(values), ""
+        if space is not None:
+            return space.to_srgb(values), ""
+        ignored = "its colour space (cICP) is not supported and was ignored"
     if profile:
         try:
-            return _by_profile(values, profile), ""
+            return _by_profile(values, profile), ignored
         except (ImageCms.PyCMSError, OSError, ValueError):
             return _plain(values), "its colour profile is unusable and was ignored"
     space = _of_png(image.info) or _of_exif(image)
-    return (_plain(values) if space is None else space.to_srgb(_plain(values))), ""
+    return (_plain(values) if space is None else space.to_srgb(_plain(values))), ignored
 
 
 def scaled(numbers: NDArray[Any], white: float) -> Floats:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import platformdirs
 import yaml
 
-from impasto.errors import TooLargeError, WeightsError
+from impasto.errors import TooLargeError, WeightsError, is_want_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -237,7 +237,7 @@ def opened(path: Path, what: str = "weights file") -> Iterator[Any]:
     except PermissionError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except (SafetensorError, OSError, RuntimeError, MemoryError) as error:
-        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        if is_want_of_memory(error):
             raise TooLargeError(f"{path}: does not fit into the memory that is free") from error
         if isinstance(error, RuntimeError):
             raise

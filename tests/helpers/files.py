@@ -57,6 +57,29 @@ def tiff(array, bits, *, white_is_zero=False, sample_format=1):
     return b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4 + extra + data
 
 
+def long_tiff(data, order, strips, entries):
+    """An uncompressed TIFF whose tags are all of type LONG.
+
+    Args:
+        data: of all strips, which are of one size.
+        order: of the bytes, "<" or ">".
+        strips: how many there are.
+        entries: numbers by tag, besides where the strips are.
+    """
+    entries = {**entries, 273: [0] * strips, 279: [len(data) // strips] * strips}
+    end = 8 + 2 + 12 * len(entries) + 4
+    start = end + sum(4 * len(values) for values in entries.values() if len(values) > 1)
+    entries[273] = [start + number * len(data) // strips for number in range(strips)]
+    directory, extra = struct.pack(f"{order}H", len(entries)), b""
+    for tag, values in sorted(entries.items()):
+        place = values[0] if len(values) == 1 else end + len(extra)
+        directory += struct.pack(f"{order}HHII", tag, 4, len(values), place)
+        if len(values) > 1:
+            extra += struct.pack(f"{order}{len(values)}I", *values)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return head + directory + b"\0" * 4 + extra + data
+
+
 def grey_profile(gamma):
     """The smallest ICC profile (version 2) of a grey whose light is its value to that power."""
     d50 = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)

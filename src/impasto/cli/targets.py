@@ -74,7 +74,7 @@ def write_or_rescue(
     """
     try:
         images.write(target, picture, recipe)
-    except (OutputError, MemoryError) as error:
+    except Exception as error:  # whatever it is, the painting must not be lost
         place = images.rescue(target, picture, recipe)
         if place is None:
             raise

@@ -20,8 +20,8 @@ from impasto.errors import (
     SetupError,
     TooLargeError,
     TrainingError,
+    is_want_of_memory,
 )
-from impasto.memory import is_want_of_memory
 from impasto.train.config import TrainConfig
 from impasto.train.log import OnMessage
 
