@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -98,4 +99,6 @@ def _check_replaceable(path: Path, mode: int) -> None:
 def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
     """Of a `ValueError`, the name is one that no file can have."""
     reason = getattr(error, "strerror", None) or error
-    return OutputError(f"{path}: cannot be written ({reason}); free space or choose another place")
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    fix = "free space or choose another place" if full else "choose another place"
+    return OutputError(f"{path}: cannot be written ({reason}); {fix}")

@@ -179,6 +179,8 @@ def opened_file(path: Path) -> Iterator[Image.Image]:
     try:
         if path.is_dir():
             raise ImageError(f"{path}: is a folder, not a picture; name the files in it")
+        if path.exists() and not path.is_file():  # of a pipe, reading might never end
+            raise ImageError(f"{path}: is no ordinary file; save the picture to one")
         file = path.open("rb")
     except FileNotFoundError as error:
         raise ImageError(f"{path}: no such file") from error
@@ -238,7 +240,11 @@ def decoding(name: str) -> Iterator[None]:
     except ImpastoError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too many pixels to be safe to open; scale it down") from error
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        raise ImageError(
+            f"{name}: too many pixels to be safe to open, at most {most:.0f} megapixels; scale it "
+            "down"
+        ) from error
     except Exception as error:  # damaged files raise nearly everything
         if is_want_of_memory(error):
             raise TooLargeError(

@@ -103,6 +103,8 @@ def resolve(source: ImageLike) -> ImageLike | TrainedLook:
     file = _FILE.fullmatch(name)
     if file:
         return TrainedLook(name, file[1], file[2])
+    if Path(name).is_dir():
+        raise ControlError(f"style '{name}': is a folder; name a picture in it")
     if Path(name).is_file():
         return source
     painting = paintings().get(name)

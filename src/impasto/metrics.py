@@ -6,6 +6,7 @@ and the judge should not be the teacher. All pictures are tensors (1, 3, H, W), 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -180,10 +181,11 @@ def _mean(values: Iterable[Tensor]) -> float:
 
 
 def _check_memory(*images: Tensor) -> None:
-    pixels = max(image[0, 0].numel() for image in images)
+    height, width = max((tuple(image.shape[-2:]) for image in images), key=math.prod)
+    pixels = height * width
     if pixels * _BYTES_PER_PIXEL > free_memory(images[0].device):
         raise TooLargeError(
-            f"evaluating {pixels / 1e6:.0f} megapixels takes about "
-            f"{pixels * _BYTES_PER_PIXEL / 2**30:.1f} GiB of memory, more than is free; "
-            "scale the pictures down"
+            f"evaluating a picture, photo or painting of {width}x{height} takes about "
+            f"{pixels * _BYTES_PER_PIXEL / 2**30:.1f} GiB of memory, more than is free; scale it "
+            "down"
         )

@@ -498,7 +498,7 @@ def parse_refine(text: str | int) -> dict[str, Any]:
         ControlError: the text has neither form.
     """
     match = re.fullmatch(r"(\d+)|(\d+(?:\.\d*)?)s", str(text))
-    if match is None:
+    if match is None or not float(match[1] or match[2]):
         raise ControlError(f"refine is '{text}': write a number of steps (50) or seconds (30s)")
     if match[1]:
         return {"iterations": int(match[1])}

@@ -25,6 +25,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -89,7 +90,13 @@ def record(name: str) -> Record:
     """
     known = table()
     if name not in known:
-        raise WeightsError(f"unknown weights '{name}': known are {', '.join(known)}")
+        near = get_close_matches(name, known, n=1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"known are {', '.join(known)}, and files that end with .safetensors"
+        )
+        raise WeightsError(f"unknown weights '{name}': {hint}")
     return known[name]
 
 
@@ -269,7 +276,9 @@ def _expand(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         if name.endswith("_code"):
             codebook = tensors.get(f"{name}book")
             if codebook is None or codebook.numel() != 256:
-                raise WeightsError(f"{path}: {name} lacks its codebook of 256 values")
+                raise WeightsError(
+                    f"{path}: not weights of impasto ({name} lacks its codebook of 256 values)"
+                )
             expanded[name.removesuffix("_code")] = codebook[tensor.int()]
         elif not name.endswith("_codebook"):
             expanded[name] = tensor

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -272,3 +273,37 @@ def test_ctrl_c_ends_a_batch_and_reports_it(photos):
     assert [row["content"] for row in rows] == ["0.jpg", "1.jpg", "2.jpg"]
     assert all(row["stopped"] for row in rows)
     assert [path.name for path in (photos / "painted").iterdir()] == ["0.png"]
+
+
+def test_a_loop_of_links_is_one_bad_photo(run, photos):
+    (photos / "1.jpg").unlink()
+    (photos / "1.jpg").symlink_to("1.jpg")
+    others_are_painted(run(*BATCH, "--json"), photos)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_is_no_photo_to_wait_for(run, photos):
+    (photos / "1.jpg").unlink()
+    os.mkfifo(photos / "1.jpg")
+    assert "1.jpg: is no ordinary file" in others_are_painted(run(*BATCH, "--json"), photos)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["photo.png", "painting.png", "-o", "painted"],
+            "painted: names no format; use .*, or write painted/ for a folder",
+        ),
+        (["photo.png", "photos", "-o", "a.png"], "style 'photos': is a folder; name a picture in"),
+        (["photo.png", "", "-o", "a.png"], "a picture has no name"),
+        (["photo.png", "painting.png", "-o", "a.png", "--refine", "0"], "refine is '0': write a"),
+        (
+            ["photo.png", "painting.png", "-o", "a.png", "--method", "adain.smal"],
+            "unknown weights 'adain.smal': did you mean adain.small",
+        ),
+    ],
+)
+def test_mistakes_of_a_first_day_are_told_with_their_fix(refused, folder, arguments, says):
+    (folder / "photos").mkdir()
+    assert re.search(says, refused("stylize", *arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -104,8 +105,9 @@ def fail(message: str) -> int:
 
 def check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
     """Raises `OutputError` if an output is also an input or another output."""
-    taken = {path.resolve() for path in inputs}
+    taken = {os.path.realpath(path) for path in inputs}  # also of a loop of links
     for path in outputs:
-        if path.resolve() in taken:
+        place = os.path.realpath(path)
+        if place in taken:
             raise OutputError(f"{path}: is also an input or another output; choose another name")
-        taken.add(path.resolve())
+        taken.add(place)

@@ -112,7 +112,7 @@ def styles(sheet: Path | None, output: Path | None, device: str, as_json: bool) 
     ]
 
     def line(name: str, kind: str, licence: str, **about: Any) -> str:
-        return f"{name:22} {'{artist}, {title} ({year})'.format(**about):66} {kind:8} {licence}"
+        return f"{name:22} {'{artist}, {title} ({year})'.format(**about):69} {kind:8} {licence}"
 
     show(rows, as_json, line)
 

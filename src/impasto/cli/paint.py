@@ -75,6 +75,8 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
     given = [Path(name) for name in (pictures if styles else pictures[:-1])]
     if not given:
         raise ControlError("no style is given: write CONTENT STYLE, or add --style STYLE")
+    if not all((*pictures, *styles)):
+        raise ControlError("a picture has no name: it is an empty text")
     contents = [path for path in given if not is_clutter(path)]
     if not contents:
         raise ControlError(f"{given[0]}: an operating system's own file; name the photo itself")

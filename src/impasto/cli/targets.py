@@ -23,17 +23,26 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     Several are painted into a folder, as PNG files by the photos' names, told apart if need be.
 
     Raises:
-        OutputError: ``output`` is empty; or there are several photos, and it is a file or named
-            like a picture.
+        OutputError: ``output`` is empty, or has no extension of a picture; or there are several
+            photos, and it is a file or named like a picture.
     """
     if not output:
         raise OutputError("the output has no name: name a file, or a folder")
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
+        if path.suffix.lower() not in FORMATS:
+            wrong = f"cannot write '{path.suffix}' pictures" if path.suffix else "names no format"
+            raise OutputError(
+                f"{path}: {wrong}; use {', '.join(sorted(FORMATS))}, or write {path}{os.sep} for a "
+                "folder"
+            )
         return None, [path]
     if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
-        raise OutputError(f"{path}: several photos need a folder as output")
+        raise OutputError(
+            f"{path}: several photos need a folder as output; with --style, all other pictures "
+            "are photos"
+        )
     names = distinct(fitted(content.stem or "picture", ".png") for content in contents)
     return path, [path / name for name in names]
 

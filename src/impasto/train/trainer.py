@@ -263,6 +263,9 @@ class Trainer:
         finished = self.step == self.config.steps
         if not finished:
             self.on_message(f"stopped after step {self.step}; --resume goes on from there")
+            if not self.run.out.exists():
+                every = self.config.validate_every
+                self.on_message(f"{self.run.out} is first written at step {every}: not yet")
         scores = {k: v for row in self.log.scores.rows[-1:] for k, v in row.items() if k != "step"}
         return TrainingResult(self.step, finished, scores, self.skipped)
 
