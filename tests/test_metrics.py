@@ -162,5 +162,5 @@ def test_too_large_is_refused(tiny, photo, monkeypatch):
         available = 10**6
 
     monkeypatch.setattr(psutil, "virtual_memory", lambda: Little)
-    with pytest.raises(TooLargeError, match="of 64x48 takes .* scale it down"):
+    with pytest.raises(TooLargeError, match=r"of 64x48 takes .* scale it down"):
         tiny(photo, photo, photo)
