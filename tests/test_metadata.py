@@ -155,8 +155,8 @@ def test_what_is_too_long_for_jpeg_is_left_out_and_said():
 
 
 def test_exif_that_leaves_no_room_for_the_recipe_is_too_long_for_jpeg():
-    comment = {Tag.UserComment: b"ASCII\0\0\0" + b"a" * 64_000}
-    picture = images.Picture(images.read(photo_array()).pixels, metadata=Metadata({}, comment))
+    metadata = Metadata(exposure={Tag.UserComment: b"ASCII\0\0\0" + b"a" * 64_000})
+    picture = images.Picture(images.read(photo_array()).pixels, metadata=metadata)
     (note,) = images.check_fits(Path("a.jpg"), picture, *picture.size)
     assert "too long for JPEG" in note
     recipe = {"impasto": "1", "styles": ["a" * 3_000]}
