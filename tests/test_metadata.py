@@ -1,6 +1,7 @@
 """What a photo's file tells is kept through the painting, in all formats that can hold it."""
 
 import io
+import json
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import ExifTags, Image
 from impasto import images
 from impasto.errors import ImageError
 from impasto.formats import FORMATS
-from impasto.metadata import Metadata
+from impasto.metadata import Metadata, recipe_text
 
 from .helpers.pictures import photo_array
 
@@ -151,6 +152,15 @@ def test_what_is_too_long_for_jpeg_is_left_out_and_said():
     assert image.getexif()[Tag.Artist] == "somebody"
     assert images.check_fits(Path("a.png"), picture, height, width) == ()
     assert written(picture, ".png").info["xmp"] == long.xmp
+
+
+def test_exif_that_leaves_no_room_for_the_recipe_is_too_long_for_jpeg():
+    metadata = Metadata(exposure={Tag.UserComment: b"ASCII\0\0\0" + b"a" * 64_000})
+    picture = images.Picture(images.read(photo_array()).pixels, metadata=metadata)
+    (note,) = images.check_fits(Path("a.jpg"), picture, *picture.size)
+    assert "too long for JPEG" in note
+    recipe = {"impasto": "1", "styles": ["a" * 3_000]}
+    assert json.loads(recipe_text(written(picture, ".jpg", recipe))) == recipe
 
 
 def test_bmp_says_that_it_keeps_nothing():

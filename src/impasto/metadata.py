@@ -77,8 +77,8 @@ _FROM_TEXT = {
 """Where EXIF has what keywords of PNG say."""
 _MOST_DPI = 65_535
 """What JPEG can say."""
-_LONGEST_SEGMENT = 65_000
-"""Bytes that a segment of JPEG can hold, with some room."""
+_LONGEST_SEGMENT = 60_000
+"""Bytes that a segment of JPEG can hold, with room for the recipe."""
 
 
 class _Text(str):

@@ -79,7 +79,7 @@ def write_or_rescue(
     wrong, having said it.
 
     Raises:
-        OutputError: it can be written nowhere.
+        OutputError: it can be written nowhere; or whatever else went wrong first.
     """
     try:
         images.write(target, picture, recipe)
