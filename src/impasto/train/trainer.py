@@ -262,10 +262,10 @@ class Trainer:
             self.on_message(f"{len(self.skipped)} unreadable pictures or folders were skipped")
         finished = self.step == self.config.steps
         if not finished:
-            self.on_message(f"stopped after step {self.step}; --resume goes on from there")
             if not self.run.out.exists():
                 every = self.config.validate_every
-                self.on_message(f"{self.run.out} is first written at step {every}: not yet")
+                self.on_message(f"{self.run.out} is not there yet: it comes with step {every}")
+            self.on_message(f"stopped after step {self.step}; --resume goes on from there")
         scores = {k: v for row in self.log.scores.rows[-1:] for k, v in row.items() if k != "step"}
         return TrainingResult(self.step, finished, scores, self.skipped)
 
