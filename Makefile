@@ -13,7 +13,7 @@ check:  ## style and types
 	hadolint Dockerfile
 
 quick:  ## the tests that take less than a minute together
-	$(PYTHON) -m pytest -m "not slow and not browser"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -m "not slow and not browser" --numprocesses=auto
 
 test:  ## all tests; minutes
 	$(PYTHON) -m pytest

@@ -25,6 +25,7 @@ def blocks():
             yield pytest.param(small, id=f"{Path(name).stem}: {heading}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", list(blocks()))
 def test_python_of_the_docs_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

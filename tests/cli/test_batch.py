@@ -108,6 +108,7 @@ def test_a_single_photo_is_reported_as_many_are(run, folder):
     assert err == f"impasto: error: {row['error']}\n"
 
 
+@pytest.mark.slow
 def test_a_broken_style_is_said_once(refused, photos):
     """Before anything is painted, and the folder that was to be made is not there."""
     no_picture(photos / "bad.png")
@@ -258,6 +259,7 @@ def test_each_photo_is_painted_as_alone(run, photos):
     np.testing.assert_array_equal(together.pixels, alone.pixels)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_batch_and_reports_it(photos):
     """What is painted by then is kept; each of the others is in the report."""
     call = ["stylize", "0.jpg", "1.jpg", "2.jpg", "painting.png", "-o", "painted", "--json"]

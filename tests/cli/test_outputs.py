@@ -49,6 +49,7 @@ def test_what_a_format_cannot_keep_is_said(told):
     assert json.loads(done.out)[0]["notes"] == [note]
 
 
+@pytest.mark.slow
 def test_a_size_that_the_format_cannot_hold_is_refused_before_painting(folder):
     Image.new("RGB", (16_400, 17)).save("wide.png")
     flags = ["--method", "gatys", "--iterations", "100000"]
@@ -58,6 +59,7 @@ def test_a_size_that_the_format_cannot_hold_is_refused_before_painting(folder):
     assert not (folder / "out.webp").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of this kind are Unix's")
 def test_a_painting_that_does_not_fit_on_the_disk_is_rescued(folder):
     noise = os.urandom(200 * 200 * 3)
