@@ -108,12 +108,11 @@ def format_of(path: Path) -> Format:
     Raises:
         OutputError: no format has this extension.
     """
-    try:
-        return FORMATS[path.suffix.lower()]
-    except KeyError:
-        raise OutputError(
-            f"{path}: cannot write '{path.suffix}' pictures; use {', '.join(sorted(FORMATS))}"
-        ) from None
+    known = FORMATS.get(path.suffix.lower())
+    if known is None:
+        wrong = f"cannot write '{path.suffix}' pictures" if path.suffix else "names no format"
+        raise OutputError(f"{path}: {wrong}; use {', '.join(sorted(FORMATS))}")
+    return known
 
 
 def check_size(path: Path, height: int, width: int) -> None:

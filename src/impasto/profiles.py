@@ -99,13 +99,9 @@ def scaled(numbers: NDArray[Any], white: float) -> Floats:
     return fractions
 
 
-def srgb_profile() -> bytes:
-    """An ICC profile of sRGB, the same bytes in every call."""
-    return _srgb_profile()
-
-
 @cache
-def _srgb_profile() -> bytes:
+def srgb_profile() -> bytes:
+    """An ICC profile of sRGB, the same bytes in every run."""
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return made[:24] + bytes(12) + made[36:]  # without the time it was made at
 

@@ -11,7 +11,7 @@ from typing import Any
 from impasto import images
 from impasto.cli.base import fail
 from impasto.errors import OutputError, reason
-from impasto.formats import FORMATS
+from impasto.formats import FORMATS, format_of
 from impasto.images import Picture
 from impasto.naming import distinct, fitted
 
@@ -31,12 +31,10 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     path = Path(output)
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
-        if path.suffix.lower() not in FORMATS:
-            wrong = f"cannot write '{path.suffix}' pictures" if path.suffix else "names no format"
-            raise OutputError(
-                f"{path}: {wrong}; use {', '.join(sorted(FORMATS))}, or write {path}{os.sep} for a "
-                "folder"
-            )
+        try:
+            format_of(path)
+        except OutputError as error:
+            raise OutputError(f"{error}, or write {path}{os.sep} for a folder") from error
         return None, [path]
     if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
         raise OutputError(
