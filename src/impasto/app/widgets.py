@@ -1,4 +1,4 @@
-"""Controls, made from the settings that the library has."""
+"""Widgets, made from the settings that the library has, in words for everybody."""
 
 from __future__ import annotations
 
@@ -12,9 +12,34 @@ from impasto.controls import Controls
 from impasto.methods import METHODS, method_class
 from impasto.methods.gatys import GatysConfig
 
-_WEIGHTS = {"adain": ("adain.base", "adain.small")}
+PRESETS: dict[str, dict[str, Any]] = {
+    "Subtle": {"strength": 0.65, "detail": 1.0},
+    "Painterly": {},
+    "Bold": {"stroke_size": 2.0, "detail": 0.4},
+    "My colours": {"preserve_color": "luminance"},
+}
+"""Controls that go together, by the name that a visitor chooses."""
+FIRST = ("stroke_size", "strength", "detail", "preserve_color")
+"""Controls that everybody sees, which are those of the presets."""
 FOR_NETWORKS = ("stroke_size", "detail")
 """Controls that the optimiser refuses."""
+STYLE_SIDES = {"style_size": 2048}
+"""Longest sides to choose from: styles are measured as a whole, which takes memory."""
+_WEIGHTS = {"adain": ("adain.base", "adain.small")}
+_LABELS = {
+    "preserve_color": "Colours",
+    "detail": "Detail of the photo",
+    "size": "Longer side in pixels",
+    "style_size": "Longer side of the painting",
+    "tv_weight": "TV weight (smoothness)",
+    "init": "Start from",
+}
+_COLOURS = {
+    "off": "The painting's",
+    "luminance": "My photo's",
+    "coral": "Both (CORAL)",
+    "histogram": "Both (histogram)",
+}
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
     "choices": {"init": ("content", "noise", "style")},
@@ -27,10 +52,30 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
         "tv_weight": 1000,
     },
 }
-STYLE_SIDES = {"style_size": 2048}
-"""Longest sides to choose from: styles are measured as a whole, which takes memory."""
 _LARGEST_NUMBER = 2**53 - 1
 """The largest integer that JavaScript represents exactly."""
+
+
+def pick_preset(key: str) -> None:
+    """Buttons that set the first controls to what goes together.
+
+    Args:
+        key: before the names of the widgets of `knobs`.
+    """
+    state, defaults = st.session_state, {knob.name: knob.default for knob in fields(Controls)}
+    wanted = {
+        name: {knob: options.get(knob, defaults[knob]) for knob in FIRST}
+        for name, options in PRESETS.items()
+    }
+    now = {knob: state.get(f"{key}.{knob}", defaults[knob]) for knob in FIRST}
+    state[f"{key}.preset"] = next((name for name in wanted if wanted[name] == now), None)
+
+    def apply() -> None:
+        chosen = state[f"{key}.preset"]
+        for knob, value in wanted.get(chosen, {}).items():
+            state[f"{key}.{knob}"] = value
+
+    st.segmented_control("How it is painted", list(PRESETS), key=f"{key}.preset", on_change=apply)
 
 
 def knobs(
@@ -76,7 +121,7 @@ def _knob(
     knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None, most: float | None
 ) -> Any:
     """The widget that fits the setting's type and bounds."""
-    label = knob.name.replace("_", " ").capitalize()
+    label = _LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
     st.session_state.setdefault("knobs", {})[key] = knob.default
     st.session_state.setdefault(key, default)
     least, kind = knob.metadata["min"], int if str(knob.type).startswith("int") else float
@@ -87,7 +132,10 @@ def _knob(
         )
     common: dict[str, Any] = {"key": key, "help": told, "persist_state": "session"}
     if choices:
-        return st.segmented_control(label, choices, required=True, **common)
+        names = _COLOURS if knob.name == "preserve_color" else {}
+        return st.segmented_control(
+            label, choices, required=True, format_func=lambda one: names.get(one, one), **common
+        )
     if knob.type == "bool":
         return st.toggle(label, **common)
     if least is not None and most is not None and most <= 100:
@@ -111,8 +159,8 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
         trained: whether a trained style is chosen, which only one method paints.
 
     Returns:
-        Options of `impasto.stylize`; and what to add to them for the optimiser to go on from the
-        picture, or None if it cannot.
+        Options of `impasto.stylize`; and the optimiser's for going on from the picture, with its
+        number of steps as ``iterations``, or None if it cannot.
     """
     names = ["auto", *(name for name in METHODS if (name == "fast") == trained)]
     told = "  \n".join(f"**{name}**: {METHODS[name].about}." for name in names[1:])
@@ -121,32 +169,31 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
     if st.session_state[f"{key}.method"] not in names:
         st.session_state[f"{key}.method"] = "auto"
     options: dict[str, Any] = {}
-    with st.expander("Method", icon=":material/brush:"):
-        method = st.segmented_control(
-            "Method",
-            names,
-            required=True,
-            key=f"{key}.method",
-            help=f"**auto**: the first that fits.  \n{told}",
-            persist_state="session",
+    method = st.segmented_control(
+        "Method",
+        names,
+        required=True,
+        key=f"{key}.method",
+        help=f"**auto**: the first that fits.  \n{told}",
+        persist_state="session",
+    )
+    if method not in (None, "auto", "gatys"):
+        own = knobs(
+            method_class(method).Config,
+            f"{key}.{method}",
+            without=("precision",),
+            choices={"weights": _WEIGHTS.get(method, ())},
         )
-        if method not in (None, "auto", "gatys"):
-            own = knobs(
-                method_class(method).Config,
-                f"{key}.{method}",
-                without=("precision",),
-                choices={"weights": _WEIGHTS.get(method, ())},
-            )
-            options = {"method": method, **own}
+        options = {"method": method, **own}
     if trained:
         return options, None
-    with st.expander("Optimiser", icon=":material/auto_awesome:"):
-        optimiser = knobs(GatysConfig, f"{key}.gatys", **_OPTIMISER_KNOBS)
-        optimiser |= _snapshots(f"{key}.snapshot_every")
+    st.markdown("**Optimiser**, which refines", help="It is also the method gatys, from scratch.")
+    optimiser = knobs(GatysConfig, f"{key}.gatys", **_OPTIMISER_KNOBS)
+    optimiser |= _snapshots(f"{key}.snapshot_every")
     if method == "gatys":
         return {"method": "gatys", **optimiser}, None
     optimiser.pop("init", None)
-    return options, {"refine": optimiser.pop("iterations", GatysConfig.iterations), **optimiser}
+    return options, optimiser
 
 
 def texture_knobs(key: str) -> dict[str, Any]:

@@ -1,0 +1,162 @@
+"""A job as the page shows it: progress, the button that stops it, what it left behind."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import streamlit as st
+
+from impasto.app import job_queue
+from impasto.app.job_queue import Job
+from impasto.app.request import Result
+from impasto.app.session import Session, current
+
+_TICK_S = 0.7
+"""How often the page looks at a job that takes long."""
+_QUICK_S = 5.0
+"""How long the page is not drawn until a quick job is done."""
+
+
+def failure(page: str) -> None:
+    """Tells what went wrong last on a page, if anything did."""
+    told = current().failures.get(page)
+    if told:
+        st.error(told, icon=":material/error:")
+
+
+def wait_for_quick(session: Session) -> None:
+    """Waits until the job is done, if that is soon, so that the page is drawn only once."""
+    line, end = st.empty(), time.monotonic() + _QUICK_S
+    while session.job and not session.job.finished and time.monotonic() < end:
+        session.job.wait(0.25)
+        line.empty()  # Streamlit turns to what the visitor did in the meantime
+    session.settle()
+
+
+def live(draw: Callable[[], None], job: Job | None) -> None:
+    """Draws a part of the page, again and again as long as a job runs; then the whole page."""
+
+    def tick() -> None:
+        if job and job.finished:
+            st.rerun()
+        draw()
+
+    st.fragment(tick, run_every=_TICK_S if job else None)()
+
+
+def busy(session: Session, page: str) -> dict[str, Any] | None:
+    """What the viewer shows of a job; None if there is none."""
+    job = session.running(page)
+    if job is None:
+        return None
+    preview = session.url(f"job-{id(job)}-{job.step}") if job.preview else None
+    return {"text": progress(job), "fraction": job.fraction, "preview": preview}
+
+
+def progress(job: Job) -> str:
+    """How far a job is, in a sentence."""
+    ahead = job_queue.queue().position(job)
+    if job.stopped:
+        return "Stopping after this step"
+    if ahead:
+        return f"Waiting: {ahead} before you"
+    if not job.steps:
+        return "Painting"
+    told = [f"Step {job.step} of {job.steps}"]
+    if job.seconds_left is not None:
+        told.append(duration(job.seconds_left))
+    return ", ".join(told)
+
+
+def duration(seconds: float) -> str:
+    """How long something will take."""
+    if seconds < 50:
+        return f"about {max(5, round(seconds / 5) * 5)} seconds left"
+    minutes = max(1, round(seconds / 60))
+    return f"about {minutes} minute{'s' * (minutes > 1)} left"
+
+
+def stop_button(session: Session, page: str) -> None:
+    """The button that ends a long job, with the picture so far."""
+    job = session.running(page)
+    if job and not job.quick:
+        st.button(
+            "Stop",
+            icon=":material/stop_circle:",
+            on_click=job.stop,
+            disabled=job.stopped,
+            key=f"stop-{page}",
+            help="What is painted by then is kept.",
+        )
+
+
+def button(label: str, icon: str, *, primary: bool = False, **options: Any) -> bool:
+    """A button; returns whether it was clicked."""
+    kind: Any = "primary" if primary else "secondary"
+    return st.button(label, type=kind, icon=f":material/{icon}:", **options)
+
+
+def download(
+    label: str, data: Callable[[], bytes] | bytes, name: str, *, primary: bool = False
+) -> None:
+    """A button for a file, which is made when it is clicked."""
+    st.download_button(
+        label,
+        data,
+        name,
+        icon=":material/download:",
+        on_click="ignore",
+        type="primary" if primary else "secondary",
+    )
+
+
+def as_code(result: Result) -> None:
+    """How to make a picture without the app."""
+    st.markdown("**The same picture on the command line**")
+    st.code(result.command(), "bash", wrap_lines=True)
+    st.markdown("**and in Python**")
+    st.code(result.python(), "python", wrap_lines=True)
+    if result.request.masks:
+        st.caption("Save the masks in the folder where you run this.")
+
+
+def left_behind(session: Session, result: Result) -> None:
+    """What the optimiser gave besides the picture: losses and snapshots."""
+    if result.steps:
+        st.caption(f"Stopped after step {result.stop_after} of {result.steps}.")
+    if result.losses:
+        losses = st.expander("Losses", icon=":material/show_chart:", on_change="rerun")
+        if losses.open:
+            with losses:
+                plot_losses(result.losses)
+    if result.snapshots:
+        snapshots = st.expander("Snapshots", icon=":material/animation:", on_change="rerun")
+        if snapshots.open:
+            columns = snapshots.columns(3)
+            for n, step in enumerate(result.snapshots):
+                columns[n % 3].image(session.url(f"{result.id}-step-{step}"), f"Step {step}")
+
+
+def plot_losses(rows: Sequence[Mapping[str, float]]) -> None:
+    """The losses against the steps; interactive."""
+    points = [
+        {"step": row["step"], "loss": name, "weighted": value}
+        for row in rows
+        for name, value in row.items()
+        if name != "step" and value > 0
+    ]
+    chart = (
+        alt.Chart({"values": points})
+        .mark_line()
+        .encode(
+            x=alt.X("step:Q", title="step"),
+            y=alt.Y("weighted:Q", title="weighted loss", scale=alt.Scale(type="log")),
+            color=alt.Color("loss:N", title=None),
+            tooltip=["loss:N", "step:Q", alt.Tooltip("weighted:Q", format=".4g")],
+        )
+        .interactive()
+    )
+    st.altair_chart(chart, alt="The losses at each step")

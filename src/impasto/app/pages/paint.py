@@ -1,0 +1,393 @@
+"""The page that everybody sees first: a photo, styles, controls, and the picture."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import streamlit as st
+from PIL import Image
+
+from impasto.app import examples, job_view, max_pixels, widgets
+from impasto.app.components import choose, viewer
+from impasto.app.job_queue import Job
+from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
+from impasto.app.session import Session, bundled_url, current, sentence
+from impasto.app.styles import FIRST_STYLE, pick_styles, restore_styles, upload_pictures
+from impasto.controls import Controls
+from impasto.errors import ImpastoError
+from impasto.naming import distinct
+from impasto.recipes import Recipe
+
+PAGE = "paint"
+REFINE = {"Quick": 10, "Good": 30, "Best": 100}
+"""The optimiser's steps at each level, by how good the picture is to become."""
+_SIDE = 1024
+"""Longer side of pictures, in pixels, unless told otherwise."""
+_QUICK_PIXELS = 3e6
+"""Networks paint this many pixels, times the number of styles, in seconds."""
+
+
+def page() -> None:
+    """The page."""
+    session = current()
+    if session.photo is None:
+        _welcome(session)
+        return
+    left, right = st.columns([8, 5], gap="large")
+    sight, below = left.container(key="sight"), left.container(key="below")
+    with right.container(key="panel"):
+        asked = _ask(session, session.photo)
+    with sight:
+        if asked:
+            _paint_if_wanted(session, asked)
+        _stage(session, asked)
+    with below:
+        if asked:
+            _actions(session, asked)
+        _history(session)
+
+
+# The first page
+
+
+def _welcome(session: Session) -> None:
+    with st.container(key="welcome"):
+        st.title("Turn your photo into a painting", anchor=False)
+        st.write(
+            "Choose a photo and a painting: in a second or two, the photo is painted in its style. "
+            "Your pictures stay on the machine that serves this page."
+        )
+        given = upload_pictures("Drop a photo here", "photo")
+        if st.toggle("Use the camera", key="camera"):
+            taken = st.camera_input("Take a photo", label_visibility="collapsed")
+            given = [Upload(taken.name, taken.getvalue())] if taken else given
+        if given:
+            _open(session, given[0])
+        job_view.failure(PAGE)
+        if session.results:
+            last = next(reversed(session.results))
+            st.button("Back to your pictures", on_click=_restore, args=(session, last))
+        st.subheader("Or try one of these", anchor=False)
+        items = [
+            {"id": name, "title": title, "picture": bundled_url(f"example-{name}")}
+            for name, (title, _) in examples.EXAMPLES.items()
+        ]
+        chosen = choose(items, "example", "Examples")
+        if chosen:
+            st.session_state.example = []
+            photo, style = examples.photo(chosen[0]), examples.EXAMPLES[chosen[0]][1]
+            restore_styles("styles", [StyleChoice(style)])
+            _open(session, photo)
+
+
+def _open(session: Session, upload: Upload) -> None:
+    """Makes this the photo that is painted."""
+    try:
+        _ = upload.size
+    except ImpastoError as error:
+        session.fail(PAGE, error)
+        st.rerun()
+    session.end()
+    session.failures.pop(PAGE, None)
+    session.photo, session.wanted, session.shown, session.compared = upload, None, None, None
+    session.set_masks({})
+    st.rerun()
+
+
+# What is asked for
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the controls say."""
+
+    request: Request
+    optimiser: Mapping[str, Any] | None
+    """The optimiser's settings, for refining; None where that makes no sense."""
+
+    def refined(self, steps: int) -> Request:
+        """The same picture, refined in so many steps at each level."""
+        options = {k: v for k, v in self.request.options.items() if k not in self._unrefined}
+        settings = {k: v for k, v in (self.optimiser or {}).items() if k != "iterations"}
+        every = settings.pop("snapshot_every", 0)
+        return replace(
+            self.request, options={**options, "refine": steps, **settings}, snapshot_every=every
+        )
+
+    _unrefined = ()
+
+    def fits(self, result: Result | None) -> bool:
+        """Whether this is what a picture was painted with, or refined from."""
+        if result is None:
+            return False
+        made = result.request
+        steps = made.options.get("refine")
+        return made == (self.request if steps is None else self.refined(steps))
+
+
+def _ask(session: Session, photo: Upload) -> _Asked | None:
+    """Photo, styles and controls; None as long as there is no style."""
+    with st.container(key="another"):
+        given = upload_pictures("Another photo", "another")
+    if given:
+        _open(session, given[0])
+    styles = pick_styles("styles", photo=photo)
+    widgets.pick_preset(PAGE)
+    options = widgets.knobs(Controls, PAGE, only=widgets.FIRST)
+    chosen = _masked(session, styles)
+    with st.expander("Size", icon=":material/aspect_ratio:"):
+        options |= _size(photo)
+    trained = any(style.trained for style in styles)
+    with st.expander("For experts", icon=":material/tune:"):
+        later = ("seed",) if trained else ("style_size", "seed")
+        options |= widgets.knobs(Controls, PAGE, only=later, limits=widgets.STYLE_SIDES)
+        method, optimiser = widgets.pick_method(PAGE, trained=trained)
+    if method.get("method") == "gatys":
+        options = {k: v for k, v in options.items() if k not in widgets.FOR_NETWORKS}
+    if not styles:
+        return None
+    every = method.pop("snapshot_every", 0)
+    return _Asked(Request(photo, chosen, {**options, **method}, every), optimiser)
+
+
+def _masked(session: Session, styles: list[StyleChoice]) -> tuple[StyleChoice, ...]:
+    """The styles with what was drawn for each of them."""
+    drawing = st.toggle(
+        "Paint only where I draw",
+        key="masked",
+        disabled=not styles,
+        help="Draw on the picture where each style goes. A style that is drawn nowhere takes what "
+        "the others leave.",
+        persist_state="session",
+    )
+    drawn = session.drawn if drawing else {}
+    masks = read_masks(drawn, [style.id for style in styles])
+    return tuple(replace(style, mask=mask) for style, mask in zip(styles, masks, strict=True))
+
+
+def _size(photo: Upload) -> dict[str, Any]:
+    longer = max(photo.size)
+    most = {"size": int((max_pixels() * longer / min(photo.size)) ** 0.5)}
+    begins = {"size": min(longer, _SIDE)}
+    size = widgets.knobs(
+        Controls, _size_key(photo), only=("size",), defaults=begins, limits=most
+    )
+    return {} if size.get("size") == longer else size
+
+
+def _size_key(photo: Upload) -> str:
+    """Key of the widget for the size, which starts anew for each size of photo."""
+    return f"{PAGE}-{max(photo.size)}"
+
+
+# Painting
+
+
+def _paint_if_wanted(session: Session, asked: _Asked) -> None:
+    """Paints a new request, unless that is slow, or something slow is being painted."""
+    waits = st.session_state.pop("restored", False) or (session.job and not session.job.quick)
+    new, session.wanted = asked.request != session.wanted, asked.request
+    if new and not waits and _quick(asked.request):
+        _begin(session, asked.request)
+        job_view.wait_for_quick(session)
+
+
+def _quick(request: Request) -> bool:
+    slow = request.options.get("method") == "gatys" or "refine" in request.options
+    width, height = request.painted_size()
+    pixels = width * height + request.options.get("style_size", 0) ** 2
+    return not slow and pixels * len(request.styles) <= _QUICK_PIXELS
+
+
+def _begin(session: Session, request: Request) -> None:
+    recipe = Recipe.of(request.options)
+    quick = _quick(request)
+    drawn = dict(session.drawn) if request.masks else {}
+    if not quick and not session.has_room:
+        session.fail(PAGE, "there is no room for more pictures: delete some of yours first")
+        return
+
+    def work(job: Job) -> Result:
+        painter = stylizer(recipe.method, refine=recipe.refine, **recipe.settings)
+        result = paint(request, painter, job.on_step)
+        result.drawn, result.kept = drawn, not quick
+        result.losses, result.snapshots = job.history.rows, job.snapshots
+        result.steps = job.steps if job.stopped and job.step < job.steps else 0
+        return result
+
+    job = Job(work, quick=quick, snapshot_every=request.snapshot_every, wanted=session.is_connected)
+    session.begin(job, PAGE, lambda result: session.add(result))
+
+
+# The picture
+
+
+def _stage(session: Session, asked: _Asked | None) -> None:
+    """The picture, and the next one while it is being painted."""
+    job_view.failure(PAGE)
+    draw = partial(_draw, session, asked)
+    job_view.live(draw, session.running(PAGE))
+
+
+def _draw(session: Session, asked: _Asked | None) -> None:
+    photo, result = session.photo, session.result
+    assert photo is not None
+    shown = result.request.photo if result and result.request.photo else photo
+    other = session.results.get(session.compared or "")
+    drawing = bool(st.session_state.get("masked")) and asked is not None
+    brush = None
+    if drawing and asked:
+        brush = {
+            "styles": [{"id": one.id, "title": one.title} for one in asked.request.styles],
+            "masks": session.drawn,
+            "revision": session.drawing,
+        }
+    drawn = viewer(
+        session.url(f"upload-{shown.id}"),
+        session.url(session.shown) if result else None,
+        result.image.size if result else photo.size,
+        "viewer",
+        full=session.url(f"{session.shown}-full") if result else None,
+        other=session.url(session.compared) if other and session.compared else None,
+        busy=job_view.busy(session, PAGE),
+        brush=brush,
+    )
+    if drawing and drawn is not None and drawn != session.drawn:
+        session.drawn = drawn
+        st.rerun()
+    job_view.stop_button(session, PAGE)
+    if result:
+        width, height = result.image.size
+        st.caption(sentence(f"{result.name} · {width} × {height} pixels"))
+    elif not asked:
+        st.caption("Choose a style, and your photo is painted in it.")
+
+
+def _actions(session: Session, asked: _Asked) -> None:
+    """What can be done with the picture, or to get it."""
+    result, busy = session.result, session.running(PAGE) is not None
+    fits = asked.fits(result)
+    with st.container(horizontal=True, key="actions"):
+        if not fits and not busy and job_view.button("Paint", "brush", primary=True):
+            _begin(session, asked.request)
+            st.rerun()
+        if result:
+            width, height = result.image.size
+            job_view.download(
+                f"Download {width} × {height}",
+                partial(result.encode, ".png"),
+                f"{result.request.title}.png",
+                primary=fits,
+            )
+        full = _full_size(asked)
+        if full and not busy:
+            width, height = full.painted_size()
+            if job_view.button(f"Paint at full size, {width} × {height}", "open_in_full"):
+                _begin(session, full)
+                st.rerun()
+        _refine(session, asked, busy=busy)
+        _undo(session)
+        if result:
+            _more(result)
+    if result:
+        for note in result.notes:
+            st.caption(sentence(note))
+        if not fits and not busy:
+            st.caption("This picture was painted with other settings than those shown now.")
+        job_view.left_behind(session, result)
+
+
+def _full_size(asked: _Asked) -> Request | None:
+    """The same picture in all pixels of the photo, if it has more than are painted now."""
+    request = asked.request
+    options = {name: value for name, value in request.options.items() if name != "size"}
+    full = replace(request, options=options)
+    slow = options.get("method") == "gatys"
+    return None if full.painted_size() == request.painted_size() or slow else full
+
+
+def _refine(session: Session, asked: _Asked, *, busy: bool) -> None:
+    if asked.request.options.get("method") == "gatys":
+        return
+    with st.popover("Refine", icon=":material/auto_awesome:", disabled=busy):
+        if asked.optimiser is None:
+            st.write(
+                "A style that a network was trained for cannot be refined, as there is no picture "
+                "of it to come closer to. To refine, choose a painting."
+            )
+            return
+        st.write(
+            "Bring the picture closer to the painting, stroke by stroke. This takes minutes; you "
+            "can stop at any time, and keep what is painted by then."
+        )
+        choices = dict(REFINE)
+        mine = asked.optimiser.get("iterations", 30)
+        if mine not in choices.values():
+            choices[f"As set for experts: {mine} steps"] = mine
+        for label, steps in choices.items():
+            if job_view.button(label, "brush"):
+                _begin(session, asked.refined(steps))
+                st.rerun()
+
+
+def _undo(session: Session) -> None:
+    names = list(session.results)
+    before = names.index(session.shown) - 1 if session.shown in names else -1
+    st.button(
+        "Undo",
+        icon=":material/undo:",
+        disabled=before < 0,
+        on_click=_restore,
+        args=(session, names[max(before, 0)] if names else ""),
+        help="Back to the picture before, and to its settings.",
+    )
+
+
+def _more(result: Result) -> None:
+    with st.popover("More", icon=":material/more_horiz:"):
+        name = result.request.title
+        job_view.download("JPEG", partial(result.encode, ".jpg"), f"{name}.jpg")
+        if result.request.masks:
+            job_view.download("Masks", result.request.zip_masks, "masks.zip")
+        job_view.as_code(result)
+
+
+def _history(session: Session) -> None:
+    """All pictures of this session, one of which is looked at."""
+    if len(session.results) < 2:
+        return
+    st.subheader("Your pictures", anchor=False)
+    items = [
+        {
+            "id": name,
+            "title": one.name,
+            "picture": session.url(f"{name}-small"),
+            "removable": True,
+            "renamable": True,
+            "pinned": one.kept,
+        }
+        for name, one in reversed(session.results.items())
+    ]
+    chosen = choose(items, "history", "Pictures of this session", strip=True)
+    ...
+
+
+def _restore(session: Session, name: str) -> None:
+    """Looks at a picture of the history, and sets all controls to what it was painted with."""
+    result = session.results[name]
+    request = result.request
+    session.shown, session.photo = name, request.photo
+    session.set_masks(result.drawn)
+    st.session_state.update({"masked": bool(result.drawn), "restored": True})
+    restore_styles("styles", request.styles)
+    options = {k: v for k, v in request.options.items() if k != "refine"}
+    widgets.restore_knobs(PAGE, {**options, "snapshot_every": request.snapshot_every or None})
+    assert request.photo is not None
+    widgets.restore_knobs(
+        _size_key(request.photo), {"size": max(request.photo.size), **request.options}
+    )

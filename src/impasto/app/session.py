@@ -1,0 +1,293 @@
+"""A visitor's session: everything that one visitor brought, chose and got, in one object.
+
+A session lives as long as Streamlit keeps the visitor's connection, and for some time after that,
+so that a page that was reloaded finds its pictures again by the session's token.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+from PIL import Image
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from impasto import gallery
+from impasto.app import examples, job_queue
+from impasto.app.job_queue import Job
+from impasto.app.request import SHOWN_SIDE, Request, Result, Upload, paint_small
+from impasto.errors import ImpastoError
+
+MOST_KEPT, MOST_BYTES = 24, 300e6
+"""How many pictures a session has, and how much memory they may take."""
+MOST_OWN = 12
+"""How many paintings a visitor can bring: each takes memory."""
+if TYPE_CHECKING:
+    from impasto.app.pages.batch import Batch
+
+SMALL_SIDE = 288
+"""Longer side, in pixels, of small pictures."""
+
+_BUNDLED = "bundled"
+_DATA = resources.files("impasto") / "data"
+_live: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
+
+
+@dataclass(eq=False)
+class Session:
+    """All of one visitor."""
+
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    """Unguessable name, which the addresses of the visitor's pictures begin with."""
+    photo: Upload | None = None
+    """The photo that is being painted."""
+    own: dict[str, Upload] = field(default_factory=dict)
+    """Paintings that the visitor brought, by id."""
+    drawn: dict[str, str] = field(default_factory=dict)
+    """Masks as the brush drew them: PNGs as data URLs, by the style's id."""
+    drawing: int = 0
+    """Number of the drawing, which grows when it is replaced by another than the brush's."""
+    results: dict[str, Result] = field(default_factory=dict)
+    """The history: painted pictures by id, the newest last."""
+    shown: str | None = None
+    """Id of the picture that is looked at."""
+    compared: str | None = None
+    """Id of the picture beside it."""
+    texture: Result | None = None
+    """The last texture."""
+    batch: Batch | None = None
+    """The last result of painting many photos."""
+    wanted: Request | None = None
+    """What was painted last without being asked for by a button."""
+    job: Job | None = None
+    """What is being painted."""
+    job_page: str = ""
+    """Page that the job was begun on."""
+    on_result: Callable[[Any], None] = lambda _: None
+    """Takes the job's result."""
+    failures: dict[str, str] = field(default_factory=dict)
+    """What went wrong last on a page, as a sentence in Markdown."""
+    count: int = 0
+    """How many pictures there have been."""
+    connections: set[str] = field(default_factory=set)
+    """Ids of the browser's connections that look at this session."""
+    _sheet: dict[tuple[str, str], Image.Image] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _live[self.token] = self
+
+    def is_connected(self) -> bool:
+        """Whether a browser is looking at this session right now."""
+        return any(runtime.get_instance().is_active_session(one) for one in self.connections)
+
+    def begin(self, job: Job, page: str, on_result: Callable[[Any], None]) -> None:
+        """Starts a job of a page in place of the last one.
+
+        Args:
+            job: what is to be painted.
+            page: the page that shows it.
+            on_result: takes the job's result.
+        """
+        self.end()
+        self.failures.pop(page, None)
+        try:
+            job_queue.queue().submit(job)
+            self.job, self.job_page, self.on_result = job, page, on_result
+        except ImpastoError as error:
+            self.fail(page, error)
+
+    def settle(self) -> None:
+        """Takes the job's result, if it is finished."""
+        job = self.job
+        if job is None or not job.finished:
+            return
+        self.job = None
+        if job.error:
+            self.fail(self.job_page, job.error)
+        if job.result is not None:
+            self.on_result(job.result)
+
+    def end(self) -> None:
+        """Stops the job and forgets it."""
+        if self.job:
+            self.job.stop()
+        self.job = None
+
+    def running(self, page: str) -> Job | None:
+        """Returns the job, if it was begun on that page."""
+        return self.job if self.job_page == page else None
+
+    def fail(self, page: str, error: object) -> None:
+        """Records what went wrong on a page."""
+        self.failures[page] = sentence(error)
+
+    def set_masks(self, drawn: Mapping[str, str]) -> None:
+        """Replaces what was drawn."""
+        self.drawn, self.drawing = dict(drawn), self.drawing + 1
+
+    def add(self, result: Result) -> None:
+        """Puts a picture into the history, and makes room for it.
+
+        Only pictures that came by themselves go, the oldest first: nothing that took long, and
+        nothing that the visitor keeps.
+        """
+        self.number(result)
+        self.shown = result.id
+        self.results[result.id] = result
+        for name in [name for name, one in self.results.items() if not one.kept]:
+            if name == self.shown or not self.full:
+                break
+            self.delete(name)
+
+    def number(self, result: Result) -> None:
+        """Gives a picture its id."""
+        self.count += 1
+        result.id = f"{self.count}"
+
+    def delete(self, name: str) -> None:
+        """Takes a picture out of the history."""
+        del self.results[name]
+        if self.compared == name:
+            self.compared = None
+        if self.shown == name:
+            self.shown = next(reversed(self.results), None)
+
+    @property
+    def full(self) -> bool:
+        """Whether the history has more than it may."""
+        photos = {id(one.request.photo): one.request.photo for one in self.results.values()}
+        used = sum(len(photo.data) for photo in photos.values() if photo)
+        used += sum(one.bytes for one in self.results.values())
+        return len(self.results) > MOST_KEPT or used > MOST_BYTES
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is room for a picture that is to be kept."""
+        kept = [one for one in self.results.values() if one.kept]
+        return len(kept) < MOST_KEPT and sum(one.bytes for one in kept) < 0.8 * MOST_BYTES
+
+    @property
+    def result(self) -> Result | None:
+        """The picture that is looked at."""
+        return self.results.get(self.shown) if self.shown else None
+
+    def url(self, name: str) -> str:
+        """Returns the address of one of this session's pictures."""
+        return picture_url(self.token, name)
+
+    def picture(self, name: str) -> Image.Image | None:
+        """Returns a picture that the page shows, None if there is none of that name.
+
+        Args:
+            name: ``7`` for a picture of the history as it is shown, ``7-full`` in all its pixels,
+                ``7-small`` as a thumbnail, ``7-step-50`` for a snapshot; ``upload-ID`` for an
+                upload; ``job-N`` for the picture so far; ``sheet-ID-STYLE`` for the photo, small,
+                in a style, which is painted when it is first asked for.
+        """
+        kind, _, rest = name.partition("-")
+        if kind == "job":
+            return self.job.preview if self.job else None
+        if kind == "sheet":
+            return self._in_style(*rest.split("-", 1)) if "-" in rest else None
+        if kind == "upload":
+            wanted, _, form = rest.partition("-")
+            photos = [self.photo, *(one.request.photo for one in self.results.values())]
+            uploads = [one for one in (*photos, *self.own.values()) if one and one.id == wanted]
+            return sized(uploads[0].shown, form) if uploads else None
+        result = self.results.get(kind)
+        if self.texture and self.texture.id == kind:
+            result = self.texture
+        if result and rest.startswith("step-"):
+            return next((i for n, i in result.snapshots.items() if f"step-{n}" == rest), None)
+        return sized(result.image, rest) if result else None
+
+    def _in_style(self, photo: str, style: str) -> Image.Image | None:
+        """Paints the visitor's photo, small, in a style, unless that was done before."""
+        upload, source = self.photo, self.own.get(style, style)
+        known = isinstance(source, Upload) or source in gallery.paintings()
+        if upload is None or upload.id != photo or not known:
+            return None
+        if (photo, style) not in self._sheet:
+            small = sized(upload.shown, "small")
+            job = Job(lambda job: paint_small(small, source, job.check), quick=True)
+            job_queue.queue().submit(job)
+            while not job.finished:
+                job.wait(1)
+            if job.result is None:
+                return None
+            self._sheet[photo, style] = job.result
+        return self._sheet[photo, style]
+
+
+class Bundled:
+    """The pictures that come with the package, which are the same for all visitors."""
+
+    def picture(self, name: str) -> Image.Image | None:
+        """Returns the thumbnail of a bundled style by its name, or a painted example."""
+        kind, _, example = name.partition("-")
+        if kind == "example" and example in examples.EXAMPLES:
+            return examples.painted(example)
+        known = gallery.paintings().get(name)
+        if known is None:
+            return None
+        place = known.picture or _DATA / "thumbnails" / f"{name}.jpg"
+        with Image.open(str(place)) as image:
+            return sized(image, "small")
+
+
+def sized(image: Image.Image, form: str) -> Image.Image:
+    """Returns a picture as the page shows it.
+
+    Args:
+        image: the picture.
+        form: ``full`` for all its pixels, ``small`` for a thumbnail, empty for what fits a screen.
+    """
+    side = {"full": None, "small": SMALL_SIDE}.get(form, SHOWN_SIDE)
+    if side is None or max(image.size) <= side:
+        return image
+    smaller = image.copy()
+    smaller.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
+    return smaller
+
+
+def current() -> Session:
+    """Returns the session of the visitor whose page is being drawn."""
+    state = st.session_state
+    if "session" not in state:
+        state["session"] = Session()
+    session: Session = state["session"]
+    context = get_script_run_ctx()
+    if context:
+        session.connections.add(context.session_id)
+    return session
+
+
+def find(token: str) -> Session | Bundled | None:
+    """Returns who has the pictures of that token, None if the session has ended."""
+    return Bundled() if token == _BUNDLED else _live.get(token)
+
+
+def picture_url(token: str, name: str) -> str:
+    """Returns the address of a picture on this server."""
+    base = str(st.get_option("server.baseUrlPath")).strip("/")
+    return f"{'/' if base else ''}{base}/picture/{token}/{name}.webp"
+
+
+def bundled_url(name: str) -> str:
+    """Returns the address of a picture of `Bundled`."""
+    return picture_url(_BUNDLED, name)
+
+
+def sentence(error: object) -> str:
+    """Returns what went wrong, for people without a command line, in Markdown."""
+    text = re.sub(r"(?<!\S)--(?=[a-z])", "", str(error))
+    if re.match("[a-z]+ ", text):  # and no file's name
+        text = text[0].upper() + text[1:]
+    return re.sub(r"([\\`*_{}\[\]<>$#:~|])", r"\\\1", text)

@@ -1,0 +1,147 @@
+"""The styles to choose from: bundled ones and a visitor's own paintings, in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+
+import streamlit as st
+
+from impasto import formats, gallery
+from impasto.app import UPLOAD_MB, max_pixels
+from impasto.app.components import choose
+from impasto.app.request import StyleChoice, Upload
+from impasto.app.session import MOST_OWN, Session, bundled_url, current, sentence
+from impasto.errors import ImpastoError
+
+FIRST_STYLE = "starry-night"
+"""What examples are painted in, unless a style is chosen."""
+MOST_STYLES = 6
+"""How many styles are mixed: each takes memory."""
+_FAMOUS = (FIRST_STYLE, "great-wave", "the-scream", "composition-vii", "grande-jatte")
+"""These come first."""
+_FORMATS = [extension.lstrip(".") for extension in formats.readable()]
+
+
+@cache
+def _bundled() -> list[gallery.Painting]:
+    """The bundled styles, the famous ones first."""
+    known = gallery.paintings()
+    return [*(known[name] for name in _FAMOUS), *(known[n] for n in known if n not in _FAMOUS)]
+
+
+def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Upload]:
+    """An uploader; returns the files that a visitor has just given it, not read yet.
+
+    It is empty again afterwards, so that the server keeps each file once, and that the same file
+    can be given again.
+    """
+    turns = f"{key}.turns"
+    turn = st.session_state.setdefault(turns, 0)
+    limits = f"Up to {UPLOAD_MB} MB and {max_pixels() / 1e6:g} megapixels."
+    given = st.file_uploader(
+        label, _FORMATS, several, f"{key}.{turn}", limits, max_upload_size=UPLOAD_MB
+    )
+    listed = given if isinstance(given, list) else [given] if given else []
+    if listed:
+        st.session_state[turns] += 1
+    return [Upload(file.name, file.getvalue()) for file in listed]
+
+
+def pick_styles(key: str, *, trained: bool = True, photo: Upload | None = None) -> list[StyleChoice]:
+    """The styles that a visitor chooses, with their weights.
+
+    Args:
+        key: before the names of the widgets.
+        trained: whether trained styles are offered too.
+        photo: the styles show this photo, painted in them.
+    """
+    session, state = current(), st.session_state
+    st.subheader("Style", anchor=False)
+    _take_own(session, key)
+    several = partial(_is_on, f"{key}.mix")
+    chosen = choose(_items(session, trained, photo), key, "Styles", several=several, search=True)
+    for name in chosen.removed:
+        session.own.pop(name, None)
+    names = [name for name in chosen if name in session.own or name in gallery.paintings()]
+    st.toggle("Mix several styles", key=f"{key}.mix", persist_state="session")
+    if len(names) > MOST_STYLES:
+        left_out = ", ".join(StyleChoice(session.own.get(n, n)).title for n in names[MOST_STYLES:])
+        st.warning(sentence(f"Only {MOST_STYLES} styles are mixed; left out: {left_out}."))
+    choices = [StyleChoice(session.own.get(name, name)) for name in names[:MOST_STYLES]]
+    if len(choices) < 2:
+        return choices
+    return [
+        StyleChoice(one.source, _weight(f"{key}.weight.{one.id}", one.title)) for one in choices
+    ]
+
+
+def _items(session: Session, trained: bool, photo: Upload | None) -> list[dict[str, object]]:
+    """The styles as `choose` shows them."""
+    items: list[dict[str, object]] = [
+        {
+            "id": name,
+            "title": upload.name,
+            "picture": session.url(f"upload-{name}-small"),
+            "group": "Your paintings",
+            "removable": True,
+        }
+        for name, upload in session.own.items()
+    ]
+    for known in _bundled():
+        if trained or known.picture:
+            items.append({
+                "id": known.name,
+                "title": known.title,
+                "about": f"{known.artist}, {known.year}",
+                "picture": bundled_url(known.name),
+                "group": "Famous paintings" if session.own else "",
+            })
+    if photo:
+        for item in items:
+            item["preview"] = session.url(f"sheet-{photo.id}-{item['id']}")
+    return items
+
+
+def _is_on(toggle: str) -> bool:
+    return bool(st.session_state.get(toggle))
+
+
+def _take_own(session: Session, key: str) -> None:
+    """Takes paintings that a visitor brings, and chooses them."""
+    with st.container(key=f"own-{key}"):
+        given = upload_pictures("A painting of your own", f"{key}.files", several=True)
+    for upload in given:
+        if len(session.own) >= MOST_OWN:
+            st.error(f"You can have {MOST_OWN} paintings of your own: remove one first.")
+            break
+        try:
+            _ = upload.size
+        except ImpastoError as error:
+            st.error(sentence(error), icon=":material/error:")
+        else:
+            session.own[upload.id] = upload
+            before = st.session_state.get(key, []) if _is_on(f"{key}.mix") else []
+            st.session_state[key] = [*before, upload.id]
+
+
+def _weight(key: str, name: str) -> float:
+    st.session_state.setdefault(key, 1.0)
+    told = "How much of this style goes into the mix; only the ratio to the others matters."
+    return st.slider(
+        sentence(f"Weight of {name}"),
+        0.0,
+        2.0,
+        step=0.1,
+        key=key,
+        help=told,
+        persist_state="session",
+    )
+
+
+def restore_styles(key: str, styles: Sequence[StyleChoice]) -> None:
+    """Chooses these styles again, with their weights."""
+    state = st.session_state
+    current().own.update({s.id: s.source for s in styles if isinstance(s.source, Upload)})
+    state.update({key: [style.id for style in styles], f"{key}.mix": len(styles) > 1})
+    state.update({f"{key}.weight.{style.id}": style.weight for style in styles})
