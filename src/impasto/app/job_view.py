@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -47,6 +48,21 @@ def live(draw: Callable[[], None], job: Job | None) -> None:
     st.fragment(tick, run_every=_TICK_S if job else None)()
 
 
+def elsewhere(session: Session, page: str, titles: Mapping[str, str]) -> None:
+    """Shows the progress of another page's job.
+
+    Args:
+        session: the visitor's.
+        page: that is looked at.
+        titles: of the pages.
+    """
+    job = session.job
+    if job is None or session.running(page) or job.quick:
+        return
+    title = titles[session.job_page]
+    live(lambda: st.info(f"On the page {title}: {progress(job)}.", icon=":material/brush:"), job)
+
+
 def busy(session: Session, page: str) -> dict[str, Any] | None:
     """What the viewer shows of a job; None if there is none."""
     job = session.running(page)
@@ -56,7 +72,7 @@ def busy(session: Session, page: str) -> dict[str, Any] | None:
     return {"text": progress(job), "fraction": job.fraction, "preview": preview}
 
 
-def progress(job: Job) -> str:
+def progress(job: Job, unit: str = "Step") -> str:
     """How far a job is, in a sentence."""
     ahead = job_queue.queue().position(job)
     if job.stopped:
@@ -65,7 +81,7 @@ def progress(job: Job) -> str:
         return f"Waiting: {ahead} before you"
     if not job.steps:
         return "Painting"
-    told = [f"Step {job.step} of {job.steps}"]
+    told = [f"{unit} {job.step} of {job.steps}"]
     if job.seconds_left is not None:
         told.append(duration(job.seconds_left))
     return ", ".join(told)
@@ -113,6 +129,13 @@ def download(
     )
 
 
+def finished(result: Result, job: Job) -> Result:
+    """Returns a picture with what its job noted on the way."""
+    result.losses, result.snapshots = job.history.rows, job.snapshots
+    result.steps = job.steps if job.stopped and job.step < job.steps else 0
+    return result
+
+
 def as_code(result: Result) -> None:
     """How to make a picture without the app."""
     st.markdown("**The same picture on the command line**")
@@ -121,6 +144,15 @@ def as_code(result: Result) -> None:
     st.code(result.python(), "python", wrap_lines=True)
     if result.request.masks:
         st.caption("Save the masks in the folder where you run this.")
+
+
+def downloads(result: Result) -> None:
+    """Buttons for a picture's file, and how to make it without the app."""
+    with st.container(horizontal=True):
+        download("Download PNG", partial(result.encode, ".png"), f"{result.file}.png", primary=True)
+        download("JPEG", partial(result.encode, ".jpg"), f"{result.file}.jpg")
+        with st.popover("As code", icon=":material/code:"):
+            as_code(result)
 
 
 def left_behind(session: Session, result: Result) -> None:
@@ -135,9 +167,12 @@ def left_behind(session: Session, result: Result) -> None:
     if result.snapshots:
         snapshots = st.expander("Snapshots", icon=":material/animation:", on_change="rerun")
         if snapshots.open:
-            columns = snapshots.columns(3)
-            for n, step in enumerate(result.snapshots):
-                columns[n % 3].image(session.url(f"{result.id}-step-{step}"), f"Step {step}")
+            shown = [
+                f'<figure><img src="{session.url(f"{result.id}-step-{step}")}" alt="">'
+                f"<figcaption>Step {step}</figcaption></figure>"
+                for step in result.snapshots
+            ]
+            snapshots.html(f'<div class="snapshots">{"".join(shown)}</div>')
 
 
 def plot_losses(rows: Sequence[Mapping[str, float]]) -> None:

@@ -5,50 +5,31 @@ from importlib import resources
 import streamlit as st
 
 from impasto import __version__
-from impasto.app import batch, paint, texture, visit
+from impasto.app import job_view, session
+from impasto.app.pages import batch, paint, texture
 
 ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
 
-Your pictures stay on the machine that serves this page, and are gone when you close it."""
+Your pictures stay on the machine that serves this page. They are deleted some minutes after you
+close it."""
 
-TITLES = {"paint": "Paint", "batch": "Many photos", "texture": "Texture"}
-
-# Streamlit's own Stop would end the page's run and not the painting, which has a Stop of its own.
-STYLE = """<style>
-[data-testid="stStatusWidget"] { display: none; }
-.preview { border-radius: 0.6rem; display: block; margin: 0 auto; }
-/* The picture stays in sight of the controls. */
-@media (min-width: 641px) {
-  .st-key-sight {
-    max-height: calc(100vh - 4.5rem);
-    overflow-y: auto;
-    position: sticky;
-    scrollbar-width: thin;
-    top: 4rem;
-  }
-}
-</style>"""
-
-icon = str(resources.files("impasto.app") / "static" / "icon.svg")
-st.set_page_config(
-    "Impasto",
-    icon,
-    layout="wide",
-    initial_sidebar_state="collapsed",
-    menu_items={"Get help": None, "Report a bug": None, "About": ABOUT},
+PAGES = (
+    st.Page(paint.page, title="Paint", url_path=paint.PAGE, default=True),
+    st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
+    st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 )
-st.logo(icon, size="large")
-st.html(STYLE)
-visit.studio()
-news = st.empty()
-pages = [
-    st.Page(show, title=TITLES[path], icon=f":material/{icon}:", url_path=path, default=first)
-    for path, show, icon, first in (
-        ("paint", paint.page, "brush", True),
-        ("batch", batch.page, "photo_library", False),
-        ("texture", texture.page, "texture", False),
-    )
-]
-page = st.navigation(pages, position="top")
+
+static = resources.files("impasto.app") / "static"
+st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
+st.html(f"<style>{(static / 'page.css').read_text(encoding='utf-8')}</style>")
+visitor = session.current()
+visitor.settle()
+page = st.navigation(list(PAGES), position="hidden")
+with st.container(horizontal=True, key="menu"):
+    st.html('<span class="brand">Impasto</span>', width="content")
+    for one in PAGES:
+        st.page_link(one)
+    with st.popover("About", type="tertiary"):
+        st.markdown(ABOUT)
+job_view.elsewhere(visitor, page.url_path or paint.PAGE, {p.url_path: p.title for p in PAGES})
 page.run()
-visit.watch_elsewhere(page.url_path or "paint", news, TITLES)

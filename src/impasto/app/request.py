@@ -228,6 +228,11 @@ class Result:
         return ", ".join([*told, *([f"stopped at {self.stop_after}"] if self.steps else [])])
 
     @property
+    def file(self) -> str:
+        """Name of its file, without extension; two pictures of one photo and style differ."""
+        return f"{self.title or self.request.title}{f'-{self.id}' if self.id else ''}"
+
+    @property
     def stop_after(self) -> int | None:
         """The step that it was stopped after, if it was stopped."""
         return self.recipe.get("stop_after")
@@ -263,7 +268,7 @@ class Result:
     def _files(self) -> tuple[str | None, list[dict[str, Any]], str]:
         """Files of photo, styles and picture."""
         photo = None if self.request.photo is None else self.request.photo.name
-        return photo, self.request.recipe_styles, f"{self.request.title}.png"
+        return photo, self.request.recipe_styles, f"{self.file}.png"
 
 
 @lru_cache(maxsize=4)

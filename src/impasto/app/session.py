@@ -60,6 +60,8 @@ class Session:
     """Id of the picture that is looked at."""
     compared: str | None = None
     """Id of the picture beside it."""
+    photos: dict[str, Upload] = field(default_factory=dict)
+    """Photos that are to be painted in one style, by id."""
     texture: Result | None = None
     """The last texture."""
     batch: Batch | None = None
@@ -138,7 +140,7 @@ class Session:
         Only pictures that came by themselves go, the oldest first: nothing that took long, and
         nothing that the visitor keeps.
         """
-        self.number(result)
+        self._number(result)
         self.shown = result.id
         self.results[result.id] = result
         for name in [name for name, one in self.results.items() if not one.kept]:
@@ -146,10 +148,19 @@ class Session:
                 break
             self.delete(name)
 
-    def number(self, result: Result) -> None:
-        """Gives a picture its id."""
+    def keep_texture(self, result: Result) -> None:
+        """Puts a texture in place of the last one."""
+        self._number(result)
+        self.texture = result
+
+    def keep_batch(self, batch: Batch) -> None:
+        """Puts the results of many photos in place of the last ones."""
+        self._number(batch)
+        self.batch = batch
+
+    def _number(self, made: Result | Batch) -> None:
         self.count += 1
-        result.id = f"{self.count}"
+        made.id = f"{self.count}"
 
     def delete(self, name: str) -> None:
         """Takes a picture out of the history."""
@@ -198,9 +209,14 @@ class Session:
             return self._in_style(*rest.split("-", 1)) if "-" in rest else None
         if kind == "upload":
             wanted, _, form = rest.partition("-")
+            if wanted in self.photos:  # many, so that none of them is kept unpacked
+                upload = self.photos[wanted]
+                return sized(Upload(upload.name, upload.data).shown, form)
             photos = [self.photo, *(one.request.photo for one in self.results.values())]
             uploads = [one for one in (*photos, *self.own.values()) if one and one.id == wanted]
             return sized(uploads[0].shown, form) if uploads else None
+        if self.batch and self.batch.id == kind:
+            return dict(enumerate(self.batch.pictures.values())).get(int(rest or 0))
         result = self.results.get(kind)
         if self.texture and self.texture.id == kind:
             result = self.texture

@@ -11,108 +11,176 @@ from typing import Any
 import streamlit as st
 from PIL import Image
 
-from impasto.app import controls, pictures, visit
-from impasto.app.jobs import Job
-from impasto.app.wish import Chosen, Upload, Wish, paint
+from impasto.app import job_view, widgets
+from impasto.app.components import choose
+from impasto.app.job_queue import Job
+from impasto.app.request import Request, StyleChoice, Upload, paint, stylizer
+from impasto.app.session import Session, current, sentence, sized
+from impasto.app.styles import pick_styles, upload_pictures
 from impasto.controls import Controls
 from impasto.errors import ControlError, Stop, reason_with
 from impasto.naming import distinct
+from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer
 
+PAGE = "batch"
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
-_PAGE, _THUMBNAIL = "batch", 160
+FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Batch:
     """The results of painting several photos."""
 
     archive: bytes
-    thumbnails: dict[str, Image.Image]
-    """Of those that were painted, by name."""
+    pictures: dict[str, Image.Image]
+    """Small pictures of those that were painted, by the file's name."""
     failures: tuple[str, ...]
     """A sentence for each photo that could not be painted."""
+    stopped: str
+    """A sentence, if it ended before all photos were painted."""
+    command: str
+    """The command line that paints a folder of photos like that."""
+    id: str = ""
+    """Name among the pictures of its session."""
 
 
 def page() -> None:
     """The page."""
+    session = current()
     left, right = st.columns([8, 5], gap="large")
-    with right:
-        styles = tuple(pictures.pick_styles(_PAGE))
-        st.subheader("Controls", anchor=False)
-        without = ("style_size",) if any(style.trained for style in styles) else ()
-        options = controls.knobs(Controls, _PAGE, without=without, limits=controls.STYLE_SIDES)
-    with left:
+    with right.container(key="panel"):
+        first = next(iter(session.photos.values()), None)
+        styles = tuple(pick_styles(PAGE, photo=first))
+        widgets.pick_preset(PAGE)
+        options = widgets.knobs(Controls, PAGE, only=widgets.FIRST)
+        with st.expander("For experts", icon=":material/tune:"):
+            without = (*widgets.FIRST, *(["style_size"] if any(s.trained for s in styles) else []))
+            limits = widgets.STYLE_SIDES
+            options |= widgets.knobs(Controls, PAGE, without=without, limits=limits)
+    with left.container(key="sight"):
         st.title("Paint many photos in one style", anchor=False)
-        photos = pictures.upload_pictures("Drop photos here", "batch_files", several=True)
-        if len(photos) > MOST_PHOTOS:
-            st.error(f"These are {len(photos)} photos; the limit is {MOST_PHOTOS} at a time.")
-        ready = bool(styles) and 0 < len(photos) <= MOST_PHOTOS
-        if visit.clicked(_PAGE) and ready:
-            _begin(photos, styles, options)
-        visit.failure(_PAGE)
-        visit.watch(_PAGE, _keep)
-        label = f"Paint {len(photos)} photos" if photos else "Paint"
-        visit.button(_PAGE, label, "brush", disabled=not ready)
-        if not styles:
-            st.caption("Choose a style first.")
-        _show(st.session_state.get("batch"))
+        _take_photos(session)
+        _begin_button(session, styles, options)
+        job_view.failure(PAGE)
+        job_view.live(lambda: _progress(session), session.running(PAGE))
+        if session.batch:
+            _show(session, session.batch)
 
 
-def _show(batch: Batch | None) -> None:
-    if batch is None:
-        return
+def _take_photos(session: Session) -> None:
+    """The photos that are to be painted; each can be taken out again."""
+    given = upload_pictures("Drop photos here", "batch_files", several=True)
+    for upload in given:
+        used = sum(len(photo.data) for photo in session.photos.values())
+        if len(session.photos) >= MOST_PHOTOS or used + len(upload.data) > MOST_BYTES:
+            session.fail(PAGE, f"There is room for {MOST_PHOTOS} photos and 200 MB at a time.")
+            break
+        session.photos[upload.id] = upload
+    if given:
+        st.rerun()
+    items = [
+        {
+            "id": name,
+            "title": photo.name,
+            "picture": session.url(f"upload-{name}-small"),
+            "removable": True,
+        }
+        for name, photo in session.photos.items()
+    ]
+    if items:
+        for name in choose(items, "batch_photos", "Photos to paint", strip=True).removed:
+            session.photos.pop(name, None)
+            st.rerun()
+
+
+def _begin_button(
+    session: Session, styles: tuple[StyleChoice, ...], options: dict[str, Any]
+) -> None:
+    photos = list(session.photos.values())
+    kind = st.segmented_control("Write as", list(FORMATS), default="PNG", required=True)
+    label = f"Paint {len(photos)} photos" if photos else "Paint"
+    ready = bool(styles and photos) and session.running(PAGE) is None
+    if job_view.button(label, "brush", primary=True, disabled=not ready):
+
+        def work(job: Job) -> Batch:
+            extension = FORMATS[str(kind)]
+            return paint_all(photos, styles, options, stylizer("auto"), job, extension)
+
+        session.begin(Job(work, quick=False, wanted=session.is_connected), PAGE, session.keep_batch)
+        st.rerun()
+    if not styles:
+        st.caption("Choose a style first.")
+
+
+def _progress(session: Session) -> None:
+    job = session.running(PAGE)
+    if job:
+        st.progress(job.fraction, job_view.progress(job, "Photo"))
+        job_view.stop_button(session, PAGE)
+
+
+def _show(session: Session, batch: Batch) -> None:
+    if batch.stopped:
+        st.info(batch.stopped, icon=":material/stop_circle:")
     for failure in batch.failures:
-        st.error(visit.sentence(failure), icon=":material/error:")
-    visit.download(
-        f"Download {len(batch.thumbnails)} pictures", lambda: batch.archive, "painted.zip"
-    )
-    st.image(list(batch.thumbnails.values()), list(batch.thumbnails))
-
-
-def _begin(photos: list[Upload], styles: tuple[Chosen, ...], options: dict[str, Any]) -> None:
-    def work(job: Job) -> Batch:
-        return paint_all(photos, styles, options, visit.stylizer("auto"), job)
-
-    visit.begin(Job(work, quick=False), _PAGE)
+        st.error(sentence(failure), icon=":material/error:")
+    count = len(batch.pictures)
+    label = f"Download {count} picture{'s' * (count != 1)}"
+    job_view.download(label, lambda: batch.archive, "painted.zip", primary=True)
+    items = [
+        {"id": name, "title": name, "picture": session.url(f"{batch.id}-{number}")}
+        for number, name in enumerate(batch.pictures)
+    ]
+    choose(items, "batch_results", "Painted photos")
+    with st.popover("As code", icon=":material/code:"):
+        st.code(batch.command, "bash", wrap_lines=True)
 
 
 def paint_all(
     photos: list[Upload],
-    styles: tuple[Chosen, ...],
+    styles: tuple[StyleChoice, ...],
     options: dict[str, Any],
     painter: Stylizer,
     job: Job,
+    extension: str = ".png",
 ) -> Batch:
-    """Paints each photo; one that fails does not keep the others from being painted."""
+    """Paints each photo; one that fails does not keep the others from being painted.
+
+    Args:
+        photos: the photos.
+        styles: the styles.
+        options: what `impasto.stylize` is given.
+        painter: made for the method.
+        job: told of the progress.
+        extension: format of the pictures.
+    """
     file, failures, small = io.BytesIO(), list[str](), dict[str, Image.Image]()
+    stopped = ""
     job.steps = len(photos)
     encoded = painter.encode([style.style() for style in styles])
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
-        names = distinct(f"{Path(photo.name).stem}.png" for photo in photos)
+        names = distinct(f"{Path(photo.name).stem}{extension}" for photo in photos)
         for job.step, (photo, name) in enumerate(zip(photos, names, strict=True)):
             try:
                 job.check()
-                wish = Wish(photo, styles, options)
-                painted = paint(wish, painter, lambda _: job.check(), encoded)
+                result = paint(
+                    Request(photo, styles, options), painter, lambda _: job.check(), encoded
+                )
                 job.check()  # it may be half painted
             except Stop:
-                failures.append(f"Stopped after {job.step} of {job.steps} photos.")
+                stopped = f"Stopped after {job.step} of {job.steps} photos."
                 break
             except Exception as error:  # whatever it is, the other photos are painted
                 failures.append(reason_with(photo.name, error))
                 continue
-            archive.writestr(name, painted.encode(".png"))
-            job.show(painted.image)
-            small[name] = painted.image.copy()
-            small[name].thumbnail((_THUMBNAIL, _THUMBNAIL))
+            archive.writestr(name, result.encode(extension))
+            job.show(result.image)
+            small[name] = sized(result.image, "small")
             if file.tell() > MOST_BYTES:
-                failures.append(f"The archive is full after {job.step + 1} photos.")
+                stopped = f"The archive is full after {job.step + 1} photos."
                 break
     if not small:
-        raise ControlError(" ".join(failures))
-    return Batch(file.getvalue(), small, tuple(failures))
-
-
-def _keep(job: Job) -> None:
-    st.session_state.batch = job.result
+        raise ControlError(" ".join([*failures, stopped]).strip())
+    command = Recipe.of(options).command("photos", Request(None, styles, {}).recipe_styles, "painted")
+    return Batch(file.getvalue(), small, tuple(failures), stopped, command)

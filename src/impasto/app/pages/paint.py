@@ -10,14 +10,13 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-from PIL import Image
 
 from impasto.app import examples, job_view, max_pixels, widgets
 from impasto.app.components import choose, viewer
 from impasto.app.job_queue import Job
 from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
 from impasto.app.session import Session, bundled_url, current, sentence
-from impasto.app.styles import FIRST_STYLE, pick_styles, restore_styles, upload_pictures
+from impasto.app.styles import pick_styles, restore_styles, upload_pictures
 from impasto.controls import Controls
 from impasto.errors import ImpastoError
 from impasto.naming import distinct
@@ -110,24 +109,18 @@ class _Asked:
     optimiser: Mapping[str, Any] | None
     """The optimiser's settings, for refining; None where that makes no sense."""
 
-    def refined(self, steps: int) -> Request:
+    def refined(self, steps: Any) -> Request:
         """The same picture, refined in so many steps at each level."""
-        options = {k: v for k, v in self.request.options.items() if k not in self._unrefined}
-        settings = {k: v for k, v in (self.optimiser or {}).items() if k != "iterations"}
+        settings = {**(self.optimiser or {}), "refine": steps}
+        settings.pop("iterations", None)
         every = settings.pop("snapshot_every", 0)
-        return replace(
-            self.request, options={**options, "refine": steps, **settings}, snapshot_every=every
-        )
+        options = {**self.request.options, **settings}
+        return replace(self.request, options=options, snapshot_every=every)
 
-    _unrefined = ()
-
-    def fits(self, result: Result | None) -> bool:
-        """Whether this is what a picture was painted with, or refined from."""
-        if result is None:
-            return False
-        made = result.request
-        steps = made.options.get("refine")
-        return made == (self.request if steps is None else self.refined(steps))
+    def made(self, result: Result) -> bool:
+        """Whether this is what a picture was painted with, whether it was refined or not."""
+        steps = result.request.options.get("refine")
+        return result.request == (self.request if steps is None else self.refined(steps))
 
 
 def _ask(session: Session, photo: Upload) -> _Asked | None:
@@ -214,14 +207,12 @@ def _begin(session: Session, request: Request) -> None:
 
     def work(job: Job) -> Result:
         painter = stylizer(recipe.method, refine=recipe.refine, **recipe.settings)
-        result = paint(request, painter, job.on_step)
+        result = job_view.finished(paint(request, painter, job.on_step), job)
         result.drawn, result.kept = drawn, not quick
-        result.losses, result.snapshots = job.history.rows, job.snapshots
-        result.steps = job.steps if job.stopped and job.step < job.steps else 0
         return result
 
     job = Job(work, quick=quick, snapshot_every=request.snapshot_every, wanted=session.is_connected)
-    session.begin(job, PAGE, lambda result: session.add(result))
+    session.begin(job, PAGE, session.add)
 
 
 # The picture
@@ -271,7 +262,7 @@ def _draw(session: Session, asked: _Asked | None) -> None:
 def _actions(session: Session, asked: _Asked) -> None:
     """What can be done with the picture, or to get it."""
     result, busy = session.result, session.running(PAGE) is not None
-    fits = asked.fits(result)
+    fits = result is not None and asked.made(result)
     with st.container(horizontal=True, key="actions"):
         if not fits and not busy and job_view.button("Paint", "brush", primary=True):
             _begin(session, asked.request)
@@ -281,7 +272,7 @@ def _actions(session: Session, asked: _Asked) -> None:
             job_view.download(
                 f"Download {width} × {height}",
                 partial(result.encode, ".png"),
-                f"{result.request.title}.png",
+                f"{result.file}.png",
                 primary=fits,
             )
         full = _full_size(asked)
@@ -350,8 +341,7 @@ def _undo(session: Session) -> None:
 
 def _more(result: Result) -> None:
     with st.popover("More", icon=":material/more_horiz:"):
-        name = result.request.title
-        job_view.download("JPEG", partial(result.encode, ".jpg"), f"{name}.jpg")
+        job_view.download("JPEG", partial(result.encode, ".jpg"), f"{result.file}.jpg")
         if result.request.masks:
             job_view.download("Masks", result.request.zip_masks, "masks.zip")
         job_view.as_code(result)
@@ -359,7 +349,7 @@ def _more(result: Result) -> None:
 
 def _history(session: Session) -> None:
     """All pictures of this session, one of which is looked at."""
-    if len(session.results) < 2:
+    if not session.results:
         return
     st.subheader("Your pictures", anchor=False)
     items = [
@@ -373,8 +363,59 @@ def _history(session: Session) -> None:
         }
         for name, one in reversed(session.results.items())
     ]
-    chosen = choose(items, "history", "Pictures of this session", strip=True)
-    ...
+    st.session_state["history"] = [session.shown] if session.shown else []
+    events = choose(items, "history", "Pictures of this session", strip=True)
+    for name in events.removed:
+        session.delete(name)
+    for name, title in events.renamed.items():
+        session.results[name].title = title
+    for name, kept in events.pinned.items():
+        session.results[name].kept = kept
+    chosen = next(iter(events), None)
+    if chosen and chosen != session.shown:
+        _restore(session, chosen)
+    if events.removed or events.renamed or events.pinned or chosen != session.shown:
+        st.rerun()
+    with st.container(horizontal=True):
+        _compare(session)
+        if len(session.results) > 1:
+            job_view.download(
+                f"Download all {len(session.results)}", partial(_zip, session), "pictures.zip"
+            )
+
+
+def _compare(session: Session) -> None:
+    """Which other picture is shown beside the one that is looked at."""
+    others = {name: one.name for name, one in session.results.items() if name != session.shown}
+    if not others:
+        return
+    key = "compared"
+    state = st.session_state
+    state[key] = session.compared if session.compared in others else None
+
+    def choose_other() -> None:
+        session.compared = state[key]
+
+    st.selectbox(
+        "Compare with",
+        list(others),
+        format_func=lambda name: others.get(name, ""),
+        key=key,
+        on_change=choose_other,
+        placeholder="Compare with ...",
+        label_visibility="collapsed",
+    )
+
+
+def _zip(session: Session) -> bytes:
+    """All pictures of the history."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
+        results = list(session.results.values())
+        names = distinct(f"{result.file}.png" for result in results)
+        for name, result in zip(names, results, strict=True):
+            archive.writestr(name, result.encode(".png"))
+    return file.getvalue()
 
 
 def _restore(session: Session, name: str) -> None:
@@ -385,8 +426,8 @@ def _restore(session: Session, name: str) -> None:
     session.set_masks(result.drawn)
     st.session_state.update({"masked": bool(result.drawn), "restored": True})
     restore_styles("styles", request.styles)
-    options = {k: v for k, v in request.options.items() if k != "refine"}
-    widgets.restore_knobs(PAGE, {**options, "snapshot_every": request.snapshot_every or None})
+    snapshots = request.snapshot_every or None
+    widgets.restore_knobs(PAGE, {**request.options, "snapshot_every": snapshots})
     assert request.photo is not None
     widgets.restore_knobs(
         _size_key(request.photo), {"size": max(request.photo.size), **request.options}

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
-from impasto.app import controls, pictures, visit
-from impasto.app.jobs import Job
-from impasto.app.wish import Painted, Wish, as_url, paint_texture
+from impasto.app import job_view, widgets
+from impasto.app.components import viewer
+from impasto.app.job_queue import Job
+from impasto.app.request import Request, Result, paint_texture
+from impasto.app.session import Session, current
+from impasto.app.styles import pick_styles
 from impasto.controls import MIN_SIDE
 
-_PAGE = "texture"
+PAGE = "texture"
 _SIDE = 384
 
 
 def page() -> None:
     """The page."""
+    session = current()
     left, right = st.columns([8, 5], gap="large")
-    with right:
-        wish = _ask()
-    if visit.clicked(_PAGE) and wish:
-        _begin(wish)
-    with left:
+    with right.container(key="panel"):
+        request = _ask()
+    with left.container(key="sight"):
         st.title("Make a texture from a painting", anchor=False)
         st.write("Brushwork and colours of the painting, without the objects in it.")
-        visit.failure(_PAGE)
-        visit.watch(_PAGE, _keep)
-        visit.button(_PAGE, "Paint", "brush", disabled=wish is None)
-        if wish is None:
+        job_view.failure(PAGE)
+        job = session.running(PAGE)
+        ready = request is not None and job is None
+        if job_view.button("Paint", "brush", primary=True, disabled=not ready) and request:
+            _begin(session, request)
+            st.rerun()
+        if request is None:
             st.caption("Choose a painting first.")
-        job: Job | None = st.session_state.get("texture")
-        if job:
-            painted: Painted = job.result
-            st.image(as_url(painted.image))
-            with st.container(horizontal=True):
-                visit.share(painted)
-            visit.left_behind(job)
+        job_view.live(partial(_draw, session), job)
+        if session.texture:
+            job_view.downloads(session.texture)
+            job_view.left_behind(session, session.texture)
 
 
-def _ask() -> Wish | None:
-    styles = tuple(pictures.pick_styles(_PAGE, trained=False))
-    st.subheader("Controls", anchor=False)
+def _ask() -> Request | None:
+    styles = tuple(pick_styles(PAGE, trained=False))
     options: dict[str, Any] = {}
     for side in ("width", "height"):
         st.session_state.setdefault(f"texture.{side}", _SIDE)
@@ -55,13 +57,24 @@ def _ask() -> Wish | None:
         )
     if None in options.values():
         options = {}
-    options |= controls.texture_knobs(_PAGE)
-    return Wish(None, styles, options) if styles else None
+    with st.expander("For experts", icon=":material/tune:"):
+        options |= widgets.texture_knobs(PAGE)
+    return Request(None, styles, options) if styles else None
 
 
-def _begin(wish: Wish) -> None:
-    visit.begin(Job(lambda job: paint_texture(wish, job.on_step), quick=False), _PAGE)
+def _begin(session: Session, request: Request) -> None:
+    def work(job: Job) -> Result:
+        return job_view.finished(paint_texture(request, job.on_step), job)
+
+    job = Job(work, quick=False, wanted=session.is_connected)
+    session.begin(job, PAGE, session.keep_texture)
 
 
-def _keep(job: Job) -> None:
-    st.session_state.texture = job
+def _draw(session: Session) -> None:
+    job, result = session.running(PAGE), session.texture
+    made = result.image if result else job.preview if job else None
+    if made is None:
+        return
+    url = session.url(result.id if result else f"job-{id(job)}-{job.step if job else 0}")
+    viewer(url, None, made.size, "texture_viewer", busy=job_view.busy(session, PAGE))
+    job_view.stop_button(session, PAGE)
