@@ -48,7 +48,9 @@ def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Uplo
     return [Upload(file.name, file.getvalue()) for file in listed]
 
 
-def pick_styles(key: str, *, trained: bool = True, photo: Upload | None = None) -> list[StyleChoice]:
+def pick_styles(
+    key: str, *, trained: bool = True, photo: Upload | None = None
+) -> list[StyleChoice]:
     """The styles that a visitor chooses, with their weights.
 
     Args:
@@ -90,13 +92,15 @@ def _items(session: Session, trained: bool, photo: Upload | None) -> list[dict[s
     ]
     for known in _bundled():
         if trained or known.picture:
-            items.append({
-                "id": known.name,
-                "title": known.title,
-                "about": f"{known.artist}, {known.year}",
-                "picture": bundled_url(known.name),
-                "group": "Famous paintings" if session.own else "",
-            })
+            items.append(
+                {
+                    "id": known.name,
+                    "title": known.title,
+                    "about": f"{known.artist}, {known.year}",
+                    "picture": bundled_url(known.name),
+                    "group": "Famous paintings" if session.own else "",
+                }
+            )
     if photo:
         for item in items:
             item["preview"] = session.url(f"sheet-{photo.id}-{item['id']}")

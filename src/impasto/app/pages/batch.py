@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from impasto.app.components import choose
+from impasto.app.job_queue import Job
 from PIL import Image
 
 from impasto.app import job_view, widgets
-from impasto.app.components import choose
-from impasto.app.job_queue import Job
 from impasto.app.request import Request, StyleChoice, Upload, paint, stylizer
 from impasto.app.session import Session, current, sentence, sized
 from impasto.app.styles import pick_styles, upload_pictures
@@ -182,5 +182,7 @@ def paint_all(
                 break
     if not small:
         raise ControlError(" ".join([*failures, stopped]).strip())
-    command = Recipe.of(options).command("photos", Request(None, styles, {}).recipe_styles, "painted")
+    command = Recipe.of(options).command(
+        "photos", Request(None, styles, {}).recipe_styles, "painted"
+    )
     return Batch(file.getvalue(), small, tuple(failures), stopped, command)

@@ -10,10 +10,10 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-
-from impasto.app import examples, job_view, max_pixels, widgets
 from impasto.app.components import choose, viewer
 from impasto.app.job_queue import Job
+
+from impasto.app import examples, job_view, max_pixels, widgets
 from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
 from impasto.app.session import Session, bundled_url, current, sentence
 from impasto.app.styles import pick_styles, restore_styles, upload_pictures
@@ -167,9 +167,7 @@ def _size(photo: Upload) -> dict[str, Any]:
     longer = max(photo.size)
     most = {"size": int((max_pixels() * longer / min(photo.size)) ** 0.5)}
     begins = {"size": min(longer, _SIDE)}
-    size = widgets.knobs(
-        Controls, _size_key(photo), only=("size",), defaults=begins, limits=most
-    )
+    size = widgets.knobs(Controls, _size_key(photo), only=("size",), defaults=begins, limits=most)
     return {} if size.get("size") == longer else size
 
 

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-
-from impasto.app import job_view, widgets
 from impasto.app.components import viewer
 from impasto.app.job_queue import Job
+
+from impasto.app import job_view, widgets
 from impasto.app.request import Request, Result, paint_texture
 from impasto.app.session import Session, current
 from impasto.app.styles import pick_styles
