@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 from impasto.app import controls, pictures, visit
-from impasto.app.jobs import Job
+from impasto.app.job_queue import Job
 from impasto.app.wish import Chosen, Upload, Wish, paint
 from impasto.controls import Controls
 from impasto.errors import ControlError, Stop, reason_with
