@@ -372,7 +372,7 @@ class GatysTransfer(Transfer):
             image = (1 - strength) * content + strength * self._init(content, mix)
         before = image
         pixels = PixelOptimizer(config.optimizer, config.learning_rate, config.avg_decay)
-        done, steps = 0, self.steps(content)
+        done, steps, began = 0, self.steps(content), time.monotonic()
         try:
             for scale, styles, count, deadline in zip(
                 self.scales, self.styles, self._counts(), self._deadlines(), strict=True
@@ -389,7 +389,19 @@ class GatysTransfer(Transfer):
                     values = pixels.step(loss)
                     done += 1
                     if on_step is not None:
-                        on_step(Progress(done, steps, values, lambda: composed(pixels.mean)))
+                        fraction = max(
+                            self._work(done) / self._work(steps),
+                            (time.monotonic() - began) / (config.seconds or math.inf),
+                        )
+                        on_step(
+                            Progress(
+                                done,
+                                steps,
+                                values,
+                                lambda: composed(pixels.mean),
+                                min(fraction, 1.0),
+                            )
+                        )
                     if time.monotonic() > deadline:
                         break
                 image = pixels.mean
@@ -400,6 +412,14 @@ class GatysTransfer(Transfer):
     def steps(self, content: Tensor) -> int:
         """Returns the number of steps of the optimiser, at all scales together."""
         return sum(self._counts())
+
+    def _work(self, steps: int) -> float:
+        """What the first steps cost, in steps at full size: as much as their share of its area."""
+        work = 0.0
+        for scale, count in zip(self.scales, self._counts(), strict=True):
+            work += min(count, steps) * scale**2
+            steps -= min(count, steps)
+        return work
 
     def _counts(self) -> list[int]:
         """The number of steps at each scale."""
