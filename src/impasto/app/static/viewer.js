@@ -1,0 +1,455 @@
+// The picture, large. Python gives {before, after, full, other, otherFull, width, height, titles,
+// busy: {text, progress, preview} | null, brush: {styles, masks, revision} | null}, pictures as
+// URLs, and gets back `masks` (see brush.js, which is put before this file).
+const CLOSEST = 8; // screen pixels for each pixel of the picture
+const STEP = 1.5; // of the zoom buttons
+const KNOB = 44; // how far the knob stays from the edges, where a swipe means "Back"
+
+const viewers = new WeakMap();
+
+export default function ({ data, parentElement, setStateValue }) {
+  const root = parentElement.querySelector(".viewer");
+  if (!viewers.has(root)) viewers.set(root, makeViewer(root));
+  const viewer = viewers.get(root);
+  viewer.update(data, setStateValue);
+  return () => viewer.end();
+}
+
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+
+/** A decoded picture, so that it is never put on the page before it can be seen; null if lost. */
+async function decoded(url, alt) {
+  const image = new Image();
+  image.src = url;
+  image.alt = alt;
+  image.draggable = false;
+  return image.decode().then(() => image, () => null);
+}
+
+function makeViewer(root) {
+  const find = (name) => root.querySelector(`.${name}`);
+  const stage = find("stage");
+  const panes = [...root.querySelectorAll(".pane")];
+  const layers = [...root.querySelectorAll(".layer")];
+  const knob = find("knob");
+  const view = { fit: true, scale: 1, x: 0.5, y: 0.5 }; // x, y of the picture: middle of the pane
+  const pictures = {}; // what is shown, by role: before, after, other, preview
+  const sharp = {}; // which URLs were asked for at full size
+  let data = null;
+  let at = 0; // how much of the photo is seen, from 0 to 1
+  let turn = 0;
+  let box = null; // where the picture lies in a pane, in CSS pixels
+
+  const brush = makeBrush(root, { tell, redraw: layout, place: () => box });
+
+  // Pictures ------------------------------------------------------------------------------------
+
+  async function update(given, setStateValue) {
+    const mine = ++turn;
+    const first = data === null;
+    const sent = data;
+    data = given;
+    showBusy(given.busy);
+    const urls = { before: given.before, after: given.after, other: given.other };
+    if (given.busy?.preview) urls.preview = given.busy.preview;
+    const alts = { before: given.titles[0], after: given.titles[1], other: given.titles[1] };
+    if (given.other) alts.after = given.titles[0];
+    const ready = await Promise.all(
+      Object.entries(urls).map(async ([role, url]) => [role, await picture(role, url, alts[role])]),
+    );
+    if (mine !== turn) return; // there are newer ones
+    const news = !first && given.after && given.after !== sent?.after;
+    pictures.preview = null;
+    for (const [role, image] of ready) pictures[role] = image;
+    root.style.setProperty("--ratio", given.width / given.height);
+    root.classList.toggle("two", Boolean(given.other));
+    brush.update(given, setStateValue);
+    place();
+    layout();
+    if (news) {
+      tell("Your picture is ready.");
+      comeIntoSight();
+    }
+  }
+
+  /** The picture of that URL: the one that is shown already, or a new one. */
+  async function picture(role, url, alt = "") {
+    const shown = pictures[role];
+    if (!url) return null;
+    if (shown?.dataset.url === url) return Object.assign(shown, { alt });
+    const image = await decoded(url, alt);
+    if (!image) return shown ?? null;
+    image.dataset.url = url;
+    image.className = role;
+    return image;
+  }
+
+  /** Puts the pictures on the page, and takes away those that went. */
+  function place() {
+    const peeking = find("peek").ariaPressed === "true" || !pictures.after;
+    const preview = pictures.preview;
+    const large = preview && peeking ? [preview] : [pictures.before, pictures.after];
+    fill(layers[0], large);
+    fill(layers[1], [pictures.other]);
+    fill(find("peek"), [preview && pictures.after && thumbnail(preview)]);
+    find("peek").hidden = !(preview && pictures.after);
+    panes[1].hidden = !pictures.other;
+    const compared = pictures.before && pictures.after && !pictures.other && !data.brush;
+    root.classList.toggle("compared", Boolean(compared) && !large.includes(preview));
+  }
+
+  function fill(parent, images) {
+    const wanted = images.filter(Boolean);
+    for (const old of parent.querySelectorAll("img")) if (!wanted.includes(old)) old.remove();
+    wanted.forEach((image, n) => {
+      if (parent.children[n] !== image) parent.insertBefore(image, parent.children[n] ?? null);
+    });
+  }
+
+  function thumbnail(image) {
+    const copy = image.cloneNode();
+    copy.alt = "";
+    return copy;
+  }
+
+  function showBusy(busy) {
+    const progress = find("progress");
+    find("busy").hidden = progress.hidden = !busy;
+    if (!busy) return find("peek").setAttribute("aria-pressed", false);
+    find("sentence").textContent = busy.text;
+    progress.setAttribute("aria-label", busy.text);
+    progress.classList.toggle("unknown", busy.progress === null);
+    if (busy.progress === null) return progress.removeAttribute("aria-valuenow");
+    progress.setAttribute("aria-valuenow", Math.round(100 * busy.progress));
+    progress.style.setProperty("--done", busy.progress);
+  }
+
+  /** Loads the picture at full size, once, where more of it is seen than was loaded. */
+  async function sharpen(role, url) {
+    const shown = pictures[role];
+    const needed = box.width * devicePixelRatio;
+    if (!url || !shown || needed <= shown.naturalWidth * 1.01 || sharp[role] === url) return;
+    sharp[role] = url;
+    const image = await decoded(url, shown.alt);
+    if (!image) return void delete sharp[role];
+    // Another picture may have come meanwhile.
+    if (pictures[role] !== shown) return void delete sharp[role];
+    image.dataset.url = shown.dataset.url;
+    image.className = role;
+    shown.replaceWith(image);
+    pictures[role] = image;
+    layout();
+  }
+
+  // Zoom ----------------------------------------------------------------------------------------
+
+  /** The smallest and the largest scale, the one that fits, and that of the picture's pixels. */
+  function scales() {
+    const { clientWidth, clientHeight } = panes[0];
+    const fit = Math.min(clientWidth / data.width, clientHeight / data.height);
+    const own = 1 / devicePixelRatio;
+    return { fit, own, least: Math.min(fit, own), most: Math.max(CLOSEST * own, 4 * fit) };
+  }
+
+  function layout() {
+    const { clientWidth, clientHeight } = panes[0];
+    if (!data || !clientWidth) return;
+    const { fit, own, least, most } = scales();
+    view.scale = view.fit ? fit : clamp(view.scale, least, most);
+    const width = data.width * view.scale;
+    const height = data.height * view.scale;
+    const left = side(clientWidth, width, view.x);
+    const top = side(clientHeight, height, view.y);
+    view.x = (clientWidth / 2 - left) / width;
+    view.y = (clientHeight / 2 - top) / height;
+    box = { left, top, width, height };
+    for (const layer of layers) {
+      const lengths = Object.entries(box).map(([name, value]) => [name, `${value}px`]);
+      Object.assign(layer.style, Object.fromEntries(lengths));
+    }
+    const larger = width > clientWidth + 1 || height > clientHeight + 1;
+    stage.classList.toggle("larger", larger);
+    stage.classList.toggle("drawn-on", brush.draws());
+    find("zoom").textContent = `${Math.round((100 * view.scale) / own)} %`;
+    find("fit").setAttribute("aria-pressed", view.fit);
+    find("own").setAttribute("aria-pressed", !view.fit && Math.abs(view.scale / own - 1) < 1e-6);
+    divide();
+    brush.outline();
+    sharpen("after", data.full);
+    sharpen("other", data.otherFull);
+  }
+
+  /** Where a picture begins that shows this point in the middle, on whole pixels of the screen. */
+  function side(room, length, middle) {
+    const free = length <= room ? (room - length) / 2 : room / 2 - middle * length;
+    const kept = length <= room ? free : clamp(free, room - length, 0);
+    return Math.round(kept * devicePixelRatio) / devicePixelRatio;
+  }
+
+  /** Zooms; what is at this place of the pane, by default its middle, stays there. */
+  function zoom(scale, place = [panes[0].clientWidth / 2, panes[0].clientHeight / 2]) {
+    const { fit, least, most } = scales();
+    const wanted = clamp(scale, least, most);
+    const [x, y] = [(place[0] - box.left) / box.width, (place[1] - box.top) / box.height];
+    const { clientWidth, clientHeight } = panes[0];
+    view.scale = wanted;
+    view.x = x + (clientWidth / 2 - place[0]) / (wanted * data.width);
+    view.y = y + (clientHeight / 2 - place[1]) / (wanted * data.height);
+    view.fit = Math.abs(wanted / fit - 1) < 1e-3;
+    layout();
+  }
+
+  function move(right, down) {
+    view.x -= right / box.width;
+    view.y -= down / box.height;
+    layout();
+  }
+
+  function showWhole() {
+    view.fit = true;
+    layout();
+  }
+
+  // Before and after ----------------------------------------------------------------------------
+
+  function divide() {
+    const compared = root.classList.contains("compared");
+    const from = Math.max(0, box.left);
+    const to = Math.min(panes[0].clientWidth, box.left + box.width);
+    const line = from + at * (to - from);
+    const [photo, painting] = [Math.round(100 * at), 100 - Math.round(100 * at)];
+    const { titles } = data;
+    root.style.setProperty("--line", `${line}px`);
+    root.style.setProperty("--knob", `${clamp(line, from + KNOB, Math.max(from, to - KNOB))}px`);
+    root.style.setProperty("--cut", compared ? `${line - box.left}px` : "0px");
+    root.classList.toggle("divided", compared && at > 0 && at < 1);
+    knob.setAttribute("aria-label", `Divider between ${titles[0]} and ${titles[1]}`.toLowerCase());
+    knob.setAttribute("aria-valuenow", photo);
+    const told = `${titles[0]} ${photo} %, ${titles[1]} ${painting} %`.toLowerCase();
+    knob.setAttribute("aria-valuetext", told);
+    find("first").textContent = titles[0];
+    (data.other ? panes[1].querySelector(".chip") : find("second")).textContent = titles[1];
+    root.classList.toggle("chip-left", at > 0.15);
+    root.classList.toggle("chip-right", at < 0.85);
+  }
+
+  function divideAt(x) {
+    const from = Math.max(0, box.left);
+    const to = Math.min(panes[0].clientWidth, box.left + box.width);
+    at = clamp((x - from) / (to - from), 0, 1);
+    divide();
+  }
+
+  knob.onpointerdown = (event) => {
+    if (event.button) return;
+    event.stopPropagation();
+    knob.setPointerCapture(event.pointerId);
+    knob.onpointermove = (moved) => divideAt(placeOf(moved)[0]);
+  };
+  knob.onpointerup = knob.onpointercancel = () => (knob.onpointermove = null);
+  knob.onkeydown = (event) => {
+    const steps = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02 };
+    Object.assign(steps, { PageDown: -0.1, PageUp: 0.1, Home: -1, End: 1 });
+    if (!(event.key in steps)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    at = clamp(at + steps[event.key], 0, 1);
+    divide();
+  };
+
+  // Pointers ------------------------------------------------------------------------------------
+
+  const pointers = new Map();
+  let drag = null; // what the pointers do: "draw", "move", "divide", "pinch"
+
+  /** The place of a pointer in the pane that it is over. */
+  function placeOf(event) {
+    const over = panes.find((pane) => !pane.hidden && pane.contains(event.target)) ?? panes[0];
+    const edge = over.getBoundingClientRect();
+    return [event.clientX - edge.left, event.clientY - edge.top];
+  }
+
+  function onPicture([x, y]) {
+    return [(x - box.left) / box.width, (y - box.top) / box.height];
+  }
+
+  function spread() {
+    const [[x, y], [u, v]] = pointers.values();
+    return { wide: Math.hypot(x - u, y - v), middle: [(x + u) / 2, (y + v) / 2] };
+  }
+
+  stage.onpointerdown = (event) => {
+    if (event.target.closest("button") || event.button > 1) return;
+    const place = placeOf(event);
+    pointers.set(event.pointerId, place);
+    if (pointers.size === 2) {
+      if (drag === "draw") brush.cancel();
+      drag = "pinch";
+    } else if (event.button === 0 && brush.draws()) {
+      drag = "draw";
+      stage.setPointerCapture(event.pointerId);
+      brush.begin(onPicture(place));
+    } else if (stage.classList.contains("larger")) drag = "move";
+    else drag = root.classList.contains("compared") ? "divide" : null;
+    drag = { 1: "move" }[event.button] ?? drag;
+    if (event.button) event.preventDefault();
+  };
+  stage.onpointermove = (event) => {
+    const place = placeOf(event);
+    brush.hover(event.pointerType === "touch" ? null : onPicture(place));
+    const last = pointers.get(event.pointerId);
+    if (!last) return;
+    if (drag === "pinch") return pinch(event.pointerId, place);
+    const [right, down] = [place[0] - last[0], place[1] - last[1]];
+    // A click that trembles is none.
+    if (drag !== "draw" && !stage.hasPointerCapture(event.pointerId)) {
+      if (Math.hypot(right, down) < 4) return;
+      stage.setPointerCapture(event.pointerId);
+    }
+    pointers.set(event.pointerId, place);
+    if (drag === "draw") for (const one of coalesced(event)) brush.draw(onPicture(placeOf(one)));
+    else if (drag === "move") move(right, down);
+    else if (drag === "divide") divideAt(place[0]);
+  };
+  stage.onpointerup = stage.onpointercancel = (event) => {
+    if (!pointers.delete(event.pointerId)) return;
+    if (drag === "draw") brush.finish();
+    // The finger that is left after a pinch does nothing until it is lifted.
+    drag = null;
+  };
+  stage.onpointerleave = () => brush.hover(null);
+
+  function coalesced(event) {
+    const all = event.getCoalescedEvents?.() ?? [];
+    return all.length ? all : [event];
+  }
+
+  function pinch(id, place) {
+    const before = spread();
+    pointers.set(id, place);
+    const after = spread();
+    zoom((view.scale * after.wide) / before.wide, before.middle);
+    move(after.middle[0] - before.middle[0], after.middle[1] - before.middle[1]);
+  }
+
+  // Drags end where a menu opens, for "Save image".
+  stage.oncontextmenu = () => {
+    pointers.clear();
+    drag = null;
+  };
+  stage.ondblclick = (event) => {
+    if (event.target.closest("button, .knob") || brush.draws()) return;
+    const { fit, own } = scales();
+    if (view.fit) zoom(own > fit * 1.05 ? own : 2 * fit, placeOf(event));
+    else showWhole();
+  };
+  // A page that scrolls goes on scrolling over a picture, unless one has turned to it.
+  stage.addEventListener(
+    "wheel",
+    (event) => {
+      const turnedTo = event.ctrlKey || !view.fit || stage.matches(":focus-within");
+      const { least, most } = scales();
+      const end = event.deltaY > 0 ? Math.min(least, scales().fit) : most;
+      if (!turnedTo || view.scale === end || (view.fit && event.deltaY > 0)) return;
+      event.preventDefault();
+      zoom(view.scale * Math.exp(-event.deltaY / (event.ctrlKey ? 100 : 400)), placeOf(event));
+    },
+    { passive: false },
+  );
+
+  // Keys and buttons ----------------------------------------------------------------------------
+
+  const actions = {
+    in: () => zoom(view.scale * STEP),
+    out: () => zoom(view.scale / STEP),
+    fit: showWhole,
+    own: () => zoom(scales().own),
+    full: toggleFullScreen,
+    copy: () => copyPicture(shownUrl()).then(() => tell("Copied."), () => tell("Not copied.")),
+    share: () => sharePicture(shownUrl()).catch(() => {}), // one may change one's mind
+    peek: togglePeek,
+  };
+  for (const [name, action] of Object.entries(actions)) find(name).onclick = action;
+  root.onkeydown = (event) => {
+    if (event.target.matches("input") || event.altKey) return;
+    if (event.ctrlKey || event.metaKey) return brush.shortcut(event);
+    const keys = { "+": "in", "=": "in", "-": "out", 0: "fit", 1: "own", f: "full" };
+    const moves = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+    if (event.key in keys) actions[keys[event.key]]();
+    else if (event.key in moves && event.target === stage && !view.fit)
+      move(...moves[event.key].map((one) => 60 * one));
+    else return;
+    event.preventDefault();
+  };
+
+  function togglePeek() {
+    const button = find("peek");
+    button.setAttribute("aria-pressed", button.ariaPressed !== "true");
+    place();
+    layout();
+  }
+
+  function toggleFullScreen() {
+    if (root.getRootNode().fullscreenElement) document.exitFullscreen();
+    else root.requestFullscreen();
+  }
+
+  function shownUrl() {
+    return data.full ?? data.after ?? data.before;
+  }
+
+  find("full").hidden = !document.fullscreenEnabled;
+  find("copy").hidden = !(navigator.clipboard?.write && window.ClipboardItem);
+  find("share").hidden = !canShare();
+  root.onfullscreenchange = () =>
+    find("full").setAttribute("aria-pressed", Boolean(root.getRootNode().fullscreenElement));
+
+  // What is told --------------------------------------------------------------------------------
+
+  let silence = 0;
+  function tell(sentence) {
+    clearTimeout(silence);
+    find("told").textContent = sentence;
+    silence = setTimeout(() => (find("told").textContent = ""), 4000);
+  }
+
+  /** On a phone, whoever taps a style below the picture does not see that it changed. */
+  function comeIntoSight() {
+    const { top, bottom } = stage.getBoundingClientRect();
+    const seen = Math.min(bottom, innerHeight) - Math.max(top, 0);
+    if (seen > (bottom - top) / 3) return;
+    const behavior = matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth";
+    root.scrollIntoView({ behavior, block: "start" });
+  }
+
+  const resized = new ResizeObserver(layout);
+  resized.observe(stage);
+  return { update, end: () => resized.disconnect() };
+}
+
+// The picture elsewhere ---------------------------------------------------------------------------
+
+function canShare() {
+  const file = new File(["x"], "picture.png", { type: "image/png" });
+  return Boolean(navigator.canShare?.({ files: [file] }));
+}
+
+async function sharePicture(url) {
+  const blob = await (await fetch(url)).blob();
+  const name = `impasto.${blob.type.split("/")[1]}`;
+  await navigator.share({ files: [new File([blob], name, { type: blob.type })] });
+}
+
+function copyPicture(url) {
+  // A promise, for Safari allows no waiting between the click and the copy.
+  return navigator.clipboard.write([new ClipboardItem({ "image/png": asPng(url) })]);
+}
+
+async function asPng(url) {
+  const bitmap = await createImageBitmap(await (await fetch(url)).blob());
+  const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
+  return canvas.convertToBlob({ type: "image/png" });
+}
