@@ -16,13 +16,16 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
 
 from impasto.errors import SetupError
 
-MAX_MEGAPIXELS = 50.0
+if TYPE_CHECKING:
+    from impasto.app.guards import Address
+
+MAX_MEGAPIXELS = 50
 UPLOAD_MB = 30
 _MEGAPIXELS = "IMPASTO_APP_MEGAPIXELS"
 """Environment variable that tells the page, which Streamlit runs, of `serve`'s limit."""
@@ -42,38 +45,78 @@ _THEME = {
 }
 
 
-def serve(host: str, port: int, max_megapixels: float) -> None:
+def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None) -> None:
     """Serves the app until Ctrl-C; opens a browser where there is a screen.
 
     Args:
         host: address to listen on; ``0.0.0.0`` for all.
         port: TCP port.
         max_megapixels: largest picture that is taken or painted.
+        base_url: address that visitors type, if a proxy stands before the server.
 
     Raises:
-        SetupError: Streamlit is not installed, or host or port are not to be had.
+        SetupError: Streamlit is not installed, host or port are not to be had, or the base URL is
+            not one.
     """
     try:
-        from streamlit.starlette import App
+        from streamlit.starlette import App  # noqa: F401
     except ImportError as error:
         raise SetupError(
             "the app needs Streamlit: pip install 'impasto[app]' (in a clone: '.[app]')"
         ) from error
-    _check_free(host, port)
+    from streamlit.web.bootstrap import load_config_options
+
+    from impasto.app import examples, job_queue, server, session
+    from impasto.app.guards import Address
+
+    address = Address(host, port, base_url)
     os.environ[_MEGAPIXELS] = str(max_megapixels)
-    settings: dict[str, Any] = {
-        "server.address": host,
-        "server.port": port,
+
+    def find(token: str) -> server.Pictures | None:
+        return examples.Gallery() if token == examples.TOKEN else session.find(token)
+
+    with _listen(host, port) as listening:
+        load_config_options(_settings(address))
+        ending = threading.Thread(target=job_queue.close, daemon=True)
+        app = server.create(address, find=find, on_end=ending.start)
+        server.run(app, address, listening)
+    _end(ending)
+
+
+def _settings(address: Address) -> dict[str, Any]:
+    """Returns what Streamlit is told."""
+    from impasto.app.server import GRACE_S
+
+    return {
+        "server.baseUrlPath": address.path,
+        "server.port": address.port,
         "server.maxUploadSize": UPLOAD_MB,
         "server.fileWatcherType": "none",
+        "server.disconnectedSessionTTL": int(10 * GRACE_S),  # the server ends them before that
+        "browser.serverAddress": address.name,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         **{f"theme.{name}": value for name, value in _THEME.items()},
     }
-    with suppress(KeyboardInterrupt):
-        App(Path(__file__).parent / "main.py").run(config=settings)
+
+
+def _end(ending: threading.Thread) -> None:
+    """Ends the process at once if the painter does not end its step soon.
+
+    A step inside of PyTorch cannot be interrupted, and Python aborts if it is left at work. No
+    file is being written.
+    """
+    from impasto.app.server import CLOSING_S
+
+    if ending.ident is None:  # the server was forced to end
+        ending.start()
+    ending.join(CLOSING_S)
+    if ending.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def max_pixels() -> int:
@@ -81,13 +124,10 @@ def max_pixels() -> int:
     return int(float(os.environ.get(_MEGAPIXELS, MAX_MEGAPIXELS)) * 1e6)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Finds out whether there is something to listen on, before Streamlit does less clearly."""
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
+        return socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
     except OSError as error:
         raise SetupError(
             f"cannot listen on {host}:{port} ({error.strerror}): choose another --port or --host"

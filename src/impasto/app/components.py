@@ -1,5 +1,6 @@
 """The pieces of page that Streamlit lacks: the viewer, pictures to choose from, and what belongs to
-the page as a whole. Each is JavaScript in ``static``; pictures reach it as URLs."""
+the page as a whole. Each is JavaScript in ``static``; pictures reach it as URLs.
+"""
 
 from __future__ import annotations
 
@@ -123,6 +124,8 @@ class Item:
     title: str
     picture: str = ""
     """URL; empty as long as there is none."""
+    preview: str = ""
+    """URL of what is to take the picture's place, if making it takes time."""
     about: str = ""
     """More about it, also to be searched."""
     badge: str = ""
@@ -158,7 +161,7 @@ def choose(
     most: Callable[[], int] = lambda: 1,
     strip: bool = False,
     search: bool = False,
-    edited: Callable[[Event], None] = lambda event: None,
+    edited: Callable[[Event], None] = lambda _: None,
 ) -> list[str]:
     """Pictures to click on; returns the ids of those that are chosen, in the order of the clicks.
 

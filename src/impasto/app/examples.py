@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from impasto.app import job_queue
 from impasto.app.job_queue import Job
 from impasto.app.request import Upload, stylizer
+from impasto.app.server import picture_url
 
 EXAMPLES = {
     "chelsea.jpg": ("Chelsea the cat, as The Starry Night", "starry-night"),
@@ -17,6 +18,8 @@ EXAMPLES = {
     "astronaut.jpg": ("Eileen Collins, as The Scream", "the-scream"),
 }
 """Titles and styles of the examples, by the photo's file."""
+TOKEN = "examples"
+"""What the addresses of the examples have in place of a session's token."""
 _SIDE = 480
 _UNCOVERED = 0.38
 """How much of a painted example shows the photo."""
@@ -27,6 +30,20 @@ def photo(name: str) -> Upload:
     """Returns an example photo."""
     data = resources.files("impasto") / "data" / "photos" / name
     return Upload(name, data.read_bytes())
+
+
+class Gallery:
+    """The painted examples, as the server asks for them."""
+
+    def picture(self, name: str) -> Image.Image | None:
+        """Returns an example by its number, None if there is none."""
+        numbered = {str(number): name for number, name in enumerate(EXAMPLES)}
+        return painted(numbered[name]) if name in numbered else None
+
+
+def url(name: str) -> str:
+    """Returns the address of a painted example."""
+    return picture_url(TOKEN, str(list(EXAMPLES).index(name)))
 
 
 @cache

@@ -58,9 +58,18 @@ class Job:
         work: is given the job, whose `on_step` it calls after each step.
         quick: a second or so, and not to be held up by the long ones.
         snapshot_every: keep the picture of every so many steps; 0 for none.
+        watched: whether somebody looks at it right now, even if nobody asks for news.
     """
 
-    def __init__(self, work: Callable[[Job], Any], *, quick: bool, snapshot_every: int = 0) -> None:
+    def __init__(
+        self,
+        work: Callable[[Job], Any],
+        *,
+        quick: bool,
+        snapshot_every: int = 0,
+        watched: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._watched = watched
         self.work, self.quick, self.snapshot_every = work, quick, snapshot_every
         self.step = self.steps = 0
         self.fraction = 0.0
@@ -187,6 +196,8 @@ class Job:
     @property
     def abandoned(self) -> bool:
         """Whether nobody has looked at the job for long."""
+        if self._watched():
+            self.seen()
         return time.monotonic() - self._seen > ABANDONED_S
 
     @property

@@ -11,6 +11,7 @@ import altair as alt
 import streamlit as st
 
 from impasto.app import job_queue
+from impasto.app.components import Busy
 from impasto.app.job_queue import Job
 from impasto.app.request import Result
 from impasto.app.session import Session, current
@@ -37,7 +38,7 @@ def wait_for_quick(session: Session) -> None:
     session.settle()
 
 
-def live(draw: Callable[[], None], job: Job | None) -> None:
+def live(draw: Callable[[], object], job: Job | None) -> None:
     """Draws a part of the page, again and again as long as a job runs; then the whole page."""
 
     def tick() -> None:
@@ -63,13 +64,13 @@ def elsewhere(session: Session, page: str, titles: Mapping[str, str]) -> None:
     live(lambda: st.info(f"On the page {title}: {progress(job)}.", icon=":material/brush:"), job)
 
 
-def busy(session: Session, page: str) -> dict[str, Any] | None:
+def busy(session: Session, page: str) -> Busy | None:
     """What the viewer shows of a job; None if there is none."""
     job = session.running(page)
     if job is None:
         return None
     preview = session.url(f"job-{id(job)}-{job.step}") if job.preview else None
-    return {"text": progress(job), "fraction": job.fraction, "preview": preview}
+    return Busy(progress(job), job.fraction if job.started else None, preview)
 
 
 def progress(job: Job, unit: str = "Step") -> str:

@@ -21,7 +21,7 @@ PAGES = (
 
 static = resources.files("impasto.app") / "static"
 st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
-st.html(f"<style>{(static / 'page.css').read_text(encoding='utf-8')}</style>")
+st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
 visitor = session.current()
 visitor.settle()
 page = st.navigation(list(PAGES), position="hidden")

@@ -17,6 +17,7 @@ from PIL import Image, ImageChops
 
 from impasto import gallery, images
 from impasto.app import max_pixels
+from impasto.app.server import SMALL_SIDE
 from impasto.controls import Style
 from impasto.encoding import EncodedStyle
 from impasto.errors import TooLargeError
@@ -70,6 +71,14 @@ class Upload:
         """
         image, _ = self._opened
         return image
+
+    def open(self) -> None:
+        """Finds out whether the picture can be read.
+
+        Raises:
+            ImageError, TooLargeError: one sentence.
+        """
+        _ = self._opened
 
     @property
     def size(self) -> tuple[int, int]:
@@ -244,10 +253,15 @@ class Result:
         return {**self.request.options, **stop}
 
     @property
-    def bytes(self) -> int:
-        """Memory that its pictures take."""
+    def memory(self) -> int:
+        """Bytes of memory that its pictures take."""
         pictures = [self.image, *self.snapshots.values()]
         return sum(3 * image.width * image.height for image in pictures)
+
+    def picture(self, form: str) -> Image.Image | None:
+        """Returns the picture in a form of `sized`; or a snapshot, ``step-50``."""
+        steps = {f"step-{step}": image for step, image in self.snapshots.items()}
+        return steps.get(form) if form.startswith("step-") else sized(self.image, form)
 
     def encode(self, extension: str) -> bytes:
         """Returns the picture's file, with its recipe inside."""
@@ -281,6 +295,21 @@ def stylizer(method: str, **settings: Any) -> Stylizer:
 def _encoded(name: str) -> list[EncodedStyle]:
     """A bundled style, measured once by the quick network."""
     return stylizer(_QUICK).encode(name)
+
+
+def sized(image: Image.Image, form: str) -> Image.Image:
+    """Returns a picture as the page shows it.
+
+    Args:
+        image: the picture.
+        form: ``full`` for all its pixels, ``small`` for a thumbnail, empty for what fits a screen.
+    """
+    side = {"full": None, "small": SMALL_SIDE}.get(form, SHOWN_SIDE)
+    if side is None or max(image.size) <= side:
+        return image
+    smaller = image.copy()
+    smaller.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
+    return smaller
 
 
 def paint_small(photo: Image.Image, source: str | Upload, check: Callable[[], None]) -> Image.Image:

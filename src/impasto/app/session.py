@@ -11,7 +11,6 @@ import secrets
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -20,9 +19,10 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from impasto import gallery
-from impasto.app import examples, job_queue
+from impasto.app import job_queue
 from impasto.app.job_queue import Job
-from impasto.app.request import SHOWN_SIDE, Request, Result, Upload, paint_small
+from impasto.app.request import Request, Result, Upload, paint_small, sized
+from impasto.app.server import picture_url
 from impasto.errors import ImpastoError
 
 MOST_KEPT, MOST_BYTES = 24, 300e6
@@ -32,11 +32,7 @@ MOST_OWN = 12
 if TYPE_CHECKING:
     from impasto.app.pages.batch import Batch
 
-SMALL_SIDE = 288
-"""Longer side, in pixels, of small pictures."""
 
-_BUNDLED = "bundled"
-_DATA = resources.files("impasto") / "data"
 _live: weakref.WeakValueDictionary[str, Session] = weakref.WeakValueDictionary()
 
 
@@ -175,14 +171,14 @@ class Session:
         """Whether the history has more than it may."""
         photos = {id(one.request.photo): one.request.photo for one in self.results.values()}
         used = sum(len(photo.data) for photo in photos.values() if photo)
-        used += sum(one.bytes for one in self.results.values())
+        used += sum(one.memory for one in self.results.values())
         return len(self.results) > MOST_KEPT or used > MOST_BYTES
 
     @property
     def has_room(self) -> bool:
         """Whether there is room for a picture that is to be kept."""
         kept = [one for one in self.results.values() if one.kept]
-        return len(kept) < MOST_KEPT and sum(one.bytes for one in kept) < 0.8 * MOST_BYTES
+        return len(kept) < MOST_KEPT and sum(one.memory for one in kept) < 0.8 * MOST_BYTES
 
     @property
     def result(self) -> Result | None:
@@ -206,23 +202,26 @@ class Session:
         if kind == "job":
             return self.job.preview if self.job else None
         if kind == "sheet":
-            return self._in_style(*rest.split("-", 1)) if "-" in rest else None
+            photo, _, style = rest.partition("-")
+            return self._in_style(photo, style)
         if kind == "upload":
-            wanted, _, form = rest.partition("-")
-            if wanted in self.photos:  # many, so that none of them is kept unpacked
-                upload = self.photos[wanted]
-                return sized(Upload(upload.name, upload.data).shown, form)
-            photos = [self.photo, *(one.request.photo for one in self.results.values())]
-            uploads = [one for one in (*photos, *self.own.values()) if one and one.id == wanted]
-            return sized(uploads[0].shown, form) if uploads else None
+            upload, _, form = rest.partition("-")
+            return self._uploaded(upload, form)
         if self.batch and self.batch.id == kind:
-            return dict(enumerate(self.batch.pictures.values())).get(int(rest or 0))
-        result = self.results.get(kind)
-        if self.texture and self.texture.id == kind:
-            result = self.texture
-        if result and rest.startswith("step-"):
-            return next((i for n, i in result.snapshots.items() if f"step-{n}" == rest), None)
-        return sized(result.image, rest) if result else None
+            numbered = {str(n): image for n, image in enumerate(self.batch.pictures.values())}
+            return numbered.get(rest)
+        result = self.texture if self.texture and self.texture.id == kind else None
+        result = result or self.results.get(kind)
+        return result and result.picture(rest)
+
+    def _uploaded(self, name: str, form: str) -> Image.Image | None:
+        """Returns a photo or a painting that the visitor brought."""
+        if name in self.photos:  # many, so that none of them is kept unpacked
+            upload = self.photos[name]
+            return sized(Upload(upload.name, upload.data).shown, form)
+        photos = [self.photo, *(one.request.photo for one in self.results.values())]
+        uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
+        return sized(uploads[0].shown, form) if uploads else None
 
     def _in_style(self, photo: str, style: str) -> Image.Image | None:
         """Paints the visitor's photo, small, in a style, unless that was done before."""
@@ -242,37 +241,6 @@ class Session:
         return self._sheet[photo, style]
 
 
-class Bundled:
-    """The pictures that come with the package, which are the same for all visitors."""
-
-    def picture(self, name: str) -> Image.Image | None:
-        """Returns the thumbnail of a bundled style by its name, or a painted example."""
-        kind, _, example = name.partition("-")
-        if kind == "example" and example in examples.EXAMPLES:
-            return examples.painted(example)
-        known = gallery.paintings().get(name)
-        if known is None:
-            return None
-        place = known.picture or _DATA / "thumbnails" / f"{name}.jpg"
-        with Image.open(str(place)) as image:
-            return sized(image, "small")
-
-
-def sized(image: Image.Image, form: str) -> Image.Image:
-    """Returns a picture as the page shows it.
-
-    Args:
-        image: the picture.
-        form: ``full`` for all its pixels, ``small`` for a thumbnail, empty for what fits a screen.
-    """
-    side = {"full": None, "small": SMALL_SIDE}.get(form, SHOWN_SIDE)
-    if side is None or max(image.size) <= side:
-        return image
-    smaller = image.copy()
-    smaller.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
-    return smaller
-
-
 def current() -> Session:
     """Returns the session of the visitor whose page is being drawn."""
     state = st.session_state
@@ -285,20 +253,9 @@ def current() -> Session:
     return session
 
 
-def find(token: str) -> Session | Bundled | None:
-    """Returns who has the pictures of that token, None if the session has ended."""
-    return Bundled() if token == _BUNDLED else _live.get(token)
-
-
-def picture_url(token: str, name: str) -> str:
-    """Returns the address of a picture on this server."""
-    base = str(st.get_option("server.baseUrlPath")).strip("/")
-    return f"{'/' if base else ''}{base}/picture/{token}/{name}.webp"
-
-
-def bundled_url(name: str) -> str:
-    """Returns the address of a picture of `Bundled`."""
-    return picture_url(_BUNDLED, name)
+def find(token: str) -> Session | None:
+    """Returns the session of that token, None if it has ended."""
+    return _live.get(token)
 
 
 def sentence(error: object) -> str:

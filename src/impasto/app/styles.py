@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 
 import streamlit as st
 
 from impasto import formats, gallery
-from impasto.app import UPLOAD_MB, max_pixels
-from impasto.app.components import choose
+from impasto.app import UPLOAD_MB, job_view, max_pixels
+from impasto.app.components import Event, Item, choose
 from impasto.app.request import StyleChoice, Upload
-from impasto.app.session import MOST_OWN, Session, bundled_url, current, sentence
+from impasto.app.server import BUNDLED, picture_url
+from impasto.app.session import MOST_OWN, Session, current, sentence
 from impasto.errors import ImpastoError
 
 FIRST_STYLE = "starry-night"
@@ -58,19 +60,23 @@ def pick_styles(
         trained: whether trained styles are offered too.
         photo: the styles show this photo, painted in them.
     """
-    session, state = current(), st.session_state
+    session = current()
     st.subheader("Style", anchor=False)
     _take_own(session, key)
-    several = partial(_is_on, f"{key}.mix")
-    chosen = choose(_items(session, trained, photo), key, "Styles", several=several, search=True)
-    for name in chosen.removed:
-        session.own.pop(name, None)
-    names = [name for name in chosen if name in session.own or name in gallery.paintings()]
+
+    def remove(event: Event) -> None:
+        session.own.pop(event.id, None)
+
+    chosen = choose(
+        _items(session, photo, trained=trained),
+        key,
+        "Styles",
+        most=lambda: MOST_STYLES if st.session_state.get(f"{key}.mix") else 1,
+        search=True,
+        edited=remove,
+    )
     st.toggle("Mix several styles", key=f"{key}.mix", persist_state="session")
-    if len(names) > MOST_STYLES:
-        left_out = ", ".join(StyleChoice(session.own.get(n, n)).title for n in names[MOST_STYLES:])
-        st.warning(sentence(f"Only {MOST_STYLES} styles are mixed; left out: {left_out}."))
-    choices = [StyleChoice(session.own.get(name, name)) for name in names[:MOST_STYLES]]
+    choices = [StyleChoice(session.own.get(name, name)) for name in chosen]
     if len(choices) < 2:
         return choices
     return [
@@ -78,55 +84,58 @@ def pick_styles(
     ]
 
 
-def _items(session: Session, trained: bool, photo: Upload | None) -> list[dict[str, object]]:
+def _items(session: Session, photo: Upload | None, *, trained: bool) -> list[Item]:
     """The styles as `choose` shows them."""
-    items: list[dict[str, object]] = [
-        {
-            "id": name,
-            "title": upload.name,
-            "picture": session.url(f"upload-{name}-small"),
-            "group": "Your paintings",
-            "removable": True,
-        }
+    own = [
+        Item(
+            name,
+            upload.name,
+            session.url(f"upload-{name}-small"),
+            group="Your paintings",
+            removable=True,
+        )
         for name, upload in session.own.items()
     ]
-    for known in _bundled():
-        if trained or known.picture:
-            items.append(
-                {
-                    "id": known.name,
-                    "title": known.title,
-                    "about": f"{known.artist}, {known.year}",
-                    "picture": bundled_url(known.name),
-                    "group": "Famous paintings" if session.own else "",
-                }
-            )
-    if photo:
-        for item in items:
-            item["preview"] = session.url(f"sheet-{photo.id}-{item['id']}")
-    return items
-
-
-def _is_on(toggle: str) -> bool:
-    return bool(st.session_state.get(toggle))
+    bundled = [
+        Item(
+            known.name,
+            known.title,
+            picture_url(BUNDLED, known.name),
+            about=f"{known.artist}: {known.title} ({known.year})",
+            group="Famous paintings" if own else "",
+        )
+        for known in _bundled()
+        if trained or known.picture
+    ]
+    if photo is None:
+        return [*own, *bundled]
+    return [
+        replace(item, preview=session.url(f"sheet-{photo.id}-{item.id}"))
+        for item in (*own, *bundled)
+    ]
 
 
 def _take_own(session: Session, key: str) -> None:
     """Takes paintings that a visitor brings, and chooses them."""
-    with st.container(key=f"own-{key}"):
+    with st.container(key=f"{key}-own"):
         given = upload_pictures("A painting of your own", f"{key}.files", several=True)
+    place = f"{key}.own"
+    job_view.failure(place)
+    if not given:
+        return
+    session.failures.pop(place, None)
     for upload in given:
         if len(session.own) >= MOST_OWN:
-            st.error(f"You can have {MOST_OWN} paintings of your own: remove one first.")
+            session.fail(place, f"there is room for {MOST_OWN} paintings: remove one first")
             break
         try:
-            _ = upload.size
+            upload.open()
         except ImpastoError as error:
-            st.error(sentence(error), icon=":material/error:")
+            session.fail(place, error)
         else:
             session.own[upload.id] = upload
-            before = st.session_state.get(key, []) if _is_on(f"{key}.mix") else []
-            st.session_state[key] = [*before, upload.id]
+            st.session_state[key] = [*st.session_state.get(key, []), upload.id]
+    st.rerun()
 
 
 def _weight(key: str, name: str) -> float:

@@ -51,12 +51,17 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool, line: Callable[..., str]
     "--max-megapixels",
     default=MAX_MEGAPIXELS,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=click.IntRange(1),
     help="Largest picture that is accepted or painted, in millions of pixels.",
 )
-def app(host: str, port: int, max_megapixels: float) -> None:
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help="Address that visitors type, if a proxy passes them on: https://pictures.example/impasto.",
+)
+def app(host: str, port: int, max_megapixels: int, base_url: str | None) -> None:
     """Paint in your browser, with buttons and sliders."""
-    serve(host, port, max_megapixels)
+    serve(host, port, max_megapixels, base_url)
 
 
 @click.command()

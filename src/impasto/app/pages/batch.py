@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
-from impasto.app.components import choose
-from impasto.app.job_queue import Job
 from PIL import Image
 
 from impasto.app import job_view, widgets
-from impasto.app.request import Request, StyleChoice, Upload, paint, stylizer
-from impasto.app.session import Session, current, sentence, sized
+from impasto.app.components import Event, Item, choose
+from impasto.app.job_queue import Job
+from impasto.app.request import Request, Upload, paint, sized, stylizer
+from impasto.app.session import Session, current, sentence
 from impasto.app.styles import pick_styles, upload_pictures
 from impasto.controls import Controls
 from impasto.errors import ControlError, Stop, reason_with
@@ -61,7 +61,7 @@ def page() -> None:
     with left.container(key="sight"):
         st.title("Paint many photos in one style", anchor=False)
         _take_photos(session)
-        _begin_button(session, styles, options)
+        _begin_button(session, Request(None, styles, options))
         job_view.failure(PAGE)
         job_view.live(lambda: _progress(session), session.running(PAGE))
         if session.batch:
@@ -80,36 +80,32 @@ def _take_photos(session: Session) -> None:
     if given:
         st.rerun()
     items = [
-        {
-            "id": name,
-            "title": photo.name,
-            "picture": session.url(f"upload-{name}-small"),
-            "removable": True,
-        }
+        Item(name, photo.name, session.url(f"upload-{name}-small"), removable=True)
         for name, photo in session.photos.items()
     ]
+
+    def remove(event: Event) -> None:
+        session.photos.pop(event.id, None)
+
     if items:
-        for name in choose(items, "batch_photos", "Photos to paint", strip=True).removed:
-            session.photos.pop(name, None)
-            st.rerun()
+        choose(items, "batch_photos", "Photos to paint", strip=True, edited=remove)
 
 
-def _begin_button(
-    session: Session, styles: tuple[StyleChoice, ...], options: dict[str, Any]
-) -> None:
+def _begin_button(session: Session, request: Request) -> None:
+    """The button that paints all photos, and in which format."""
     photos = list(session.photos.values())
     kind = st.segmented_control("Write as", list(FORMATS), default="PNG", required=True)
     label = f"Paint {len(photos)} photos" if photos else "Paint"
-    ready = bool(styles and photos) and session.running(PAGE) is None
+    ready = bool(request.styles and photos) and session.running(PAGE) is None
     if job_view.button(label, "brush", primary=True, disabled=not ready):
 
         def work(job: Job) -> Batch:
-            extension = FORMATS[str(kind)]
-            return paint_all(photos, styles, options, stylizer("auto"), job, extension)
+            return paint_all(photos, request, stylizer("auto"), job, FORMATS[str(kind)])
 
-        session.begin(Job(work, quick=False, wanted=session.is_connected), PAGE, session.keep_batch)
+        job = Job(work, quick=False, watched=session.is_connected)
+        session.begin(job, PAGE, session.keep_batch)
         st.rerun()
-    if not styles:
+    if not request.styles:
         st.caption("Choose a style first.")
 
 
@@ -129,7 +125,7 @@ def _show(session: Session, batch: Batch) -> None:
     label = f"Download {count} picture{'s' * (count != 1)}"
     job_view.download(label, lambda: batch.archive, "painted.zip", primary=True)
     items = [
-        {"id": name, "title": name, "picture": session.url(f"{batch.id}-{number}")}
+        Item(name, name, session.url(f"{batch.id}-{number}"))
         for number, name in enumerate(batch.pictures)
     ]
     choose(items, "batch_results", "Painted photos")
@@ -138,35 +134,32 @@ def _show(session: Session, batch: Batch) -> None:
 
 
 def paint_all(
-    photos: list[Upload],
-    styles: tuple[StyleChoice, ...],
-    options: dict[str, Any],
-    painter: Stylizer,
-    job: Job,
-    extension: str = ".png",
+    photos: Sequence[Upload], request: Request, painter: Stylizer, job: Job, extension: str = ".png"
 ) -> Batch:
     """Paints each photo; one that fails does not keep the others from being painted.
 
     Args:
         photos: the photos.
-        styles: the styles.
-        options: what `impasto.stylize` is given.
+        request: the styles, and how they are painted.
         painter: made for the method.
         job: told of the progress.
         extension: format of the pictures.
+
+    Raises:
+        ControlError: none could be painted.
     """
     file, failures, small = io.BytesIO(), list[str](), dict[str, Image.Image]()
     stopped = ""
     job.steps = len(photos)
-    encoded = painter.encode([style.style() for style in styles])
+    encoded = painter.encode([style.style() for style in request.styles])
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
         names = distinct(f"{Path(photo.name).stem}{extension}" for photo in photos)
         for job.step, (photo, name) in enumerate(zip(photos, names, strict=True)):
+            job.fraction = job.step / job.steps
             try:
                 job.check()
-                result = paint(
-                    Request(photo, styles, options), painter, lambda _: job.check(), encoded
-                )
+                one = replace(request, photo=photo)
+                result = paint(one, painter, lambda _: job.check(), encoded)
                 job.check()  # it may be half painted
             except Stop:
                 stopped = f"Stopped after {job.step} of {job.steps} photos."
@@ -182,7 +175,5 @@ def paint_all(
                 break
     if not small:
         raise ControlError(" ".join([*failures, stopped]).strip())
-    command = Recipe.of(options).command(
-        "photos", Request(None, styles, {}).recipe_styles, "painted"
-    )
+    command = Recipe.of(request.options).command("photos", request.recipe_styles, "painted")
     return Batch(file.getvalue(), small, tuple(failures), stopped, command)

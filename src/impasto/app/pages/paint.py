@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from impasto.app.components import choose, viewer
-from impasto.app.job_queue import Job
 
 from impasto.app import examples, job_view, max_pixels, widgets
+from impasto.app.components import Brush, Event, Item, choose, viewer
+from impasto.app.job_queue import Job
 from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
-from impasto.app.session import Session, bundled_url, current, sentence
+from impasto.app.server import BUNDLED, picture_url
+from impasto.app.session import Session, current, sentence
 from impasto.app.styles import pick_styles, restore_styles, upload_pictures
 from impasto.controls import Controls
 from impasto.errors import ImpastoError
@@ -73,7 +75,12 @@ def _welcome(session: Session) -> None:
             st.button("Back to your pictures", on_click=_restore, args=(session, last))
         st.subheader("Or try one of these", anchor=False)
         items = [
-            {"id": name, "title": title, "picture": bundled_url(f"example-{name}")}
+            Item(
+                name,
+                title,
+                picture_url(BUNDLED, f"photo-{Path(name).stem}"),
+                preview=examples.url(name),
+            )
             for name, (title, _) in examples.EXAMPLES.items()
         ]
         chosen = choose(items, "example", "Examples")
@@ -87,7 +94,7 @@ def _welcome(session: Session) -> None:
 def _open(session: Session, upload: Upload) -> None:
     """Makes this the photo that is painted."""
     try:
-        _ = upload.size
+        upload.open()
     except ImpastoError as error:
         session.fail(PAGE, error)
         st.rerun()
@@ -209,7 +216,9 @@ def _begin(session: Session, request: Request) -> None:
         result.drawn, result.kept = drawn, not quick
         return result
 
-    job = Job(work, quick=quick, snapshot_every=request.snapshot_every, wanted=session.is_connected)
+    job = Job(
+        work, quick=quick, snapshot_every=request.snapshot_every, watched=session.is_connected
+    )
     session.begin(job, PAGE, session.add)
 
 
@@ -228,33 +237,38 @@ def _draw(session: Session, asked: _Asked | None) -> None:
     assert photo is not None
     shown = result.request.photo if result and result.request.photo else photo
     other = session.results.get(session.compared or "")
-    drawing = bool(st.session_state.get("masked")) and asked is not None
-    brush = None
-    if drawing and asked:
-        brush = {
-            "styles": [{"id": one.id, "title": one.title} for one in asked.request.styles],
-            "masks": session.drawn,
-            "revision": session.drawing,
-        }
-    drawn = viewer(
+    titles = (result.name, other.name) if result and other else ("Photo", "Painting")
+    viewer(
         session.url(f"upload-{shown.id}"),
-        session.url(session.shown) if result else None,
+        session.url(result.id) if result else None,
         result.image.size if result else photo.size,
         "viewer",
-        full=session.url(f"{session.shown}-full") if result else None,
-        other=session.url(session.compared) if other and session.compared else None,
+        full=session.url(f"{result.id}-full") if result else None,
+        other=session.url(other.id) if other else None,
+        other_full=session.url(f"{other.id}-full") if other else None,
         busy=job_view.busy(session, PAGE),
-        brush=brush,
+        brush=_brush(session, asked.request.styles) if asked else None,
+        titles=titles,
     )
-    if drawing and drawn is not None and drawn != session.drawn:
-        session.drawn = drawn
-        st.rerun()
     job_view.stop_button(session, PAGE)
     if result:
         width, height = result.image.size
         st.caption(sentence(f"{result.name} · {width} × {height} pixels"))
     elif not asked:
         st.caption("Choose a style, and your photo is painted in it.")
+
+
+def _brush(session: Session, styles: Sequence[StyleChoice]) -> Brush | None:
+    """What draws masks; None if nobody wants to."""
+    if not st.session_state.get("masked"):
+        return None
+
+    def keep(drawn: dict[str, str]) -> None:
+        session.drawn = drawn
+
+    titles = {style.id: style.title for style in styles}
+    masks = {name: mask for name, mask in session.drawn.items() if name in titles}
+    return Brush(titles, masks, session.drawing, keep)
 
 
 def _actions(session: Session, asked: _Asked) -> None:
@@ -351,35 +365,41 @@ def _history(session: Session) -> None:
         return
     st.subheader("Your pictures", anchor=False)
     items = [
-        {
-            "id": name,
-            "title": one.name,
-            "picture": session.url(f"{name}-small"),
-            "removable": True,
-            "renamable": True,
-            "pinned": one.kept,
-        }
+        Item(
+            name,
+            one.name,
+            session.url(f"{name}-small"),
+            removable=True,
+            renamable=True,
+            pinned=one.kept,
+        )
         for name, one in reversed(session.results.items())
     ]
     st.session_state["history"] = [session.shown] if session.shown else []
-    events = choose(items, "history", "Pictures of this session", strip=True)
-    for name in events.removed:
-        session.delete(name)
-    for name, title in events.renamed.items():
-        session.results[name].title = title
-    for name, kept in events.pinned.items():
-        session.results[name].kept = kept
-    chosen = next(iter(events), None)
-    if chosen and chosen != session.shown:
-        _restore(session, chosen)
-    if events.removed or events.renamed or events.pinned or chosen != session.shown:
-        st.rerun()
+    edited = partial(_edit, session)
+    for chosen in choose(items, "history", "Your pictures", strip=True, edited=edited):
+        if chosen != session.shown:
+            _restore(session, chosen)
+            st.rerun()
     with st.container(horizontal=True):
         _compare(session)
         if len(session.results) > 1:
             job_view.download(
                 f"Download all {len(session.results)}", partial(_zip, session), "pictures.zip"
             )
+
+
+def _edit(session: Session, event: Event) -> None:
+    """Removes, renames or pins a picture of the history."""
+    result = session.results.get(event.id)
+    if result is None:
+        return
+    if event.kind == "remove":
+        session.delete(event.id)
+    elif event.kind == "rename":
+        result.title = str(event.value)
+    elif event.kind == "pin":
+        result.kept = bool(event.value)
 
 
 def _compare(session: Session) -> None:

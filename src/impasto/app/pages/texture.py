@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
-from impasto.app.components import viewer
-from impasto.app.job_queue import Job
 
 from impasto.app import job_view, widgets
+from impasto.app.components import viewer
+from impasto.app.job_queue import Job
 from impasto.app.request import Request, Result, paint_texture
 from impasto.app.session import Session, current
 from impasto.app.styles import pick_styles
@@ -66,7 +66,7 @@ def _begin(session: Session, request: Request) -> None:
     def work(job: Job) -> Result:
         return job_view.finished(paint_texture(request, job.on_step), job)
 
-    job = Job(work, quick=False, wanted=session.is_connected)
+    job = Job(work, quick=False, watched=session.is_connected)
     session.begin(job, PAGE, session.keep_texture)
 
 

@@ -93,6 +93,20 @@ function makeList(root) {
     filter();
     rove();
     bringIntoSight(chosen);
+    loadPreviews();
+  }
+
+  /** One after the other, as each takes time to make: other pictures are not kept waiting. */
+  let loading = false;
+  async function loadPreviews() {
+    if (loading) return;
+    loading = true;
+    const next = () => [...tiles.values()].find(({ item, preview }) => item.preview !== (preview ?? ""));
+    for (let tile = next(); tile; tile = next()) {
+      tile.preview = tile.item.preview;
+      await setPicture(tile, tile.preview || tile.item.picture);
+    }
+    loading = false;
   }
 
   /** Moves only what is not in its place, so that focus and scroll position stay. */
@@ -125,7 +139,7 @@ function makeList(root) {
     pick.title = [item.about || item.title, item.badge].filter(Boolean).join(", ");
     tile.querySelector(".title").textContent = item.title;
     tile.item = item;
-    setPicture(tile, item.picture);
+    setPicture(tile, tile.preview === item.preview ? item.preview || item.picture : item.picture);
     setBadge(tile.querySelector(".frame"), item.badge);
     setExtras(tile, item);
   }
