@@ -73,7 +73,7 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
     os.environ[_MEGAPIXELS] = str(max_megapixels)
 
     def find(token: str) -> server.Pictures | None:
-        return examples.Gallery() if token == examples.TOKEN else session.find(token)
+        return examples.Examples() if token == examples.TOKEN else session.find(token)
 
     with _listen(host, port) as listening:
         load_config_options(_settings(address))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import resources
 
 from PIL import Image, ImageDraw
@@ -12,12 +13,6 @@ from impasto.app.job_queue import Job
 from impasto.app.request import Upload, stylizer
 from impasto.app.server import picture_url
 
-EXAMPLES = {
-    "chelsea.jpg": ("Chelsea the cat, as The Starry Night", "starry-night"),
-    "coffee.jpg": ("Coffee, as The Great Wave", "great-wave"),
-    "astronaut.jpg": ("Eileen Collins, as The Scream", "the-scream"),
-}
-"""Titles and styles of the examples, by the photo's file."""
 TOKEN = "examples"
 """What the addresses of the examples have in place of a session's token."""
 _SIDE = 480
@@ -25,47 +20,64 @@ _UNCOVERED = 0.38
 """How much of a painted example shows the photo."""
 
 
-@cache
-def photo(name: str) -> Upload:
-    """Returns an example photo."""
-    data = resources.files("impasto") / "data" / "photos" / name
-    return Upload(name, data.read_bytes())
+@dataclass(frozen=True)
+class Example:
+    """A photo that a style suits."""
+
+    photo: str
+    """Name of its file."""
+    style: str
+    title: str
+
+    @cached_property
+    def upload(self) -> Upload:
+        """The photo."""
+        data = resources.files("impasto") / "data" / "photos" / self.photo
+        return Upload(self.photo, data.read_bytes())
+
+    @property
+    def url(self) -> str:
+        """Address of the painted example."""
+        return picture_url(TOKEN, self.style)
 
 
-class Gallery:
+EXAMPLES = {
+    one.style: one
+    for one in (
+        Example("chelsea.jpg", "starry-night", "Chelsea the cat, as The Starry Night"),
+        Example("coffee.jpg", "great-wave", "Coffee, as The Great Wave off Kanagawa"),
+        Example("astronaut.jpg", "udnie", "Eileen Collins, as Udnie"),
+        Example("chelsea.jpg", "composition-vii", "Chelsea the cat, as Composition VII"),
+    )
+}
+"""The examples by their style."""
+
+
+class Examples:
     """The painted examples, as the server asks for them."""
 
     def picture(self, name: str) -> Image.Image | None:
-        """Returns an example by its number, None if there is none."""
-        numbered = {str(number): name for number, name in enumerate(EXAMPLES)}
-        return painted(numbered[name]) if name in numbered else None
-
-
-def url(name: str) -> str:
-    """Returns the address of a painted example."""
-    return picture_url(TOKEN, str(list(EXAMPLES).index(name)))
+        """Returns an example by its style, half photo and half painting; None if there is none."""
+        return _painted(EXAMPLES[name]) if name in EXAMPLES else None
 
 
 @cache
-def painted(name: str) -> Image.Image | None:
-    """Returns an example, half photo and half painting; None if it could not be painted."""
-    before = photo(name).shown.copy()
+def _painted(example: Example) -> Image.Image | None:
+    before = example.upload.shown
     side = min(before.size)
     left, top = (before.width - side) // 2, (before.height - side) // 2
     before = before.crop((left, top, left + side, top + side)).resize((_SIDE, _SIDE))
-    style = EXAMPLES[name][1]
 
     def work(job: Job) -> Image.Image:
-        return stylizer("auto").stylize(before, style, on_step=lambda _: job.check())
+        return stylizer("auto").stylize(before, example.style, on_step=lambda _: job.check())
 
     job = Job(work, quick=True)
     job_queue.queue().submit(job)
     while not job.finished:
         job.wait(1)
     image: Image.Image | None = job.result
-    if image is None:
-        return None
-    edge = round(_UNCOVERED * _SIDE)
-    image.paste(before.crop((0, 0, edge, _SIDE)), (0, 0))
-    ImageDraw.Draw(image).line((edge, 0, edge, _SIDE), "white", 3)
+    if image:
+        edge = round(_UNCOVERED * _SIDE)
+        image.paste(before.crop((0, 0, edge, _SIDE)), (0, 0))
+        ImageDraw.Draw(image).line((edge, 0, edge, _SIDE), "white", 3)
     return image

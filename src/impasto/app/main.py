@@ -5,7 +5,7 @@ from importlib import resources
 import streamlit as st
 
 from impasto import __version__
-from impasto.app import job_view, session
+from impasto.app import components, job_view, session, styles
 from impasto.app.pages import batch, paint, texture
 
 ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
@@ -19,12 +19,19 @@ PAGES = (
     st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 )
 
+# Labels of the uploaders that get what is pasted, or dropped anywhere.
+UPLOADERS = {paint.PAGE: paint.UPLOADER, batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
+
 static = resources.files("impasto.app") / "static"
 st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
 st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
-visitor = session.current()
-visitor.settle()
 page = st.navigation(list(PAGES), position="hidden")
+visitor = session.current()
+kept = components.page(visitor.token, uploader=UPLOADERS[page.url_path or paint.PAGE])
+if kept and session.adopt(kept):
+    paint.resume(session.current())
+    st.rerun()
+visitor.settle()
 with st.container(horizontal=True, key="menu"):
     st.html('<span class="brand">Impasto</span>', width="content")
     for one in PAGES:

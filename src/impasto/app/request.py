@@ -34,7 +34,7 @@ UNPACKING = threading.RLock()
 SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 _QUICK = "adain.small"
-"""Method that paints all styles at a glance."""
+"""Method that paints pictures of all styles at a glance."""
 _LONGEST_TITLE = 80
 _STYLE_PIXELS = 16e6
 """Of paintings: more would not be seen, and six of them take memory."""
@@ -292,9 +292,9 @@ def stylizer(method: str, **settings: Any) -> Stylizer:
 
 
 @lru_cache(maxsize=64)
-def _encoded(name: str) -> list[EncodedStyle]:
-    """A bundled style, measured once by the quick network."""
-    return stylizer(_QUICK).encode(name)
+def _encoded(method: str, name: str) -> list[EncodedStyle]:
+    """A bundled style, read and measured once."""
+    return stylizer(method).encode(name)
 
 
 def sized(image: Image.Image, form: str) -> Image.Image:
@@ -313,7 +313,7 @@ def sized(image: Image.Image, form: str) -> Image.Image:
 
 
 def paint_small(photo: Image.Image, source: str | Upload, check: Callable[[], None]) -> Image.Image:
-    """Paints a small photo in a style by the quick network, to give an idea of it.
+    """Paints a small photo in a style by the quickest network, to give an idea of it.
 
     Args:
         photo: the photo, of a few hundred pixels.
@@ -323,10 +323,13 @@ def paint_small(photo: Image.Image, source: str | Upload, check: Callable[[], No
     Raises:
         ImpastoError: one sentence.
     """
-    quick = stylizer(_QUICK)
-    own = isinstance(source, Upload)
-    styles = quick.encode(StyleChoice(source).style()) if own else _encoded(source)
-    return quick.stylize(photo, styles, on_step=lambda _: check())
+    choice = StyleChoice(source)
+    method = "auto" if choice.trained else _QUICK
+    if isinstance(source, Upload):
+        styles = stylizer(method).encode(choice.style())
+    else:
+        styles = _encoded(method, source)
+    return stylizer(method).stylize(photo, styles, on_step=lambda _: check())
 
 
 def paint(

@@ -212,7 +212,7 @@ class Session:
             return numbered.get(rest)
         result = self.texture if self.texture and self.texture.id == kind else None
         result = result or self.results.get(kind)
-        return result and result.picture(rest)
+        return result.picture(rest) if result else None
 
     def _uploaded(self, name: str, form: str) -> Image.Image | None:
         """Returns a photo or a painting that the visitor brought."""
@@ -251,6 +251,18 @@ def current() -> Session:
     if context:
         session.connections.add(context.session_id)
     return session
+
+
+def adopt(token: str) -> bool:
+    """Gives the visitor the session of that token, if it has not ended; returns whether it has not.
+
+    So a page that was loaded anew goes on where it was.
+    """
+    session = find(token)
+    if session is None or session is st.session_state.get("session"):
+        return False
+    st.session_state["session"] = session
+    return True
 
 
 def find(token: str) -> Session | None:

@@ -16,6 +16,7 @@ from impasto.app.server import BUNDLED, picture_url
 from impasto.app.session import MOST_OWN, Session, current, sentence
 from impasto.errors import ImpastoError
 
+UPLOADER = "A painting of your own"
 FIRST_STYLE = "starry-night"
 """What examples are painted in, unless a style is chosen."""
 MOST_STYLES = 6
@@ -118,7 +119,7 @@ def _items(session: Session, photo: Upload | None, *, trained: bool) -> list[Ite
 def _take_own(session: Session, key: str) -> None:
     """Takes paintings that a visitor brings, and chooses them."""
     with st.container(key=f"{key}-own"):
-        given = upload_pictures("A painting of your own", f"{key}.files", several=True)
+        given = upload_pictures(UPLOADER, f"{key}.files", several=True)
     place = f"{key}.own"
     job_view.failure(place)
     if not given:

@@ -24,6 +24,7 @@ from impasto.recipes import Recipe
 from impasto.stylizer import Stylizer
 
 PAGE = "batch"
+UPLOADER = "Your photos"
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
 
@@ -70,7 +71,7 @@ def page() -> None:
 
 def _take_photos(session: Session) -> None:
     """The photos that are to be painted; each can be taken out again."""
-    given = upload_pictures("Drop photos here", "batch_files", several=True)
+    given = upload_pictures(UPLOADER, "batch_files", several=True)
     for upload in given:
         used = sum(len(photo.data) for photo in session.photos.values())
         if len(session.photos) >= MOST_PHOTOS or used + len(upload.data) > MOST_BYTES:

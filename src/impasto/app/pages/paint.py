@@ -12,8 +12,9 @@ from typing import Any
 
 import streamlit as st
 
-from impasto.app import examples, job_view, max_pixels, widgets
+from impasto.app import job_view, max_pixels, widgets
 from impasto.app.components import Brush, Event, Item, choose, viewer
+from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
 from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
 from impasto.app.server import BUNDLED, picture_url
@@ -25,6 +26,7 @@ from impasto.naming import distinct
 from impasto.recipes import Recipe
 
 PAGE = "paint"
+UPLOADER = "Another photo"
 REFINE = {"Quick": 10, "Good": 30, "Best": 100}
 """The optimiser's steps at each level, by how good the picture is to become."""
 _SIDE = 1024
@@ -51,6 +53,10 @@ def page() -> None:
         if asked:
             _actions(session, asked)
         _history(session)
+        with st.container(key="another"):
+            given = upload_pictures(UPLOADER, "another")
+        if given:
+            _open(session, given[0])
 
 
 # The first page
@@ -58,37 +64,48 @@ def page() -> None:
 
 def _welcome(session: Session) -> None:
     with st.container(key="welcome"):
-        st.title("Turn your photo into a painting", anchor=False)
-        st.write(
-            "Choose a photo and a painting: in a second or two, the photo is painted in its style. "
-            "Your pictures stay on the machine that serves this page."
-        )
-        given = upload_pictures("Drop a photo here", "photo")
-        if st.toggle("Use the camera", key="camera"):
-            taken = st.camera_input("Take a photo", label_visibility="collapsed")
-            given = [Upload(taken.name, taken.getvalue())] if taken else given
-        if given:
-            _open(session, given[0])
-        job_view.failure(PAGE)
-        if session.results:
-            last = next(reversed(session.results))
-            st.button("Back to your pictures", on_click=_restore, args=(session, last))
-        st.subheader("Or try one of these", anchor=False)
-        items = [
-            Item(
-                name,
-                title,
-                picture_url(BUNDLED, f"photo-{Path(name).stem}"),
-                preview=examples.url(name),
+        left, right = st.columns(2, gap="large", vertical_alignment="top")
+        with left:
+            st.title("Turn your photo into a painting", anchor=False)
+            st.write(
+                "Choose a photo and a painting: a second or two later, the photo is painted in its "
+                "style. Your pictures stay on the machine that serves this page."
             )
-            for name, (title, _) in examples.EXAMPLES.items()
-        ]
-        chosen = choose(items, "example", "Examples")
-        if chosen:
-            st.session_state.example = []
-            photo, style = examples.photo(chosen[0]), examples.EXAMPLES[chosen[0]][1]
-            restore_styles("styles", [StyleChoice(style)])
-            _open(session, photo)
+            _take_photo(session)
+            if session.results:
+                last = next(reversed(session.results))
+                st.button("Back to your pictures", on_click=_restore, args=(session, last))
+        with right:
+            _examples(session)
+
+
+def _take_photo(session: Session) -> None:
+    """A photo of the visitor's."""
+    given = upload_pictures("Your photo", "photo")
+    if st.toggle("Use the camera", key="camera"):
+        taken = st.camera_input("Take a photo", label_visibility="collapsed")
+        given = [Upload(taken.name, taken.getvalue())] if taken else given
+    if given:
+        _open(session, given[0])
+    job_view.failure(PAGE)
+
+
+def _examples(session: Session) -> None:
+    """Painted examples, to try with one click."""
+    st.write("Or try one of these:")
+    items = [
+        Item(
+            name,
+            one.title,
+            picture_url(BUNDLED, f"photo-{Path(one.photo).stem}"),
+            preview=one.url,
+        )
+        for name, one in EXAMPLES.items()
+    ]
+    for name in choose(items, "example", "Examples"):
+        st.session_state.example = []
+        restore_styles("styles", [StyleChoice(name)])
+        _open(session, EXAMPLES[name].upload)
 
 
 def _open(session: Session, upload: Upload) -> None:
@@ -132,10 +149,6 @@ class _Asked:
 
 def _ask(session: Session, photo: Upload) -> _Asked | None:
     """Photo, styles and controls; None as long as there is no style."""
-    with st.container(key="another"):
-        given = upload_pictures("Another photo", "another")
-    if given:
-        _open(session, given[0])
     styles = pick_styles("styles", photo=photo)
     widgets.pick_preset(PAGE)
     options = widgets.knobs(Controls, PAGE, only=widgets.FIRST)
@@ -434,6 +447,12 @@ def _zip(session: Session) -> bytes:
         for name, result in zip(names, results, strict=True):
             archive.writestr(name, result.encode(".png"))
     return file.getvalue()
+
+
+def resume(session: Session) -> None:
+    """Sets all controls to the picture that the visitor looked at before the page was reloaded."""
+    if session.shown:
+        _restore(session, session.shown)
 
 
 def _restore(session: Session, name: str) -> None:
