@@ -1,6 +1,7 @@
 """A picture that ended early can be painted again: ``stop_after`` says where it ended."""
 
 import shlex
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from impasto.recipes import Recipe
 from tests.helpers.cli import run
 from tests.helpers.pictures import painting_array, photo_array
 
-EASY = {"encoder": "vgg16", "device": "cpu"}
-WAYS = {
+EASY: dict[str, Any] = {"encoder": "vgg16", "device": "cpu"}
+WAYS: dict[str, tuple[dict[str, Any], int]] = {
     "gatys, in its first size": ({"method": "gatys", "iterations": 3, **EASY}, 2),
     "gatys, in its last size": ({"method": "gatys", "iterations": 3, **EASY}, 5),
     "refine": ({"refine": 4, **EASY}, 2),
@@ -68,17 +69,17 @@ def test_styles_of_several_methods(photo):
 
 
 def test_a_texture(style):
-    options = {"width": 140, "height": 130, "iterations": 3, **EASY}
+    options: dict[str, Any] = {"width": 140, "height": 130, "iterations": 3, **EASY}
     on_step, _ = stopping(4)
     stopped = impasto.texture(style, on_step=on_step, **options)
     assert impasto.texture(style, stop_after=4, **options) == stopped
 
 
 def test_more_steps_than_there_are_change_nothing(photo, style):
-    options = {"method": "gatys", "iterations": 1, **EASY}
+    options: dict[str, Any] = {"method": "gatys", "iterations": 1, **EASY}
     whole = impasto.stylize(photo, style, **options)
     assert impasto.stylize(photo, style, stop_after=1000, **options) == whole
-    quick = {"method": "adain.small", "device": "cpu"}
+    quick: dict[str, Any] = {"method": "adain.small", "device": "cpu"}
     assert impasto.stylize(photo, style, stop_after=1000, **quick) == impasto.stylize(
         photo, style, **quick
     )
@@ -86,7 +87,7 @@ def test_more_steps_than_there_are_change_nothing(photo, style):
 
 def test_the_clock_does_not_end_it(photo, style):
     """Of two refinements the slower one, which the clock would end at its first step."""
-    options = {"coarse_to_fine": False, **EASY}
+    options: dict[str, Any] = {"coarse_to_fine": False, **EASY}
     by_steps = impasto.stylize(photo, style, refine=3, **options)
     assert impasto.stylize(photo, style, refine="0.001s", stop_after=3, **options) == by_steps
 

@@ -40,7 +40,7 @@ def page() -> None:
     with right:
         styles = tuple(pictures.pick_styles(_PAGE))
         st.subheader("Controls", anchor=False)
-        without = ("style_size",) if any(style.trained for style in styles) else ()
+        without = ["stop_after", *(["style_size"] if any(s.trained for s in styles) else [])]
         options = controls.knobs(Controls, _PAGE, without=without, limits=controls.STYLE_SIDES)
     with left:
         st.title("Paint many photos in one style", anchor=False)
