@@ -276,6 +276,7 @@ def test_the_first_picture_comes_by_itself(visitor):
 def test_every_control_has_its_widget_and_its_sentence(visitor, kind):
     left_out = {
         "tile",
+        "stop_after",
         "encoder",
         "encoder_weights",
         "pooling",
