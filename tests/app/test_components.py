@@ -42,7 +42,7 @@ from impasto.app.components import Brush, Busy, Item, choose, page, viewer
 pictures = json.loads((Path(__file__).parent / "pictures.json").read_text())
 case, session, size = st.query_params["case"], st.session_state, (1200, 900)
 st.set_page_config(layout="wide")
-st.html("<style>[data-testid=stMainBlockContainer] { padding: 0 2rem }</style>")
+st.html("<style>[data-testid=stMainBlockContainer] { padding: 4.5rem 2rem }</style>")
 
 
 def out(value):
@@ -233,7 +233,7 @@ def seen(page, selector=".stage"):
 
 def without_furniture(page):
     """Nothing but pictures in the viewer."""
-    style = ".knob, .chip, .line, .busy, .told { visibility: hidden !important } "
+    style = ".knob, .chip, .line, .busy, .told { opacity: 0 !important } "
     page.evaluate(
         """style => document.querySelectorAll('[data-testid=stBidiComponentIsolated]').forEach(
             host => host.shadowRoot.append(Object.assign(document.createElement('style'),
@@ -294,7 +294,7 @@ class TestViewer:
         np.testing.assert_array_equal(after[60:], before[:-60])
         page.mouse.move(*middle)
         page.mouse.down()
-        page.mouse.move(middle[0], middle[1] + 5000, steps=4)
+        page.mouse.move(middle[0], middle[1] + 300, steps=4)
         page.mouse.up()
         left = max(0, (after.shape[1] - WIDTH) // 2)
         top_row = seen(page)[0, left : left + WIDTH]
