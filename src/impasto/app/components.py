@@ -1,5 +1,7 @@
-"""The pieces of page that Streamlit lacks: the viewer, pictures to choose from, and what belongs to
-the page as a whole. Each is JavaScript in ``static``; pictures reach it as URLs.
+"""The pieces of page that Streamlit lacks, each of which is JavaScript in ``static``.
+
+They are the viewer, pictures to choose from, and what belongs to the page as a whole. Pictures
+reach them as URLs.
 """
 
 from __future__ import annotations
@@ -161,7 +163,7 @@ def choose(
     most: Callable[[], int] = lambda: 1,
     strip: bool = False,
     search: bool = False,
-    edited: Callable[[Event], None] = lambda _: None,
+    edited: Callable[[Event], None] | None = None,
 ) -> list[str]:
     """Pictures to click on; returns the ids of those that are chosen, in the order of the clicks.
 
@@ -189,7 +191,7 @@ def choose(
                 continue
             if event.kind in ("choose", "leave"):
                 st.session_state[key] = chosen_after(known(), event, most())
-            else:
+            elif edited:
                 edited(event)
 
     chosen = known()

@@ -133,7 +133,8 @@ def download(
 def finished(result: Result, job: Job) -> Result:
     """Returns a picture with what its job noted on the way."""
     result.losses, result.snapshots = job.history.rows, job.snapshots
-    result.steps = job.steps if job.stopped and job.step < job.steps else 0
+    if job.stop_after is not None:
+        result.recipe["stop_after"], result.steps = job.stop_after, job.steps
     return result
 
 

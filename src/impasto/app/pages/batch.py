@@ -56,9 +56,9 @@ def page() -> None:
         widgets.pick_preset(PAGE)
         options = widgets.knobs(Controls, PAGE, only=widgets.FIRST)
         with st.expander("For experts", icon=":material/tune:"):
-            without = (*widgets.FIRST, *(["style_size"] if any(s.trained for s in styles) else []))
-            limits = widgets.STYLE_SIDES
-            options |= widgets.knobs(Controls, PAGE, without=without, limits=limits)
+            trained = any(style.trained for style in styles)
+            later = ("size", "seed") if trained else ("size", "style_size", "seed")
+            options |= widgets.knobs(Controls, PAGE, only=later, limits=widgets.STYLE_SIDES)
     with left.container(key="sight"):
         st.title("Paint many photos in one style", anchor=False)
         _take_photos(session)

@@ -64,7 +64,8 @@ class Drawing {
       pen.lineWidth = share * SIDE;
       pen.beginPath();
       pen.moveTo(from[0] * this.width, from[1] * this.height);
-      pen.lineTo(to[0] * this.width, to[1] * this.height);
+      // A line without length leaves no ink.
+      pen.lineTo(to[0] * this.width + 0.01, to[1] * this.height);
       pen.stroke();
     }
   }

@@ -44,12 +44,17 @@ function makeList(root) {
     send = () => setStateValue("events", events);
     events = events.filter(([number]) => number > data.applied);
     list.setAttribute("aria-label", data.label);
-    // On a phone always in one row, so that the picture stays near.
-    list.classList.toggle("strip", data.strip || phone.matches);
+    layOut();
     search.hidden = !data.search;
     search.placeholder = search.ariaLabel = `Search ${data.label.toLowerCase()}`;
     show();
   }
+
+  /** On a phone always in one row, so that the picture stays near. */
+  function layOut() {
+    list.classList.toggle("strip", data.strip || phone.matches);
+  }
+  phone.addEventListener("change", layOut);
 
   function report(kind, id, value = null) {
     // Larger than any before, even of an earlier list in the same place.

@@ -164,7 +164,7 @@ function makeViewer(root) {
     const top = side(clientHeight, height, view.y);
     view.x = (clientWidth / 2 - left) / width;
     view.y = (clientHeight / 2 - top) / height;
-    box = { left, top, width, height };
+    box = { left: onScreen(left), top: onScreen(top), width, height };
     for (const layer of layers) {
       const lengths = Object.entries(box).map(([name, value]) => [name, `${value}px`]);
       Object.assign(layer.style, Object.fromEntries(lengths));
@@ -181,11 +181,16 @@ function makeViewer(root) {
     sharpen("other", data.otherFull);
   }
 
-  /** Where a picture begins that shows this point in the middle, on whole pixels of the screen. */
+  /** Where a picture begins that shows this point of it in the middle, and no more than it must
+   * of what is beside it. */
   function side(room, length, middle) {
-    const free = length <= room ? (room - length) / 2 : room / 2 - middle * length;
-    const kept = length <= room ? free : clamp(free, room - length, 0);
-    return Math.round(kept * devicePixelRatio) / devicePixelRatio;
+    if (length <= room) return (room - length) / 2;
+    return clamp(room / 2 - middle * length, room - length, 0);
+  }
+
+  /** The nearest place that is a whole pixel of the screen. */
+  function onScreen(place) {
+    return Math.round(place * devicePixelRatio) / devicePixelRatio;
   }
 
   /** Zooms; what is at this place of the pane, by default its middle, stays there. */
@@ -261,57 +266,52 @@ function makeViewer(root) {
 
   // Pointers ------------------------------------------------------------------------------------
 
-  const pointers = new Map();
+  const pointers = new Map(); // where they were last, in the window
   let drag = null; // what the pointers do: "draw", "move", "divide", "pinch"
 
-  /** The place of a pointer in the pane that it is over. */
-  function placeOf(event) {
-    const over = panes.find((pane) => !pane.hidden && pane.contains(event.target)) ?? panes[0];
-    const edge = over.getBoundingClientRect();
-    return [event.clientX - edge.left, event.clientY - edge.top];
+  const placeOf = (event) => inPane([event.clientX, event.clientY]);
+
+  /** A place of the window in the pane that is there. */
+  function inPane([x, y]) {
+    const edges = panes.filter((pane) => !pane.hidden).map((pane) => pane.getBoundingClientRect());
+    const edge = edges.findLast(({ left, top }) => x >= left && y >= top) ?? edges[0];
+    return [x - edge.left, y - edge.top];
   }
 
   function onPicture([x, y]) {
     return [(x - box.left) / box.width, (y - box.top) / box.height];
   }
 
-  function spread() {
-    const [[x, y], [u, v]] = pointers.values();
-    return { wide: Math.hypot(x - u, y - v), middle: [(x + u) / 2, (y + v) / 2] };
-  }
-
   stage.onpointerdown = (event) => {
-    if (event.target.closest("button") || event.button > 1) return;
-    const place = placeOf(event);
-    pointers.set(event.pointerId, place);
+    if (event.target.closest("button") || event.button > 1 || !box) return;
+    pointers.set(event.pointerId, [event.clientX, event.clientY]);
+    if (event.button) event.preventDefault(); // the wheel would scroll
     if (pointers.size === 2) {
       if (drag === "draw") brush.cancel();
       drag = "pinch";
-    } else if (event.button === 0 && brush.draws()) {
+    } else if (event.button || (stage.classList.contains("larger") && !brush.draws())) drag = "move";
+    else if (brush.draws()) {
       drag = "draw";
       stage.setPointerCapture(event.pointerId);
-      brush.begin(onPicture(place));
-    } else if (stage.classList.contains("larger")) drag = "move";
-    else drag = root.classList.contains("compared") ? "divide" : null;
-    drag = { 1: "move" }[event.button] ?? drag;
-    if (event.button) event.preventDefault();
+      brush.begin(onPicture(placeOf(event)));
+    } else drag = root.classList.contains("compared") ? "divide" : null;
   };
   stage.onpointermove = (event) => {
-    const place = placeOf(event);
-    brush.hover(event.pointerType === "touch" ? null : onPicture(place));
+    brush.hover(event.pointerType === "touch" ? null : onPicture(placeOf(event)));
     const last = pointers.get(event.pointerId);
-    if (!last) return;
-    if (drag === "pinch") return pinch(event.pointerId, place);
-    const [right, down] = [place[0] - last[0], place[1] - last[1]];
+    if (!last || !drag) return;
+    const now = [event.clientX, event.clientY];
+    if (drag === "pinch") return pinch(event.pointerId, now);
+    const [right, down] = [now[0] - last[0], now[1] - last[1]];
     // A click that trembles is none.
-    if (drag !== "draw" && !stage.hasPointerCapture(event.pointerId)) {
+    if (!stage.hasPointerCapture(event.pointerId)) {
       if (Math.hypot(right, down) < 4) return;
       stage.setPointerCapture(event.pointerId);
     }
-    pointers.set(event.pointerId, place);
+    pointers.set(event.pointerId, now);
     if (drag === "draw") for (const one of coalesced(event)) brush.draw(onPicture(placeOf(one)));
     else if (drag === "move") move(right, down);
-    else if (drag === "divide") divideAt(place[0]);
+    else if (drag === "divide") divideAt(placeOf(event)[0]);
   };
   stage.onpointerup = stage.onpointercancel = (event) => {
     if (!pointers.delete(event.pointerId)) return;
@@ -326,12 +326,17 @@ function makeViewer(root) {
     return all.length ? all : [event];
   }
 
-  function pinch(id, place) {
+  function pinch(id, now) {
     const before = spread();
-    pointers.set(id, place);
+    pointers.set(id, now);
     const after = spread();
-    zoom((view.scale * after.wide) / before.wide, before.middle);
+    zoom((view.scale * after.wide) / before.wide, inPane(before.middle));
     move(after.middle[0] - before.middle[0], after.middle[1] - before.middle[1]);
+  }
+
+  function spread() {
+    const [[x, y], [u, v]] = pointers.values();
+    return { wide: Math.hypot(x - u, y - v), middle: [(x + u) / 2, (y + v) / 2] };
   }
 
   // Drags end where a menu opens, for "Save image".
