@@ -38,6 +38,7 @@ _QUICK_PIXELS = 3e6
 def page() -> None:
     """The page."""
     session = current()
+    _restore_clicked(session)
     if session.photo is None:
         _welcome(session)
         return
@@ -389,17 +390,21 @@ def _history(session: Session) -> None:
         for name, one in reversed(session.results.items())
     ]
     st.session_state["history"] = [session.shown] if session.shown else []
-    edited = partial(_edit, session)
-    for chosen in choose(items, "history", "Your pictures", strip=True, edited=edited):
-        if chosen != session.shown:
-            _restore(session, chosen)
-            st.rerun()
+    choose(items, "history", "Your pictures", strip=True, edited=partial(_edit, session))
+    st.session_state["history.drawn"] = session.shown
     with st.container(horizontal=True):
         _compare(session)
         if len(session.results) > 1:
             job_view.download(
                 f"Download all {len(session.results)}", partial(_zip, session), "pictures.zip"
             )
+
+
+def _restore_clicked(session: Session) -> None:
+    """Looks at the picture of the history that was clicked since the page was drawn."""
+    for name in st.session_state.get("history", []):
+        if name != st.session_state.get("history.drawn") and name in session.results:
+            _restore(session, name)
 
 
 def _edit(session: Session, event: Event) -> None:
