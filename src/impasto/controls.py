@@ -110,8 +110,8 @@ class Controls:
     )
     stop_after: int | None = setting(
         None,
-        "End after this many steps in all, with the picture so far; a limit in seconds then does "
-        "not end the last size (default: do all steps).",
+        "End after this many steps, with the picture so far, whatever the limit in seconds; this "
+        "paints a picture again that was stopped there (default: do all steps).",
         min=1,
     )
 

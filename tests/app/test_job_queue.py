@@ -199,11 +199,11 @@ def test_the_time_left_is_told_and_leaves_out_what_others_take(photo, jobs):
             fraction = sum(lengths[:step]) / sum(lengths)
             job.on_step(Progress(step, 20, {}, lambda: photo, fraction))
             told.append((job.seconds_left, sum(lengths[step:])))
+            if step == 10:
+                jobs.submit(Job(lambda _: time.sleep(3), quick=True))
 
     job = Job(work, quick=False)
     jobs.submit(job)
-    quick = Job(lambda _: time.sleep(2), quick=True)
-    jobs.submit(quick)
     done(job)
     assert told[0][0] is None
     known = [(left, true) for left, true in told if left is not None]

@@ -145,8 +145,7 @@ class Job:
         Raises:
             Stop: the job is to end.
         """
-        self.step, self.steps, self.fraction = progress.step, progress.steps, progress.fraction
-        self._pace.append((self._worked(), progress.fraction))
+        self.advance(progress.step, progress.steps, progress.fraction)
         if progress.losses:
             self.history(progress)
         if self.snapshot_every and progress.step % self.snapshot_every == 0:
@@ -157,6 +156,11 @@ class Job:
             self.show(_image(progress))
         self._news.set()
         self.check()
+
+    def advance(self, step: int, steps: int, fraction: float) -> None:
+        """Records how far the work has come: steps done, steps in all, and the share, 0..1."""
+        self.step, self.steps, self.fraction = step, steps, fraction
+        self._pace.append((self._worked(), fraction))
 
     def _take_snapshot(self, image: Image.Image) -> None:
         self.snapshots[self.step] = image
