@@ -33,7 +33,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 WIDTH, HEIGHT = 1200, 900
 WAIT_MS = 20_000
 
-SCRIPT = '''
+SCRIPT = """
 import json, time
 from pathlib import Path
 import streamlit as st
@@ -119,13 +119,24 @@ if case == "page":
     file = st.file_uploader("A photo", ["png"])
     st.text_input("A name")
     out({"token": session.token, "stored": stored, "file": file and [file.name, file.size]})
-'''
+"""
+
+
+def as_png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
 
 
 def as_url(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(as_png(array)).decode()
+
+
+def serve_red(route):
+    """A picture that takes its time."""
+    time.sleep(0.4)
+    red = np.zeros((HEIGHT // 3, WIDTH // 3, 3), np.uint8) + np.uint8((255, 0, 0))
+    route.fulfill(body=as_png(red), content_type="image/png")
 
 
 def blocks(side):
@@ -142,13 +153,15 @@ def server(tmp_path_factory):
     """Its address."""
     folder = tmp_path_factory.mktemp("pieces")
     (folder / "script.py").write_text(SCRIPT, "utf-8")
-    small = np.asarray(Image.fromarray(FULL).resize((WIDTH // 3, HEIGHT // 3), Image.Resampling.BOX))
+    small = np.asarray(
+        Image.fromarray(FULL).resize((WIDTH // 3, HEIGHT // 3), Image.Resampling.BOX)
+    )
     plain = np.zeros((HEIGHT // 3, WIDTH // 3, 3), np.uint8)
     pictures = {
         "photo": as_url(plain + np.uint8((0, 0, 255))),
         "small": as_url(small),
         "full": as_url(FULL),
-        "red": as_url(plain + np.uint8((255, 0, 0))),
+        "red": "/red.png",
         "tile": as_url(plain[:64, :64] + np.uint8((0, 128, 0))),
     }
     (folder / "pictures.json").write_text(json.dumps(pictures))
@@ -195,6 +208,7 @@ def visit(server, browser):
     def visit(case, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
+        context.route("**/red.png", serve_red)
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -267,8 +281,7 @@ class TestViewer:
         left = max(0, (width - WIDTH) // 2)
         inner = pixels[:, left : left + min(WIDTH, width)]
         candidates = [
-            FULL[round(y + dy) :][:height, round(x) :][:, : inner.shape[1]]
-            for dy in (-0.5, 0, 0.5)
+            FULL[round(y + dy) :][:height, round(x) :][:, : inner.shape[1]] for dy in (-0.5, 0, 0.5)
         ]
         assert min(np.abs(inner.astype(int) - c).max() for c in candidates) == 0
 
@@ -652,9 +665,7 @@ class TestBrush:
         touch(page, [[place(0.5, 0.3 + n / 10)] for n in range(5)])
         masks = wait_until(page, bool)
         assert_painted(alpha(masks["a"]), (0.5, 0.3), (0.5, 0.7), 0.12)
-        assert scrolled == page.evaluate(
-            "document.querySelector('[data-testid=stMain]').scrollTop"
-        )
+        assert scrolled == page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
         touch(page, [[place(0.4, 0.5), place(0.6, 0.5)], [place(0.2, 0.5), place(0.8, 0.5)]])
         page.wait_for_timeout(500)
         assert page.locator(".ink").bounding_box()["width"] > 2 * box["width"]
