@@ -51,6 +51,7 @@ def out(value):
 
 if case in ("compare", "plain", "two", "busy"):
     after = session.get("after", "small")
+    busy = Busy("Painting: 10 seconds left.", 0.25, pictures["photo"])
     viewer(
         pictures["photo"],
         None if case == "plain" else pictures[after],
@@ -59,7 +60,7 @@ if case in ("compare", "plain", "two", "busy"):
         full=pictures["full"] if after == "small" else None,
         other=pictures["photo"] if case == "two" else None,
         other_full=pictures["full"] if case == "two" else None,
-        busy=Busy("Painting: 10 seconds left.", 0.25, pictures["photo"]) if case == "busy" else None,
+        busy=busy if case == "busy" else None,
     )
     st.button("Another", on_click=lambda: session.update(after="red"))
     st.html("<div style='height: 2000px'>")
@@ -132,11 +133,14 @@ def as_url(array):
     return "data:image/png;base64," + base64.b64encode(as_png(array)).decode()
 
 
+def plain(*color):
+    return np.full((HEIGHT // 3, WIDTH // 3, 3), color, np.uint8)
+
+
 def serve_red(route):
     """A picture that takes its time."""
     time.sleep(0.4)
-    red = np.zeros((HEIGHT // 3, WIDTH // 3, 3), np.uint8) + np.uint8((255, 0, 0))
-    route.fulfill(body=as_png(red), content_type="image/png")
+    route.fulfill(body=as_png(plain(255, 0, 0)), content_type="image/png")
 
 
 def blocks(side):
@@ -153,16 +157,13 @@ def server(tmp_path_factory):
     """Its address."""
     folder = tmp_path_factory.mktemp("pieces")
     (folder / "script.py").write_text(SCRIPT, "utf-8")
-    small = np.asarray(
-        Image.fromarray(FULL).resize((WIDTH // 3, HEIGHT // 3), Image.Resampling.BOX)
-    )
-    plain = np.zeros((HEIGHT // 3, WIDTH // 3, 3), np.uint8)
+    small = FULL[::3, ::3]
     pictures = {
-        "photo": as_url(plain + np.uint8((0, 0, 255))),
+        "photo": as_url(plain(0, 0, 255)),
         "small": as_url(small),
         "full": as_url(FULL),
         "red": "/red.png",
-        "tile": as_url(plain[:64, :64] + np.uint8((0, 128, 0))),
+        "tile": as_url(plain(0, 128, 0)[:64, :64]),
     }
     (folder / "pictures.json").write_text(json.dumps(pictures))
     with socket.socket() as probe:
@@ -247,11 +248,12 @@ def seen(page, selector=".stage"):
 
 def without_furniture(page):
     """Nothing but pictures in the viewer."""
-    style = ".knob, .chip, .line, .busy, .told { opacity: 0 !important } "
+    style = """.knob, .chip, .line, .busy, .told { opacity: 0 !important }
+        .stage { border-radius: 0 !important; outline: 0 !important }"""
     page.evaluate(
         """style => document.querySelectorAll('[data-testid=stBidiComponentIsolated]').forEach(
             host => host.shadowRoot.append(Object.assign(document.createElement('style'),
-                {textContent: style + '.stage { border-radius: 0 !important; outline: 0 !important }'})))""",
+                {textContent: style})))""",
         style,
     )
 
@@ -814,8 +816,9 @@ class TestChoose:
         page.evaluate(
             """() => { window.gaps = 0; const list = document.querySelector(
                 '[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.tiles');
-              const look = () => { const images = [...list.querySelectorAll('img')];
-                if (images.length !== 27 || images.some(i => !i.complete || !i.naturalWidth)) gaps++;
+              const look = () => {
+                const images = [...list.querySelectorAll('img')];
+                if (images.filter(i => i.complete && i.naturalWidth).length !== 27) gaps++;
                 requestAnimationFrame(look) }; look() }"""
         )
         page.get_by_test_id("stCheckbox").filter(has_text="Red").locator("input").evaluate(

@@ -90,18 +90,17 @@ function makeViewer(root) {
     return image;
   }
 
-  /** Puts the pictures on the page, and takes away those that went. */
+  /** Puts the pictures on the page, and takes away those that went. Of a finished picture and the
+   * preview of the next one, one is large, the other on a button that swaps them. */
   function place() {
-    const peeking = find("peek").ariaPressed === "true" || !pictures.after;
-    const preview = pictures.preview;
-    const large = preview && peeking ? [preview] : [pictures.before, pictures.after];
-    fill(layers[0], large);
-    fill(layers[1], [pictures.other]);
-    fill(find("peek"), [preview && pictures.after && thumbnail(preview)]);
-    find("peek").hidden = !(preview && pictures.after);
-    panes[1].hidden = !pictures.other;
-    const compared = pictures.before && pictures.after && !pictures.other && !data.brush;
-    root.classList.toggle("compared", Boolean(compared) && !large.includes(preview));
+    const { before, after, other, preview } = pictures;
+    const swapped = preview && (!after || find("peek").ariaPressed === "true");
+    fill(layers[0], swapped ? [preview] : [before, after]);
+    fill(layers[1], [other]);
+    find("peek").hidden = !(preview && after);
+    fill(find("peek"), [swapped ? after : preview]);
+    panes[1].hidden = !other;
+    root.classList.toggle("compared", Boolean(before && after && !other && !swapped && !data.brush));
   }
 
   function fill(parent, images) {
@@ -110,12 +109,6 @@ function makeViewer(root) {
     wanted.forEach((image, n) => {
       if (parent.children[n] !== image) parent.insertBefore(image, parent.children[n] ?? null);
     });
-  }
-
-  function thumbnail(image) {
-    const copy = image.cloneNode();
-    copy.alt = "";
-    return copy;
   }
 
   function showBusy(busy) {
