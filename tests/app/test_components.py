@@ -33,7 +33,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 WIDTH, HEIGHT = 1200, 900
 WAIT_MS = 20_000
 
-SCRIPT = '''
+SCRIPT = """
 import json, time
 from pathlib import Path
 import streamlit as st
@@ -51,6 +51,7 @@ def out(value):
 
 if case in ("compare", "plain", "two", "busy"):
     after = session.get("after", "small")
+    busy = Busy("Painting: 10 seconds left.", 0.25, pictures["photo"])
     viewer(
         pictures["photo"],
         None if case == "plain" else pictures[after],
@@ -59,7 +60,7 @@ if case in ("compare", "plain", "two", "busy"):
         full=pictures["full"] if after == "small" else None,
         other=pictures["photo"] if case == "two" else None,
         other_full=pictures["full"] if case == "two" else None,
-        busy=Busy("Painting: 10 seconds left.", 0.25, pictures["photo"]) if case == "busy" else None,
+        busy=busy if case == "busy" else None,
     )
     st.button("Another", on_click=lambda: session.update(after="red"))
     st.html("<div style='height: 2000px'>")
@@ -119,13 +120,27 @@ if case == "page":
     file = st.file_uploader("A photo", ["png"])
     st.text_input("A name")
     out({"token": session.token, "stored": stored, "file": file and [file.name, file.size]})
-'''
+"""
+
+
+def as_png(array):
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG")
+    return file.getvalue()
 
 
 def as_url(array):
-    file = io.BytesIO()
-    Image.fromarray(array).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(as_png(array)).decode()
+
+
+def plain(*color):
+    return np.full((HEIGHT // 3, WIDTH // 3, 3), color, np.uint8)
+
+
+def serve_red(route):
+    """A picture that takes its time."""
+    time.sleep(0.4)
+    route.fulfill(body=as_png(plain(255, 0, 0)), content_type="image/png")
 
 
 def blocks(side):
@@ -142,14 +157,13 @@ def server(tmp_path_factory):
     """Its address."""
     folder = tmp_path_factory.mktemp("pieces")
     (folder / "script.py").write_text(SCRIPT, "utf-8")
-    small = np.asarray(Image.fromarray(FULL).resize((WIDTH // 3, HEIGHT // 3), Image.Resampling.BOX))
-    plain = np.zeros((HEIGHT // 3, WIDTH // 3, 3), np.uint8)
+    small = FULL[::3, ::3]
     pictures = {
-        "photo": as_url(plain + np.uint8((0, 0, 255))),
+        "photo": as_url(plain(0, 0, 255)),
         "small": as_url(small),
         "full": as_url(FULL),
-        "red": as_url(plain + np.uint8((255, 0, 0))),
-        "tile": as_url(plain[:64, :64] + np.uint8((0, 128, 0))),
+        "red": "/red.png",
+        "tile": as_url(plain(0, 128, 0)[:64, :64]),
     }
     (folder / "pictures.json").write_text(json.dumps(pictures))
     with socket.socket() as probe:
@@ -195,6 +209,7 @@ def visit(server, browser):
     def visit(case, **options):
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
+        context.route("**/red.png", serve_red)
         page = context.new_page()
         page.set_default_timeout(WAIT_MS)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -233,11 +248,12 @@ def seen(page, selector=".stage"):
 
 def without_furniture(page):
     """Nothing but pictures in the viewer."""
-    style = ".knob, .chip, .line, .busy, .told { opacity: 0 !important } "
+    style = """.knob, .chip, .line, .busy, .told { opacity: 0 !important }
+        .stage { border-radius: 0 !important; outline: 0 !important }"""
     page.evaluate(
         """style => document.querySelectorAll('[data-testid=stBidiComponentIsolated]').forEach(
             host => host.shadowRoot.append(Object.assign(document.createElement('style'),
-                {textContent: style + '.stage { border-radius: 0 !important; outline: 0 !important }'})))""",
+                {textContent: style})))""",
         style,
     )
 
@@ -267,8 +283,7 @@ class TestViewer:
         left = max(0, (width - WIDTH) // 2)
         inner = pixels[:, left : left + min(WIDTH, width)]
         candidates = [
-            FULL[round(y + dy) :][:height, round(x) :][:, : inner.shape[1]]
-            for dy in (-0.5, 0, 0.5)
+            FULL[round(y + dy) :][:height, round(x) :][:, : inner.shape[1]] for dy in (-0.5, 0, 0.5)
         ]
         assert min(np.abs(inner.astype(int) - c).max() for c in candidates) == 0
 
@@ -652,9 +667,7 @@ class TestBrush:
         touch(page, [[place(0.5, 0.3 + n / 10)] for n in range(5)])
         masks = wait_until(page, bool)
         assert_painted(alpha(masks["a"]), (0.5, 0.3), (0.5, 0.7), 0.12)
-        assert scrolled == page.evaluate(
-            "document.querySelector('[data-testid=stMain]').scrollTop"
-        )
+        assert scrolled == page.evaluate("document.querySelector('[data-testid=stMain]').scrollTop")
         touch(page, [[place(0.4, 0.5), place(0.6, 0.5)], [place(0.2, 0.5), place(0.8, 0.5)]])
         page.wait_for_timeout(500)
         assert page.locator(".ink").bounding_box()["width"] > 2 * box["width"]
@@ -803,8 +816,9 @@ class TestChoose:
         page.evaluate(
             """() => { window.gaps = 0; const list = document.querySelector(
                 '[data-testid=stBidiComponentIsolated]').shadowRoot.querySelector('.tiles');
-              const look = () => { const images = [...list.querySelectorAll('img')];
-                if (images.length !== 27 || images.some(i => !i.complete || !i.naturalWidth)) gaps++;
+              const look = () => {
+                const images = [...list.querySelectorAll('img')];
+                if (images.filter(i => i.complete && i.naturalWidth).length !== 27) gaps++;
                 requestAnimationFrame(look) }; look() }"""
         )
         page.get_by_test_id("stCheckbox").filter(has_text="Red").locator("input").evaluate(

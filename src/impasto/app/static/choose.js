@@ -141,7 +141,7 @@ function makeList(root) {
   function fill(tile, item, chosen) {
     const pick = tile.querySelector(".pick");
     pick.setAttribute("aria-pressed", chosen);
-    pick.title = [item.about || item.title, item.badge].filter(Boolean).join(", ");
+    pick.title = [item.title, item.about, item.badge].filter(Boolean).join(", ");
     tile.querySelector(".title").textContent = item.title;
     tile.item = item;
     setPicture(tile, tile.preview === item.preview ? item.preview || item.picture : item.picture);

@@ -48,24 +48,28 @@ function makeViewer(root) {
 
   async function update(given, setStateValue) {
     const mine = ++turn;
-    const first = data === null;
-    const sent = data;
-    data = given;
     showBusy(given.busy);
-    const urls = { before: given.before, after: given.after, other: given.other };
-    if (given.busy?.preview) urls.preview = given.busy.preview;
-    const alts = { before: given.titles[0], after: given.titles[1], other: given.titles[1] };
-    if (given.other) alts.after = given.titles[0];
+    const { before, after, other, titles } = given;
+    const wanted = {
+      before: [before, titles[0]],
+      after: [after, titles[other ? 0 : 1]],
+      other: [other, titles[1]],
+      preview: [given.busy?.preview, "The next picture, unfinished"],
+    };
     const ready = await Promise.all(
-      Object.entries(urls).map(async ([role, url]) => [role, await picture(role, url, alts[role])]),
+      Object.entries(wanted).map(async ([role, one]) => [role, await picture(role, ...one)]),
     );
     if (mine !== turn) return; // there are newer ones
-    const news = !first && given.after && given.after !== sent?.after;
-    pictures.preview = null;
-    for (const [role, image] of ready) pictures[role] = image;
-    root.style.setProperty("--ratio", given.width / given.height);
-    root.classList.toggle("two", Boolean(given.other));
-    brush.update(given, setStateValue);
+    const news = data && after && after !== data.after;
+    // Not before, so that what is seen and what is told of it are always of the same picture.
+    data = given;
+    for (const [role, image] of ready) {
+      if (pictures[role] !== image) delete sharp[role];
+      pictures[role] = image;
+    }
+    root.style.setProperty("--ratio", data.width / data.height);
+    root.classList.toggle("two", Boolean(other));
+    brush.update(data, setStateValue);
     place();
     layout();
     if (news) {
@@ -75,7 +79,7 @@ function makeViewer(root) {
   }
 
   /** The picture of that URL: the one that is shown already, or a new one. */
-  async function picture(role, url, alt = "") {
+  async function picture(role, url, alt) {
     const shown = pictures[role];
     if (!url) return null;
     if (shown?.dataset.url === url) return Object.assign(shown, { alt });
@@ -86,18 +90,17 @@ function makeViewer(root) {
     return image;
   }
 
-  /** Puts the pictures on the page, and takes away those that went. */
+  /** Puts the pictures on the page, and takes away those that went. Of a finished picture and the
+   * preview of the next one, one is large, the other on a button that swaps them. */
   function place() {
-    const peeking = find("peek").ariaPressed === "true" || !pictures.after;
-    const preview = pictures.preview;
-    const large = preview && peeking ? [preview] : [pictures.before, pictures.after];
-    fill(layers[0], large);
-    fill(layers[1], [pictures.other]);
-    fill(find("peek"), [preview && pictures.after && thumbnail(preview)]);
-    find("peek").hidden = !(preview && pictures.after);
-    panes[1].hidden = !pictures.other;
-    const compared = pictures.before && pictures.after && !pictures.other && !data.brush;
-    root.classList.toggle("compared", Boolean(compared) && !large.includes(preview));
+    const { before, after, other, preview } = pictures;
+    const swapped = preview && (!after || find("peek").ariaPressed === "true");
+    fill(layers[0], swapped ? [preview] : [before, after]);
+    fill(layers[1], [other]);
+    find("peek").hidden = !(preview && after);
+    fill(find("peek"), [swapped ? after : preview]);
+    panes[1].hidden = !other;
+    root.classList.toggle("compared", Boolean(before && after && !other && !swapped && !data.brush));
   }
 
   function fill(parent, images) {
@@ -106,12 +109,6 @@ function makeViewer(root) {
     wanted.forEach((image, n) => {
       if (parent.children[n] !== image) parent.insertBefore(image, parent.children[n] ?? null);
     });
-  }
-
-  function thumbnail(image) {
-    const copy = image.cloneNode();
-    copy.alt = "";
-    return copy;
   }
 
   function showBusy(busy) {
@@ -133,9 +130,7 @@ function makeViewer(root) {
     if (!url || !shown || needed <= shown.naturalWidth * 1.01 || sharp[role] === url) return;
     sharp[role] = url;
     const image = await decoded(url, shown.alt);
-    if (!image) return void delete sharp[role];
-    // Another picture may have come meanwhile.
-    if (pictures[role] !== shown) return void delete sharp[role];
+    if (!image || pictures[role] !== shown) return; // another one came meanwhile
     image.dataset.url = shown.dataset.url;
     image.className = role;
     shown.replaceWith(image);
@@ -339,8 +334,9 @@ function makeViewer(root) {
     return { wide: Math.hypot(x - u, y - v), middle: [(x + u) / 2, (y + v) / 2] };
   }
 
-  // Drags end where a menu opens, for "Save image".
-  stage.oncontextmenu = () => {
+  // Drags end where a menu opens, for "Save image"; a finger that rests while drawing opens none.
+  stage.oncontextmenu = (event) => {
+    if (drag === "draw") return event.preventDefault();
     pointers.clear();
     drag = null;
   };
