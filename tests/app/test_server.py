@@ -13,7 +13,9 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from email.message import Message
 from html.parser import HTMLParser
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 import numpy as np
@@ -26,7 +28,7 @@ from streamlit.proto.ClientState_pb2 import ClientState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
-from websockets.typing import Origin
+from websockets.typing import Origin, Subprotocol
 
 from impasto.app import server
 from impasto.app.guards import Address
@@ -68,6 +70,12 @@ server.create = lambda address, find, on_end: create(address, {"probe": Probe()}
 """
 
 
+class Answer(NamedTuple):
+    status: int
+    headers: Message
+    body: bytes
+
+
 class Served:
     """A server in a process of its own."""
 
@@ -76,14 +84,13 @@ class Served:
         self.url = f"http://localhost:{port}{path}"
 
     def ask(self, path, method="GET", **headers):
-        """Returns the answer, and what is in it as `body`."""
         connection = http.client.HTTPConnection("localhost", self.port, timeout=30)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request(method, self.path + path, headers=headers)
         response = connection.getresponse()
-        response.body = response.read()
+        answer = Answer(response.status, response.headers, response.read())
         connection.close()
-        return response
+        return answer
 
     def number(self, name):
         with Image.open(io.BytesIO(self.ask(f"/picture/probe/{name}.webp").body)) as picture:
@@ -92,7 +99,9 @@ class Served:
     def open(self, **options):
         """Opens a connection as the page does."""
         url = f"ws://localhost:{self.port}{self.path}/_stcore/stream"
-        return connect(url, subprotocols=["streamlit"], max_size=None, open_timeout=30, **options)
+        return connect(
+            url, subprotocols=[Subprotocol("streamlit")], max_size=None, open_timeout=30, **options
+        )
 
     @contextlib.contextmanager
     def visit(self):
@@ -208,6 +217,8 @@ def test_other_sites_cannot_connect(served):
 def test_what_the_app_does_not_need_is_closed(served):
     for path in ("metrics", "agent/openapi.json", "agent/mcp", "script-health-check"):
         assert served.ask(f"/_stcore/{path}").status == 404
+    for path in ("/component/x/y.html", "/auth/login", "/a/b", "//_stcore/metrics"):
+        assert served.ask(path).status in (400, 404)
     assert served.ask("/_stcore/agent/interact", "POST").status == 404
 
 

@@ -31,8 +31,10 @@ MOST_BYTES_OF_ALL = 1_000_000_000
 """How large the uploads of all visitors together may be."""
 _OVERHEAD = 1_000_000
 """Bytes that a request may have beyond the file that it uploads."""
+_FOLDERS = {"_stcore", "media", "picture", "static"}
+"""What the app's addresses may begin with if they have several parts."""
 _CLOSED = ("_stcore/metrics", "_stcore/agent", "_stcore/script-health-check")
-"""Parts of Streamlit's server that the app does not need."""
+"""Parts of these that the app does not need."""
 _MESSAGES = {"rerun_script", "stop_script", "file_urls_request", "app_heartbeat"}
 """Messages of the page that the app needs. One of the others empties the caches of all visitors."""
 _HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
@@ -168,7 +170,8 @@ class Guard:
         if origin is not None and not self.address.is_origin(origin, host):
             return PlainTextResponse("This request comes from another site.\n", 403)
         inner = scope["path"].removeprefix(self.address.path).strip("/")
-        if inner.startswith(_CLOSED):
+        folder, slash, _ = inner.partition("/")
+        if (slash and folder not in _FOLDERS) or inner.startswith(_CLOSED):
             return PlainTextResponse("There is nothing here.\n", 404)
         return None
 

@@ -27,7 +27,6 @@
     const notice = document.getElementById("notice");
     if (!notice || notice.textContent === (lost || refused)) return;
     notice.textContent = lost || refused;
-    notice.hidden = !notice.textContent;
   }
 
   function opened() {
