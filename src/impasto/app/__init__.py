@@ -93,6 +93,7 @@ def _settings(address: Address) -> dict[str, Any]:
         "server.maxUploadSize": UPLOAD_MB,
         "server.fileWatcherType": "none",
         "server.disconnectedSessionTTL": int(10 * GRACE_S),  # the server ends them before that
+        "logger.enableRich": False,
         "browser.serverAddress": address.name,
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -30,13 +31,14 @@ MOST_BYTES_OF_ALL = 1_000_000_000
 """How large the uploads of all visitors together may be."""
 _OVERHEAD = 1_000_000
 """Bytes that a request may have beyond the file that it uploads."""
+_FOLDERS = {"_stcore", "media", "picture", "static"}
+"""What the app's addresses may begin with if they have several parts."""
 _CLOSED = ("_stcore/metrics", "_stcore/agent", "_stcore/script-health-check")
-"""Parts of Streamlit's server that the app does not need."""
+"""Parts of these that the app does not need."""
 _MESSAGES = {"rerun_script", "stop_script", "file_urls_request", "app_heartbeat"}
 """Messages of the page that the app needs. One of the others empties the caches of all visitors."""
-_URL = re.compile(
-    r"https?://(\[[0-9a-f:]+\]|[\w.-]+)(:\d{1,5})?(/[\w.~-]+)*/?", re.ASCII | re.IGNORECASE
-)
+_HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
+_URL = re.compile(rf"https?://{_HOST.pattern}(/[\w.~-]+)*/?", re.ASCII)
 _HEADERS = {
     "Content-Security-Policy": "; ".join(
         (
@@ -112,10 +114,10 @@ class Address:
         A page of a stranger can let its own name point to this machine, and would then count as
         the same site. It cannot do so with a bare address.
         """
-        try:
-            name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        except ValueError:
+        given = _HOST.fullmatch(host)
+        if not given:
             return False
+        name = given[1].strip("[]").rstrip(".").lower()
         names = {"localhost", "127.0.0.1", "::1", self.host.lower(), self.name}
         if self.is_open:
             own = socket.gethostname().lower()
@@ -154,10 +156,10 @@ class Guard:
             await send(message)
 
         refusal = self._refusal(scope)
-        app = refusal or self.app
         if scope["type"] == "websocket":
+            app = WebSocketClose(1008) if refusal else self.app
             return await app(scope, _without_unknown(receive), send)
-        return await app(scope, receive, send_with_headers)
+        return await (refusal or self.app)(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -168,7 +170,8 @@ class Guard:
         if origin is not None and not self.address.is_origin(origin, host):
             return PlainTextResponse("This request comes from another site.\n", 403)
         inner = scope["path"].removeprefix(self.address.path).strip("/")
-        if inner.startswith(_CLOSED):
+        folder, slash, _ = inner.partition("/")
+        if (slash and folder not in _FOLDERS) or inner.startswith(_CLOSED):
             return PlainTextResponse("There is nothing here.\n", 404)
         return None
 

@@ -1,11 +1,11 @@
-// Tells visitors about a lost connection, and asks before pictures are lost.
+// Tells visitors in plain words what Streamlit tells programmers: that the connection is lost, that
+// an upload was refused. Asks before painted pictures are lost.
 (() => {
-  const base = new URL(".", document.currentScript.src).href;
   // Streamlit then need not guess where its server is.
-  window.__streamlit = { BACKEND_BASE_URL: base };
+  window.__streamlit = { BACKEND_BASE_URL: new URL(".", document.currentScript.src).href };
 
-  const GONE_MS = 8000; // a connection that is lost for longer has probably nothing at its other end
-  const RESTARTING = 1012; // how a server that was told to end closes its connections
+  const GONE_MS = 8000; // what is lost for longer has probably nothing at its other end
+  const ENDING = 1012; // how a server that was told to end closes its connections
   const home = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
   const LOST = "Connection lost. Trying again…";
   const GONE = home
@@ -13,16 +13,20 @@
       "begins anew. Pictures that you see here can still be saved with a right click."
     : "The server that paints does not answer. Trying again… If it was restarted, this page " +
       "begins anew. Pictures that you see here can still be saved: press long, or click right.";
+  const NO_ROOM = "There is no room for more files. Remove some, or reload the page.";
+  const NOT_SENT = "A file did not arrive. Remove it, and try again.";
   let connected = true;
   let gone = false;
   let leaving = false;
+  let refused = "";
   let timer;
 
   function tell() {
-    const line = document.getElementById("connection");
     const offline = !navigator.onLine;
-    line.textContent = connected && !offline ? "" : gone && !offline ? GONE : LOST;
-    line.hidden = !line.textContent;
+    const lost = connected && !offline ? "" : gone && !offline ? GONE : LOST;
+    const notice = document.getElementById("notice");
+    if (!notice || notice.textContent === (lost || refused)) return;
+    notice.textContent = lost || refused;
   }
 
   function opened() {
@@ -36,11 +40,24 @@
   function closed(event) {
     if (leaving) return;
     connected = false;
-    gone ||= event.code === RESTARTING;
+    gone ||= event.code === ENDING;
     timer ??= setTimeout(() => {
       gone = true;
       tell();
     }, GONE_MS);
+    tell();
+  }
+
+  function read() {
+    for (const dialog of document.querySelectorAll("[data-testid=stDialog]")) {
+      if (dialog.querySelector("h2")?.textContent !== "Connection error") continue;
+      dialog.style.display = "none";
+      dialog.querySelector("button")?.click(); // or the page behind it could not be used
+    }
+    const alerts = document.querySelectorAll("[data-testid=stFileUploader] [role=alert]");
+    const errors = [...alerts].map((alert) => alert.textContent);
+    const failed = errors.filter((error) => error.includes("AxiosError"));
+    refused = !failed.length ? "" : failed.some((one) => one.includes("413")) ? NO_ROOM : NOT_SENT;
     tell();
   }
 
@@ -51,6 +68,7 @@
       this.addEventListener("close", closed);
     }
   };
+  new MutationObserver(read).observe(document, { childList: true, subtree: true });
   window.addEventListener("online", tell);
   window.addEventListener("offline", tell);
   window.addEventListener("pagehide", () => (leaving = true));
