@@ -74,6 +74,8 @@ class Session:
     """What went wrong last on a page, as a sentence in Markdown."""
     count: int = 0
     """How many pictures there have been."""
+    defaults: dict[str, Any] = field(default_factory=dict)
+    """What the widgets of settings have where the visitor chose nothing, by the widget's key."""
     connections: set[str] = field(default_factory=set)
     """Ids of the browser's connections that look at this session."""
     _sheet: dict[tuple[str, str], Image.Image] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from impasto.app.session import current
 from impasto.controls import Controls
 from impasto.methods import METHODS, method_class
 from impasto.methods.gatys import GatysConfig
@@ -35,10 +36,10 @@ _LABELS = {
     "init": "Start from",
 }
 _COLOURS = {
-    "off": "The painting's",
-    "luminance": "My photo's",
-    "coral": "Both (CORAL)",
-    "histogram": "Both (histogram)",
+    "off": "Painting's",
+    "luminance": "Photo's",
+    "coral": "CORAL",
+    "histogram": "Histogram",
 }
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
@@ -122,7 +123,7 @@ def _knob(
 ) -> Any:
     """The widget that fits the setting's type and bounds."""
     label = _LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
-    st.session_state.setdefault("knobs", {})[key] = knob.default
+    current().defaults[key] = knob.default
     st.session_state.setdefault(key, default)
     least, kind = knob.metadata["min"], int if str(knob.type).startswith("int") else float
     told = knob.metadata["help"]
@@ -164,7 +165,7 @@ def pick_method(key: str, *, trained: bool) -> tuple[dict[str, Any], dict[str, A
     """
     names = ["auto", *(name for name in METHODS if (name == "fast") == trained)]
     told = "  \n".join(f"**{name}**: {METHODS[name].about}." for name in names[1:])
-    st.session_state.setdefault("knobs", {})[f"{key}.method"] = "auto"
+    current().defaults[f"{key}.method"] = "auto"
     st.session_state.setdefault(f"{key}.method", "auto")
     if st.session_state[f"{key}.method"] not in names:
         st.session_state[f"{key}.method"] = "auto"
@@ -205,7 +206,7 @@ def texture_knobs(key: str) -> dict[str, Any]:
 
 
 def _snapshots(key: str) -> dict[str, int]:
-    st.session_state.setdefault("knobs", {})[key] = None
+    current().defaults[key] = None
     st.session_state.setdefault(key, None)
     every = st.number_input(
         "Snapshot every",
@@ -222,6 +223,6 @@ def _snapshots(key: str) -> dict[str, int]:
 def restore_knobs(key: str, options: Mapping[str, Any]) -> None:
     """Sets the widgets of `knobs` and `pick_method` with that key to what gives these options."""
     given = {**options, "iterations": options["refine"]} if "refine" in options else options
-    for place, default in st.session_state.get("knobs", {}).items():
+    for place, default in current().defaults.items():
         if place.startswith(f"{key}."):
             st.session_state[place] = given.get(place.rpartition(".")[2], default)

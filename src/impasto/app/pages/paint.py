@@ -329,9 +329,13 @@ def _full_size(asked: _Asked) -> Request | None:
 
 
 def _refine(session: Session, asked: _Asked, *, busy: bool) -> None:
+    """The menu that brings the picture closer to the painting."""
     if asked.request.options.get("method") == "gatys":
         return
-    with st.popover("Refine", icon=":material/auto_awesome:", disabled=busy):
+    menu = "refine"
+    with st.popover(
+        "Refine", icon=":material/auto_awesome:", disabled=busy, key=menu, on_change="rerun"
+    ):
         if asked.optimiser is None:
             st.write(
                 "A style that a network was trained for cannot be refined, as there is no picture "
@@ -343,13 +347,18 @@ def _refine(session: Session, asked: _Asked, *, busy: bool) -> None:
             "can stop at any time, and keep what is painted by then."
         )
         choices = dict(REFINE)
-        mine = asked.optimiser.get("iterations", 30)
-        if mine not in choices.values():
-            choices[f"As set for experts: {mine} steps"] = mine
-        for label, steps in choices.items():
-            if job_view.button(label, "brush"):
-                _begin(session, asked.refined(steps))
-                st.rerun()
+        own_steps = asked.optimiser.get("iterations", REFINE["Good"])
+        if own_steps not in choices.values():
+            choices[f"{own_steps} steps"] = own_steps
+        with st.container(horizontal=True):
+            for label, steps in choices.items():
+                if job_view.button(label, "brush", on_click=partial(_close, menu)):
+                    _begin(session, asked.refined(steps))
+                    st.rerun()
+
+
+def _close(menu: str) -> None:
+    st.session_state[menu] = False
 
 
 def _undo(session: Session) -> None:
