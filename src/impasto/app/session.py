@@ -10,7 +10,7 @@ import re
 import secrets
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -207,8 +207,9 @@ class Session:
             photo, _, style = rest.partition("-")
             return self._in_style(photo, style)
         if kind == "upload":
-            upload, _, form = rest.partition("-")
-            return self._uploaded(upload, form)
+            name, _, form = rest.partition("-")
+            upload = self._upload(name)
+            return sized(upload.shown, form) if upload else None
         if self.batch and self.batch.id == kind:
             numbered = {str(n): image for n, image in enumerate(self.batch.pictures.values())}
             return numbered.get(rest)
@@ -216,20 +217,19 @@ class Session:
         result = result or self.results.get(kind)
         return result.picture(rest) if result else None
 
-    def _uploaded(self, name: str, form: str) -> Image.Image | None:
+    def _upload(self, name: str) -> Upload | None:
         """Returns a photo or a painting that the visitor brought."""
         if name in self.photos:  # many, so that none of them is kept unpacked
-            upload = self.photos[name]
-            return sized(Upload(upload.name, upload.data).shown, form)
+            return replace(self.photos[name])
         photos = [self.photo, *(one.request.photo for one in self.results.values())]
         uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
-        return sized(uploads[0].shown, form) if uploads else None
+        return uploads[0] if uploads else None
 
     def _in_style(self, photo: str, style: str) -> Image.Image | None:
-        """Paints the visitor's photo, small, in a style, unless that was done before."""
-        upload, source = self.photo, self.own.get(style, style)
+        """Paints a photo, small, in a style, unless that was done before."""
+        upload, source = self._upload(photo), self.own.get(style, style)
         known = isinstance(source, Upload) or source in gallery.paintings()
-        if upload is None or upload.id != photo or not known:
+        if upload is None or not known:
             return None
         if (photo, style) not in self._sheet:
             small = sized(upload.shown, "small")
