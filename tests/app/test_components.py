@@ -495,6 +495,20 @@ class TestViewer:
         )
         assert size == [WIDTH, HEIGHT]
 
+    def test_shared_is_the_full_picture_where_the_browser_can(self, visit):
+        page = visit("compare")
+        expect(page.locator(".share")).to_be_hidden()
+        page.add_init_script(
+            """navigator.canShare = ({ files }) => files.length === 1;
+               navigator.share = async ({ files: [file] }) => {
+                 const bitmap = await createImageBitmap(file);
+                 window.shared = [file.name, bitmap.width, bitmap.height] }"""
+        )
+        page.reload()
+        button(page, "Share the picture").click()
+        page.wait_for_function("window.shared")
+        assert page.evaluate("shared") == ["impasto.png", WIDTH, HEIGHT]
+
 
 def touch(page, steps):
     """Fingers that touch at the first of the steps, move along, and are lifted after the last."""

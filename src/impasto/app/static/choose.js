@@ -8,7 +8,9 @@ const phone = matchMedia("(max-width: 640px)");
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".choose");
   if (!lists.has(root)) lists.set(root, makeList(root));
-  lists.get(root)(data, setStateValue);
+  const list = lists.get(root);
+  list.update(data, setStateValue);
+  return () => list.end();
 }
 
 function make(tag, className, text = "") {
@@ -320,5 +322,5 @@ function makeList(root) {
       list.scrollLeft = left - (list.clientWidth - tile.offsetWidth) / 2;
   }
 
-  return update;
+  return { update, end: () => phone.removeEventListener("change", layOut) };
 }

@@ -48,6 +48,8 @@ function makeViewer(root) {
 
   async function update(given, setStateValue) {
     const mine = ++turn;
+    const ratio = given.width / given.height;
+    if (!data) root.style.setProperty("--ratio", ratio); // room for what comes
     showBusy(given.busy);
     const { before, after, other, titles } = given;
     const wanted = {
@@ -67,13 +69,13 @@ function makeViewer(root) {
       if (pictures[role] !== image) delete sharp[role];
       pictures[role] = image;
     }
-    root.style.setProperty("--ratio", data.width / data.height);
+    root.style.setProperty("--ratio", ratio);
     root.classList.toggle("two", Boolean(other));
     brush.update(data, setStateValue);
     place();
     layout();
     if (news) {
-      tell("Your picture is ready.");
+      tell("Your picture is ready.", "unseen");
       comeIntoSight();
     }
   }
@@ -410,10 +412,13 @@ function makeViewer(root) {
   // What is told --------------------------------------------------------------------------------
 
   let silence = 0;
-  function tell(sentence) {
+  /** Tells it for a while; "unseen" only to those who do not see the picture. */
+  function tell(sentence, how = "") {
+    const told = find("told");
     clearTimeout(silence);
-    find("told").textContent = sentence;
-    silence = setTimeout(() => (find("told").textContent = ""), 4000);
+    told.textContent = sentence;
+    told.classList.toggle("unseen", how === "unseen");
+    silence = setTimeout(() => (told.textContent = ""), 4000);
   }
 
   /** On a phone, whoever taps a style below the picture does not see that it changed. */
