@@ -102,7 +102,7 @@ def _items(session: Session, photo: Upload | None, *, trained: bool) -> list[Ite
             known.name,
             known.title,
             picture_url(BUNDLED, known.name),
-            about=f"{known.artist}: {known.title} ({known.year})",
+            about=f"{known.artist}, {known.year}",
             group="Famous paintings" if own else "",
         )
         for known in _bundled()

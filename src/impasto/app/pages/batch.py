@@ -98,7 +98,8 @@ def _begin_button(session: Session, request: Request) -> None:
     kind = st.segmented_control("Write as", list(FORMATS), default="PNG", required=True)
     label = f"Paint {len(photos)} photos" if photos else "Paint"
     ready = bool(request.styles and photos) and session.running(PAGE) is None
-    if job_view.button(label, "brush", primary=True, disabled=not ready):
+    first = session.batch is None
+    if job_view.button(label, "brush", primary=first, disabled=not ready):
 
         def work(job: Job) -> Batch:
             return paint_all(photos, request, stylizer("auto"), job, FORMATS[str(kind)])
@@ -151,12 +152,11 @@ def paint_all(
     """
     file, failures, small = io.BytesIO(), list[str](), dict[str, Image.Image]()
     stopped = ""
-    job.steps = len(photos)
     encoded = painter.encode([style.style() for style in request.styles])
     with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
         names = distinct(f"{Path(photo.name).stem}{extension}" for photo in photos)
-        for job.step, (photo, name) in enumerate(zip(photos, names, strict=True)):
-            job.fraction = job.step / job.steps
+        for number, (photo, name) in enumerate(zip(photos, names, strict=True)):
+            job.advance(number, len(photos), number / len(photos))
             try:
                 job.check()
                 one = replace(request, photo=photo)
