@@ -33,6 +33,8 @@ _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
 """Networks paint this many pixels, times the number of styles, in seconds."""
+_REFINED_PIXELS = 1.5e6
+"""The optimiser takes some 3 kB for each pixel: so that it leaves half of 16 GB to the others."""
 
 
 def page() -> None:
@@ -42,6 +44,9 @@ def page() -> None:
     if session.photo is None:
         _welcome(session)
         return
+    st.html('<h1 class="unseen">Your painting</h1>')
+    if any(one.kept for one in session.results.values()):
+        st.html("<span data-impasto-unsaved></span>")
     left, right = st.columns([8, 5], gap="large")
     sight, below = left.container(key="sight"), left.container(key="below")
     with right.container(key="panel"):
@@ -206,23 +211,35 @@ def _paint_if_wanted(session: Session, asked: _Asked) -> None:
     new, session.wanted = asked.request != session.wanted, asked.request
     if new and not waits and _quick(asked.request):
         _begin(session, asked.request)
+        if session.job is None:  # there was no place: the next time that the page is drawn
+            session.wanted = None
         job_view.wait_for_quick(session)
 
 
+def _optimises(request: Request) -> bool:
+    """Whether the optimiser paints, which takes minutes."""
+    return request.options.get("method") == "gatys" or "refine" in request.options
+
+
 def _quick(request: Request) -> bool:
-    slow = request.options.get("method") == "gatys" or "refine" in request.options
+    """Whether it is painted in seconds."""
     width, height = request.painted_size()
     pixels = width * height + request.options.get("style_size", 0) ** 2
-    return not slow and pixels * len(request.styles) <= _QUICK_PIXELS
+    return not _optimises(request) and pixels * len(request.styles) <= _QUICK_PIXELS
 
 
 def _begin(session: Session, request: Request) -> None:
+    """Begins to paint, or says why that is not possible."""
     recipe = Recipe.of(request.options)
     quick = _quick(request)
     drawn = dict(session.drawn) if request.masks else {}
+    width, height = request.painted_size()
+    if _optimises(request) and width * height > _REFINED_PIXELS:
+        most = int(max(width, height) * (_REFINED_PIXELS / (width * height)) ** 0.5)
+        problem = f"this would take too much memory at {width} x {height}: set Size to {most}"
+        return session.fail(PAGE, problem)
     if not quick and not session.has_room:
-        session.fail(PAGE, "there is no room for more pictures: delete some of yours first")
-        return
+        return session.fail(PAGE, "there is no room for more pictures: delete some of yours")
 
     def work(job: Job) -> Result:
         painter = stylizer(recipe.method, refine=recipe.refine, **recipe.settings)
