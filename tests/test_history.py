@@ -20,7 +20,7 @@ LOSSES = st.dictionaries(
 def history_of(steps):
     history = History()
     for number, losses in enumerate(steps, 1):
-        history(Progress(number, len(steps), losses, lambda: torch.zeros(1, 3, 1, 1)))
+        history(Progress(number, len(steps), losses, lambda: torch.zeros(1, 3, 1, 1), 0.5))
     return history
 
 

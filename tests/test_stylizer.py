@@ -1,6 +1,7 @@
 """The public object: which method is meant, tiles by themselves, refinement."""
 
 import math
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -169,6 +170,27 @@ def test_what_is_measured_as_a_whole_counts_whatever_the_tiles(monkeypatch):
     check_memory(footprint, 400, 400, **rest)
     with pytest.raises(TooLargeError):
         check_memory(footprint, 1000, 1000, **rest)
+
+
+@pytest.mark.parametrize("height", [500, 2000])
+def test_some_memory_is_left_to_others(monkeypatch, height):
+    """What fits by a hair is refused, and the size that is named is not."""
+    footprint = tiny_gatys().footprint
+    rest: dict[str, Any] = {"styles": [], "tile": "auto", "device": CPU}
+    needed = height * height * (footprint.bytes_per_pixel + 90)  # and photo and result
+
+    def free(share):
+        room = type("Free", (), {"available": needed * share})
+        monkeypatch.setattr("psutil.virtual_memory", lambda: room)
+
+    free(1.3)
+    check_memory(footprint, height, height, **rest)
+    free(1.2)
+    with pytest.raises(TooLargeError) as refused:
+        check_memory(footprint, height, height, **rest)
+    fits = int(re.search(r"--size (\d+)", str(refused.value))[1])
+    assert 0.8 * height < fits < height
+    check_memory(footprint, fits, fits, **rest)
 
 
 def test_other_failures_are_not_called_a_lack_of_memory(photo, painting, monkeypatch):

@@ -12,6 +12,7 @@ strokes settle; then in steps of two or less, which only make them finer.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from contextlib import suppress
@@ -300,9 +301,11 @@ class _Steps:
         self.done += 1
         if self.on_step is None:
             return
-        steps = sum(1 + len(boxes) for boxes in self.boxes)
+        steps = list(itertools.chain(*map(_work, self.boxes)))
+        fraction = sum(steps[: self.done]) / sum(steps)
+        whole = partial(resize, image, *self.size)
         try:
-            self.on_step(Progress(self.done, steps, {}, lambda: resize(image, *self.size)))
+            self.on_step(Progress(self.done, len(steps), {}, whole, fraction))
         except Stop:
             self.stopped = True
             raise
@@ -312,6 +315,14 @@ class _Steps:
         with suppress(Stop):
             self.report(image)
         return not self.stopped
+
+
+def _work(boxes: Sequence[Box]) -> list[int]:
+    """The work of each step of a level, in pixels: of fitting it, and of its tiles."""
+    tiles = [
+        (box.outer_bottom - box.outer_top) * (box.outer_right - box.outer_left) for box in boxes
+    ]
+    return [min(sum(tiles), MEASURED_AREA), *tiles]
 
 
 def revised(

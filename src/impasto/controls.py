@@ -108,6 +108,12 @@ class Controls:
     seed: int = setting(
         0, "Seed of the random numbers; the same seed gives the same picture.", min=0, max=2**63 - 1
     )
+    stop_after: int | None = setting(
+        None,
+        "End after this many steps, with the picture so far, whatever the limit in seconds; this "
+        "paints a picture again that was stopped there (default: do all steps).",
+        min=1,
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)

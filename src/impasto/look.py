@@ -21,7 +21,7 @@ from impasto import __version__, color, files, images, weights
 from impasto.coarse_to_fine import StyleCode
 from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
 from impasto.encoding import EncodedStyle
-from impasto.errors import ControlError, OutputError, WeightsError
+from impasto.errors import ControlError, OutputError, Stop, WeightsError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
 from impasto.memory import memory_guarded
@@ -163,6 +163,8 @@ class Look:
                 return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
 
             step = on_step and _finishing(on_step, finished)
+            if self.controls.stop_after is not None:
+                step = _ending(step, self.controls.stop_after)
             result = finished(self._painted(inputs, step)).cpu()
         return images.like(replace(inputs.photo, pixels=result), like)
 
@@ -463,5 +465,17 @@ def _finishing(on_step: OnStep, finish: Callable[[Tensor], Tensor]) -> OnStep:
 
     def step(progress: Progress) -> None:
         on_step(replace(progress, image=lambda: finish(progress.image())))
+
+    return step
+
+
+def _ending(on_step: OnStep | None, last: int) -> OnStep:
+    """An ``on_step`` that ends the painting after a step."""
+
+    def step(progress: Progress) -> None:
+        if on_step is not None:
+            on_step(replace(progress, steps=min(progress.steps, last)))
+        if last <= progress.step < progress.steps:
+            raise Stop
 
     return step

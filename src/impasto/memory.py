@@ -22,6 +22,9 @@ _BYTES_OF_PICTURES = 90
 """Of photo, result and what is between them, for each pixel, with reading and writing them."""
 _WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
+_USABLE = 0.8
+"""Share of the free memory that a painting may take: its needs are estimates, which may be off by
+as much, and a machine that has none left stands still."""
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -107,16 +110,16 @@ def check_memory(
     Raises:
         TooLargeError: naming a size that fits.
     """
-    free = free_memory(device)
+    usable = _USABLE * free_memory(device)
     at_once = height * width
     side = tile_side(footprint, height, width, tile, device)
     if side is not None and footprint.tiling is not None:
         at_once = min(at_once, max((side + 2 * footprint.tiling.halo) ** 2, MEASURED_AREA))
     needed = footprint.bytes_per_pixel * at_once + _BYTES_OF_PICTURES * height * width
-    if needed > free:
-        raise _too_large(height, width, needed, math.sqrt(free / needed))
+    if needed > usable:
+        raise _too_large(height, width, needed, math.sqrt(usable / needed))
     for high, wide in styles:
-        if high * wide * _BYTES_PER_STYLE_PIXEL > free:
+        if high * wide * _BYTES_PER_STYLE_PIXEL > usable:
             raise TooLargeError(
                 f"a style picture of {wide}x{high} does not fit into memory; "
                 "give a smaller --style-size"
@@ -138,6 +141,6 @@ def memory_guarded(footprint: Footprint, height: int, width: int) -> Iterator[No
 def _too_large(height: int, width: int, needed: float, shrink: float) -> TooLargeError:
     fits = max(int(max(height, width) * shrink * 0.95) // 16 * 16, MIN_SIDE)
     return TooLargeError(
-        f"{width}x{height} takes about {needed / 2**30:.1f} GiB of memory, more than is free; "
-        f"--size {fits} would fit"
+        f"{width}x{height} takes about {needed / 2**30:.1f} GiB of memory, more than can be "
+        f"spared; --size {fits} would fit"
     )

@@ -26,6 +26,7 @@ class ControlOptions(TypedDict, total=False):
     style_size: int | None
     tile: str | int
     seed: int
+    stop_after: int | None
 
 
 class MethodOptions(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Unpack, overload
 
 import torch
@@ -22,7 +22,7 @@ from impasto.memory import check_memory, memory_guarded
 from impasto.methods import Method, OnStep, Transfer, assign, load_method, settings_of
 from impasto.methods.blended import BlendedTransfer
 from impasto.methods.fast import Fast, FastConfig
-from impasto.methods.gatys import Gatys, GatysConfig
+from impasto.methods.gatys import Gatys, GatysConfig, GatysTransfer
 from impasto.mixing import Mix
 from impasto.options import ControlOptions, MethodOptions, Options, shows_controls
 from impasto.processes import check_not_forked
@@ -208,6 +208,7 @@ class Stylizer:
                 refinement, _ = self._refiner(refine).fit(
                     inputs.prepared, pixels, inputs.mix, seed=knobs.seed
                 )
+                refinement = replace(refinement, stop_after=knobs.stop_after)
             codes = [one.code(inputs.pixels, knobs) for one in encoded]
             transfer = self._transfer(encoded, codes, inputs, knobs)
         notes = (
@@ -399,7 +400,10 @@ def _fitted(
     """A method fitted to a photo; one that can paint at any size paints coarse to fine."""
     if method.footprint.tiling is None:
         styles = [style.code for style in codes]
-        return method.fit(inputs.prepared, styles, mix, seed=controls.seed)[0]
+        transfer, _ = method.fit(inputs.prepared, styles, mix, seed=controls.seed)
+        if isinstance(transfer, GatysTransfer):
+            transfer = replace(transfer, stop_after=controls.stop_after)
+        return transfer
     sizes = levels(*inputs.photo.size, controls.stroke_size, controls.detail)
     return CoarseToFine(method, codes, sizes, controls.tile, controls.seed)
 

@@ -1,5 +1,5 @@
-"""The app without a browser: its jobs, wishes and pages. The browser's part is in
-``test_browser.py``.
+"""The app without a browser: its wishes and pages. Its jobs are in ``test_job_queue.py``, the
+browser's part in ``test_browser.py``.
 """
 
 import base64
@@ -7,8 +7,6 @@ import io
 import shlex
 import socket
 import sys
-import threading
-import time
 import zipfile
 from dataclasses import fields
 from pathlib import Path
@@ -21,12 +19,12 @@ from streamlit.testing.v1 import AppTest
 
 import impasto
 from impasto import app, images
-from impasto.app import batch, jobs, paint, pictures, visit, wish
-from impasto.app.jobs import BusyError, Job, Studio
+from impasto.app import batch, paint, pictures, visit, wish
+from impasto.app.job_queue import Job
 from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
 from impasto.controls import Controls
-from impasto.errors import ImageError, Stop, TooLargeError
-from impasto.methods import METHODS, Progress
+from impasto.errors import TooLargeError
+from impasto.methods import METHODS
 from impasto.methods.gatys import GatysConfig
 from tests.helpers.cli import run
 from tests.helpers.pictures import painting_array, photo_array
@@ -43,171 +41,6 @@ def png(array):
 
 def upload(name="photo.png", array=None):
     return Upload(name, png(photo_array() if array is None else array))
-
-
-def done(job):
-    end = time.monotonic() + WAIT_S
-    while not job.finished and time.monotonic() < end:
-        job.wait(0.1)
-    assert job.finished
-    return job
-
-
-def progress(step, steps, photo):
-    return Progress(step, steps, {"total": 1 / step, "style": 1 / step}, lambda: photo)
-
-
-def steps(count, photo):
-    """Work of so many steps, or until it is stopped; its result is how many."""
-
-    def work(job):
-        for step in range(1, count + 1):
-            try:
-                job.on_step(progress(step, count, photo))
-            except Stop:
-                break
-            time.sleep(0.005)
-        return job.step
-
-    return work
-
-
-# Jobs
-
-
-def test_one_job_at_a_time_the_quick_ones_first(photo):
-    studio, order, threads, at_work = Studio(), [], set(), threading.Lock()
-    begun = threading.Event()
-
-    def paints(name, steps):
-        def work(job):
-            for step in range(steps):
-                assert at_work.acquire(blocking=False)
-                order.append(name)
-                threads.add(threading.get_ident())
-                begun.set()
-                time.sleep(0.01)
-                at_work.release()
-                job.on_step(progress(step + 1, steps, photo))
-            return name
-
-        return work
-
-    slow = Job(paints("slow", 60), quick=False)
-    studio.take(slow)
-    begun.wait(WAIT_S)
-    quick = [Job(paints(f"quick {n}", 1), quick=True) for n in range(3)]
-    for job in quick:
-        studio.take(job)
-    assert [done(job).result for job in quick] == ["quick 0", "quick 1", "quick 2"]
-    assert not slow.finished
-    assert done(slow).result == "slow"
-    assert [name for name in order if name != "slow"] == ["quick 0", "quick 1", "quick 2"]
-    assert len(threads) == 1  # a second one would make both slower: see the module
-
-
-def test_places_are_limited_and_those_who_leave_make_room():
-    studio, release = Studio(places=3), threading.Event()
-    jobs_taken = [Job(lambda _: release.wait(WAIT_S), quick=True) for _ in range(3)]
-    for job in jobs_taken:
-        studio.take(job)
-    while not jobs_taken[0].started:
-        time.sleep(0.01)
-    with pytest.raises(BusyError, match="try again"):
-        studio.take(Job(lambda _: None, quick=True))
-    assert studio.ahead(jobs_taken[2]) == 2
-    studio.take(Job(lambda _: None, quick=False))  # another lane
-    jobs_taken[1].stop()
-    late = Job(lambda _: "late", quick=True)
-    studio.take(late)
-    assert done(jobs_taken[1]).result is None
-    release.set()
-    assert done(late).result == "late"
-
-
-def test_what_goes_wrong_becomes_a_sentence(caplog):
-    studio = Studio()
-
-    def fails(error):
-        def work(_):
-            raise error
-
-        job = Job(work, quick=True)
-        studio.take(job)
-        return done(job)
-
-    assert fails(ImageError("a.jpg: broken")).error == "a.jpg: broken"
-    assert "server's log" in fails(ZeroDivisionError("secret")).error
-    assert "secret" in caplog.text
-    assert fails(Stop()).error is None
-
-
-def test_a_job_ends_when_told_to_or_when_nobody_looks(photo, monkeypatch):
-    studio, work = Studio(), steps(10_000, photo)
-    stopped, deserted = Job(work, quick=False), Job(work, quick=False)
-    studio.take(stopped)
-    stopped.wait(WAIT_S)
-    stopped.stop()
-    assert done(stopped).result < 10_000
-    monkeypatch.setattr(jobs, "DESERTED_S", 0.2)
-    studio.take(deserted)
-    end = time.monotonic() + WAIT_S
-    while not deserted.finished and time.monotonic() < end:
-        time.sleep(0.05)  # and does not look
-    assert deserted.result < 1000
-
-
-def test_steps_leave_losses_snapshots_and_a_preview(photo):
-    def work(job):
-        for step in range(6):
-            job.on_step(progress(step + 1, 6, photo.repeat(1, 1, 1, 30)))
-
-    job = Job(work, quick=True, snapshot_every=2)
-    job.run(lambda: None)
-    assert [row["step"] for row in job.history.rows] == [1, 2, 3, 4, 5, 6]
-    assert sorted(job.snapshots) == [2, 4, 6]
-    assert job.snapshots[2].size == (1920, 48)
-    assert max(job.preview.size) == jobs.PREVIEW_SIDE
-
-
-def test_snapshots_are_thinned_out(photo, monkeypatch):
-    monkeypatch.setattr(jobs, "SNAPSHOT_PIXELS", 4 * 48 * 64)
-
-    def work(job):
-        for step in range(30):
-            job.on_step(progress(step + 1, 30, photo))
-
-    job = Job(work, quick=True, snapshot_every=2)
-    job.run(lambda: None)
-    assert sorted(job.snapshots) == [8, 16, 24]
-
-
-def test_when_all_ends_so_does_the_job_in_hand(photo):
-    before = set(threading.enumerate())
-    studio = Studio()
-    job, waiting = (Job(steps(10_000, photo), quick=False) for _ in range(2))
-    studio.take(job)
-    studio.take(waiting)
-    job.wait(WAIT_S)
-    studio.close()
-    assert job.finished
-    assert job.result < 10_000
-    assert set(threading.enumerate()) <= before
-    assert not waiting.started
-
-
-def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, monkeypatch):
-    monkeypatch.setattr(jobs, "LONGEST_S", 0.1)
-    studio, work = Studio(), steps(100, photo)
-    alone = Job(work, quick=False)
-    studio.take(alone)
-    assert done(alone).result == 100
-    first, second = Job(work, quick=False), Job(work, quick=False)
-    studio.take(first)
-    studio.take(second)
-    assert done(first).result < 100
-    assert first.stopped
-    assert done(second).result == 100
 
 
 # Wishes
@@ -353,7 +186,7 @@ def test_large_pictures_are_refused_before_they_are_unpacked(monkeypatch):
 def test_many_photos_become_a_zip_whatever_some_are_like():
     photos = [upload("a.png"), Upload("bad.png", b"no"), upload("a.jpg"), upload("b.png")]
     job = Job(lambda job: batch.paint_all(photos, STYLE, {}, impasto.Stylizer(), job), quick=False)
-    job.run(lambda: None)
+    job.run()
     (failure,) = job.result.failures
     assert failure.startswith("bad.png: not a picture, or of an unknown format; use .avif, ")
     with zipfile.ZipFile(io.BytesIO(job.result.archive)) as archive:
@@ -361,7 +194,7 @@ def test_many_photos_become_a_zip_whatever_some_are_like():
     bad = Job(
         lambda job: batch.paint_all(photos[1:2], STYLE, {}, impasto.Stylizer(), job), quick=False
     )
-    bad.run(lambda: None)
+    bad.run()
     assert bad.result is None
     assert "bad.png" in bad.error
 
@@ -443,6 +276,7 @@ def test_the_first_picture_comes_by_itself(visitor):
 def test_every_control_has_its_widget_and_its_sentence(visitor, kind):
     left_out = {
         "tile",
+        "stop_after",
         "encoder",
         "encoder_weights",
         "pooling",
@@ -550,8 +384,8 @@ def test_a_session_keeps_so_many_pictures(visitor, monkeypatch):
     assert [kept.painted.recipe["strength"] for kept in history(visitor)] == [0.9]
 
 
-def test_a_full_studio_says_so(visitor, monkeypatch):
-    monkeypatch.setattr(visit.studio(), "places", 0)
+def test_a_full_queue_says_so(visitor, monkeypatch):
+    monkeypatch.setattr(visit.studio(), "places", {True: 0, False: 0})
     visitor.slider(key="paint.strength").set_value(0.3)
     ran(visitor)
     assert [error.value for error in visitor.error] == [

@@ -370,6 +370,38 @@ def test_levels_are_told_and_can_stop(network, painting, stop_at):
     assert psnr(painted, photo) < 30
 
 
+@pytest.mark.parametrize("tile", [64, "auto"])
+def test_the_fraction_of_the_work_rises_to_1(network, painting, tile):
+    told = []
+    photo = as_tensor(photo_array(128, 160))
+    network.stylize(photo, source(network, painting), tile=tile, on_step=told.append)
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(set(fractions))
+    assert fractions[0] > 0
+    assert fractions[-1] == 1
+    assert fractions[1] < 2 / len(told)  # on the smallest picture
+
+
+def test_a_step_of_the_optimiser_counts_as_many_pixels_as_it_has(painting):
+    told = []
+    stylizer = Stylizer(tiny_gatys(iterations=3), device="cpu")
+    photo = as_tensor(photo_array(256, 320))
+    stylizer.stylize(photo, painting, on_step=told.append)
+    pixels = [side * side * 5 // 4 for side in (64, 128, 256) for _ in range(3)]
+    expected = [sum(pixels[:n]) / sum(pixels) for n in range(1, 10)]
+    assert [progress.fraction for progress in told] == pytest.approx(expected)
+
+
+def test_with_a_limit_in_seconds_the_time_counts(photo, painting):
+    told = []
+    limited = {"iterations": 10**6, "seconds": 0.5, "coarse_to_fine": False}
+    stylizer = Stylizer(tiny_gatys(**limited), device="cpu")
+    stylizer.stylize(photo, painting, on_step=told.append)
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] > 0.9
+
+
 def test_progress_is_told_and_can_stop(photo, painting):
     stylizer, seen = Stylizer(tiny_gatys(), device="cpu"), []
 

@@ -8,7 +8,7 @@
 - ``pictures.py``: pictures to bring, to click on, to compare, to paint masks on; styles
 - ``visit.py``: a visitor's job, watched, and what there is to do with the picture
 - ``wish.py``: what a visitor asks for, how it is painted, how to ask for it without the app
-- ``jobs.py``: who paints when
+- ``job_queue.py``: who paints when
 - ``static/``: the pieces that Streamlit lacks, in JavaScript
 """
 

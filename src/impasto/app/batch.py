@@ -12,7 +12,7 @@ import streamlit as st
 from PIL import Image
 
 from impasto.app import controls, pictures, visit
-from impasto.app.jobs import Job
+from impasto.app.job_queue import Job
 from impasto.app.wish import Chosen, Upload, Wish, paint
 from impasto.controls import Controls
 from impasto.errors import ControlError, Stop, reason_with
@@ -40,7 +40,7 @@ def page() -> None:
     with right:
         styles = tuple(pictures.pick_styles(_PAGE))
         st.subheader("Controls", anchor=False)
-        without = ("style_size",) if any(style.trained for style in styles) else ()
+        without = ["stop_after", *(["style_size"] if any(s.trained for s in styles) else [])]
         options = controls.knobs(Controls, _PAGE, without=without, limits=controls.STYLE_SIDES)
     with left:
         st.title("Paint many photos in one style", anchor=False)

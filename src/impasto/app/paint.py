@@ -11,7 +11,7 @@ from PIL import Image
 
 from impasto import images
 from impasto.app import controls, max_pixels, pictures, visit
-from impasto.app.jobs import Job
+from impasto.app.job_queue import Job
 from impasto.app.wish import (
     UNPACKING,
     Chosen,

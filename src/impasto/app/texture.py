@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from impasto.app import controls, pictures, visit
-from impasto.app.jobs import Job
+from impasto.app.job_queue import Job
 from impasto.app.wish import Painted, Wish, as_url, paint_texture
 from impasto.controls import MIN_SIDE
 

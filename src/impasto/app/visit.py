@@ -12,7 +12,7 @@ import altair as alt
 import streamlit as st
 from PIL import Image
 
-from impasto.app.jobs import PREVIEW_SIDE, Job, Studio
+from impasto.app.job_queue import PREVIEW_SIDE, Job, JobQueue, queue
 from impasto.app.wish import Painted, as_url, command, python
 from impasto.errors import ImpastoError
 from impasto.stylizer import Stylizer
@@ -21,9 +21,9 @@ _TICK_S = 0.5
 
 
 @st.cache_resource(show_spinner=False)
-def studio() -> Studio:
+def studio() -> JobQueue:
     """The one that paints for all visitors; the network that most will use is warmed up."""
-    made = Studio()
+    made = queue()
 
     def warm_up(_: Job) -> None:
         grey = Image.new("RGB", (64, 64), "grey")
@@ -32,7 +32,7 @@ def studio() -> Studio:
         # to look through it each time would take longer than all the rest of the run.
         gc.freeze()
 
-    made.take(Job(warm_up, quick=True))
+    made.submit(Job(warm_up, quick=True))
     return made
 
 
@@ -54,7 +54,7 @@ def begin(job: Job, page: str) -> None:
     """Starts a job of that page in place of the session's last one."""
     end()
     try:
-        studio().take(job)
+        studio().submit(job)
         st.session_state.update({"job": job, "job_page": page, f"{page}.failed": None})
     except ImpastoError as error:
         fail(page, error)
@@ -128,7 +128,7 @@ def watch(page: str, finish: Callable[[Job], None]) -> None:
 
 
 def _progress(job: Job) -> str:
-    ahead = studio().ahead(job)
+    ahead = studio().position(job)
     if ahead and not job.started:
         return f"Waiting: {ahead} ahead of you"
     if job.stopped:

@@ -199,12 +199,14 @@ class Job:
         recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
         if content is None:
             recipe |= {"width": width, "height": height}
+        if watcher.step < watcher.steps:  # ended by Ctrl-C, or by the clock
+            recipe["stop_after"] = watcher.step
         written, errors = write_or_rescue(target, result, recipe)
         errors += watcher.snapshots.errors + self._write_extras(look, watcher)
         last = dict(watcher.losses.rows[-1]) if watcher.losses.rows else {}
-        steps = int(last.pop("step", 0))
+        last.pop("step", None)
         if watcher.stopped:
-            say(f"stopped after step {steps}; the picture so far is in {written}")
+            say(f"stopped after step {watcher.step}; the picture so far is in {written}")
         return {
             "content": str(content or "texture"),
             "output": str(written),
@@ -212,7 +214,7 @@ class Job:
             "height": height,
             "seconds": round(time.monotonic() - started, 2),
             "stopped": watcher.stopped,
-            "steps": steps,
+            "steps": watcher.step,
             "losses": last,
             "notes": notes,
             "recipe": recipe,

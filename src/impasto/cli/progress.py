@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from impasto import images
@@ -23,6 +23,8 @@ from impasto.naming import fitted
 
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
+_PACE_S = 120.0
+"""The time left is reckoned from the steps of so many seconds."""
 PATIENCE_S = 3.0
 """Networks say nothing of their progress before so many seconds have passed."""
 
@@ -40,15 +42,18 @@ def _losses(progress: Progress) -> str:
 
 
 def _plain_progress(name: str) -> OnStep:
-    started = time.monotonic()
+    started, lines = time.monotonic(), 0
 
     def show(progress: Progress) -> None:
-        step, steps = progress.step, progress.steps
+        nonlocal lines
         seconds = time.monotonic() - started
         if not progress.losses and seconds < PATIENCE_S:
             return
-        if step * _PLAIN_LINES // steps != (step - 1) * _PLAIN_LINES // steps:
-            say(f"{name}: step {step} of {steps}{_losses(progress)}, {seconds:.0f} s")
+        due = int(progress.fraction * _PLAIN_LINES)
+        if due > lines:
+            lines = due
+            step = f"step {progress.step} of {progress.steps}"
+            say(f"{name}: {step}{_losses(progress)}, {seconds:.0f} s")
 
     return show
 
@@ -60,12 +65,13 @@ class Bar:
         self.bar = RichProgress(
             TextColumn("{task.description}", markup=False),  # names may hold brackets
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[steps]}", markup=False),
             TextColumn("{task.fields[losses]}", markup=False),
             TimeRemainingColumn(),
             console=Console(stderr=True),
+            speed_estimate_period=_PACE_S,
         )
-        self.task = self.bar.add_task(printable(name), total=None, losses="")
+        self.task = self.bar.add_task(printable(name), total=None, steps="", losses="")
 
     def __enter__(self) -> OnStep:
         self.bar.start()
@@ -83,8 +89,9 @@ class Bar:
         """Shows a step."""
         self.bar.update(
             self.task,
-            completed=progress.step,
-            total=progress.steps,
+            completed=progress.fraction,
+            total=1.0,
+            steps=f"{progress.step}/{progress.steps}",
             losses=_losses(progress).lstrip(", "),
         )
 
@@ -123,7 +130,11 @@ class Watcher:
     losses: History = field(default_factory=History)
     show: OnStep | None = None
     stopped: bool = False
-    """Whether the painting was ended before its last step."""
+    """Whether Ctrl-C ended the painting before its last step."""
+    step: int = 0
+    """The last step that was done."""
+    steps: int = 0
+    """How many there are in all."""
 
     def __call__(self, progress: Progress) -> None:
         """Takes down, shows and keeps a step.
@@ -131,6 +142,7 @@ class Watcher:
         Raises:
             Stop: Ctrl-C was pressed.
         """
+        self.step, self.steps = progress.step, progress.steps
         self.losses(progress)
         if self.show is not None:
             self.show(progress)

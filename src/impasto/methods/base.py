@@ -28,6 +28,8 @@ class Progress:
     sum, ``total``; empty for networks."""
     image: Callable[[], Tensor]
     """Returns the picture as it would be if painting stopped now, (1, 3, H, W), sRGB in [0, 1]."""
+    fraction: float
+    """How much of the work is done, 0..1; a step on a small picture is little of it."""
 
 
 OnStep: TypeAlias = Callable[[Progress], None]

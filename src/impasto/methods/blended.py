@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -43,9 +43,14 @@ class BlendedTransfer(Transfer):
         done, steps = 0, sum(transfer.steps(content) for transfer, _, _ in parts)
         result, stopped = content, False
 
-        for transfer, inside, share in parts:
+        for number, (transfer, inside, share) in enumerate(parts):
 
-            def step(progress: Progress, before: Tensor = result, share: Tensor = share) -> None:
+            def step(
+                progress: Progress,
+                before: Tensor = result,
+                share: Tensor = share,
+                number: int = number,
+            ) -> None:
                 """Passes progress on, counted over all transfers, with the blended picture."""
                 nonlocal done, stopped
                 done += 1
@@ -55,8 +60,9 @@ class BlendedTransfer(Transfer):
                 def image() -> Tensor:
                     return before + share * (progress.image() - content)
 
+                fraction = (number + progress.fraction) / len(parts)
                 try:
-                    on_step(replace(progress, step=done, steps=max(steps, done), image=image))
+                    on_step(Progress(done, max(steps, done), progress.losses, image, fraction))
                 except Stop:
                     stopped = True
                     raise

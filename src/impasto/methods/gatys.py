@@ -15,6 +15,7 @@ the style's statistics in all. Beyond the papers:
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -334,6 +335,9 @@ class GatysTransfer(Transfer):
     """Mean and covariance of the colours of each style."""
     seed: int
     """Seed of the noise, if the optimisation starts from noise."""
+    stop_after: int | None = None
+    """Number of steps, at all scales together, after which it ends, whatever the time limit says
+    at full size; None to do all of them."""
 
     def __call__(
         self,
@@ -372,7 +376,7 @@ class GatysTransfer(Transfer):
             image = (1 - strength) * content + strength * self._init(content, mix)
         before = image
         pixels = PixelOptimizer(config.optimizer, config.learning_rate, config.avg_decay)
-        done, steps = 0, self.steps(content)
+        done, steps, began = 0, self.steps(content), time.monotonic()
         try:
             for scale, styles, count, deadline in zip(
                 self.scales, self.styles, self._counts(), self._deadlines(), strict=True
@@ -389,7 +393,21 @@ class GatysTransfer(Transfer):
                     values = pixels.step(loss)
                     done += 1
                     if on_step is not None:
-                        on_step(Progress(done, steps, values, lambda: composed(pixels.mean)))
+                        fraction = max(
+                            self._work(done) / self._work(steps),
+                            (time.monotonic() - began) / (config.seconds or math.inf),
+                        )
+                        on_step(
+                            Progress(
+                                done,
+                                steps,
+                                values,
+                                lambda: composed(pixels.mean),
+                                min(fraction, 1.0),
+                            )
+                        )
+                    if done == self.stop_after:
+                        raise Stop
                     if time.monotonic() > deadline:
                         break
                 image = pixels.mean
@@ -399,7 +417,15 @@ class GatysTransfer(Transfer):
 
     def steps(self, content: Tensor) -> int:
         """Returns the number of steps of the optimiser, at all scales together."""
-        return sum(self._counts())
+        return min(sum(self._counts()), self.stop_after or sys.maxsize)
+
+    def _work(self, steps: int) -> float:
+        """What the first steps cost, in steps at full size: as much as their share of its area."""
+        work = 0.0
+        for scale, count in zip(self.scales, self._counts(), strict=True):
+            work += min(count, steps) * scale**2
+            steps -= min(count, steps)
+        return work
 
     def _counts(self) -> list[int]:
         """The number of steps at each scale."""
@@ -412,7 +438,8 @@ class GatysTransfer(Transfer):
         seconds = self.method.config.seconds or math.inf
         areas = [scale**2 for scale in self.scales]
         ends = [sum(areas[: n + 1]) / sum(areas) for n in range(len(areas))]
-        return [time.monotonic() + seconds * end for end in ends]
+        deadlines = [time.monotonic() + seconds * end for end in ends]
+        return deadlines if self.stop_after is None else [*deadlines[:-1], math.inf]
 
     def _init(self, content: Tensor, mix: Mix) -> Tensor:
         """The picture that the optimisation starts from."""
