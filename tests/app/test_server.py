@@ -66,7 +66,7 @@ class Probe:
         return Image.new("RGB", (1 + numbers[name], 20), "red") if name in numbers else None
 
 create = server.create
-server.create = lambda address, find, on_end: create(address, {"probe": Probe()}.get, on_end)
+server.create = lambda address, find: create(address, {"probe": Probe()}.get)
 """
 
 
@@ -392,8 +392,7 @@ def test_the_server_ends_in_order_while_it_paints(how):
     """Also if the painter is inside of PyTorch, and somebody looks at a page."""
     work = """
 import torch
-from impasto.app import visit
-from impasto.app.jobs import Job
+from impasto.app import job_queue
 
 def work(job):
     side = torch.randn(3000, 3000)
@@ -402,7 +401,7 @@ def work(job):
         side = torch.nn.functional.conv2d(side[None, None], side[None, None, :7, :7])[0, 0]
         side = torch.nn.functional.pad(side, (3, 3, 3, 3))
 
-threading.Timer(1, lambda: visit.studio().take(Job(work, quick=True))).start()
+threading.Timer(1, lambda: job_queue.queue().submit(job_queue.Job(work, quick=True))).start()
 """
     with serving(changes=work) as served, served.visit() as (connection, _):
         lines = iter(served.process.stdout.readline, b"")

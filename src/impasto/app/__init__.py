@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from impasto.errors import SetupError
@@ -66,17 +65,19 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
         ) from error
     from streamlit.web.bootstrap import load_config_options
 
-    from impasto.app import server, visit
+    from impasto.app import job_queue, server
     from impasto.app.guards import Address
 
     address = Address(host, port, base_url)
     os.environ[_MEGAPIXELS] = str(max_megapixels)
     with _listen(host, port) as listening:
         load_config_options(_settings(address))
-        ending = threading.Thread(target=lambda: visit.studio().close(), daemon=True)
-        app = server.create(address, find=lambda _: None, on_end=ending.start)
-        server.run(app, address, listening)
-    _end(ending)
+        server.run(server.create(address, find=lambda _: None), address, listening)
+    if not job_queue.close():
+        # A step inside PyTorch cannot be interrupted, and no file is being written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _settings(address: Address) -> dict[str, Any]:
@@ -97,23 +98,6 @@ def _settings(address: Address) -> dict[str, Any]:
         "client.showErrorLinks": False,
         **{f"theme.{name}": value for name, value in _THEME.items()},
     }
-
-
-def _end(ending: threading.Thread) -> None:
-    """Ends the process at once if the painter does not end its step soon.
-
-    A step inside of PyTorch cannot be interrupted, and Python aborts if it is left at work. No
-    file is being written.
-    """
-    from impasto.app.server import CLOSING_S
-
-    if ending.ident is None:  # the server was forced to end
-        ending.start()
-    ending.join(CLOSING_S)
-    if ending.is_alive():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def max_pixels() -> int:
