@@ -268,6 +268,26 @@ def test_a_bad_number_of_megapixels_is_refused(refused, number):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("passed_on", [True, False], ids=["host kept", "host replaced"])
+def test_behind_a_proxy(passed_on):
+    """Whether it passes on the name that visitors type, or not."""
+    site = "https://pictures.example"
+    with serving("--base-url", f"{site}/impasto") as served:
+        to = socket.create_connection(("localhost", served.port))
+        host = "pictures.example" if passed_on else f"localhost:{served.port}"
+        url = f"ws://{host}/impasto/_stcore/stream"
+        protocols = [Subprotocol("streamlit")]
+        with connect(
+            url, sock=to, origin=Origin(site), subprotocols=protocols, max_size=None
+        ) as connection:
+            assert run_page(connection)
+        served.path = "/impasto"
+        assert served.ask("/", Host=host, Origin=site).status == 200
+        assert served.ask("/", Host=host, Origin="https://evil.example").status == 403
+        assert served.end() == (0, "")
+
+
+@pytest.mark.slow
 def test_no_other_machine_is_asked_for_anything():
     with serving("--host", "0.0.0.0") as served:
         with pytest.raises(InvalidStatus), served.open(origin="http://evil.example"):

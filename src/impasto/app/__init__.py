@@ -1,5 +1,7 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
+- ``server.py``: the web server: Streamlit's, with a page, pictures and ends of its own
+- ``guards.py``: what every request and message must pass before that
 - ``main.py``: the page's frame: title, menu, navigation
 - ``paint.py``: photo, styles, controls, picture: the page that everybody sees first
 - ``texture.py``: textures
@@ -9,7 +11,7 @@
 - ``visit.py``: a visitor's job, watched, and what there is to do with the picture
 - ``wish.py``: what a visitor asks for, how it is painted, how to ask for it without the app
 - ``job_queue.py``: who paints when
-- ``static/``: the pieces that Streamlit lacks, in JavaScript
+- ``static/``: the page around Streamlit's program, and the pieces that it lacks, in JavaScript
 """
 
 from __future__ import annotations
