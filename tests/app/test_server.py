@@ -223,7 +223,7 @@ def test_what_the_app_does_not_need_is_closed(served):
 
 
 def test_browsers_are_told_to_be_careful(served):
-    for path in ("/", "/texture", "/page.js", "/nothing.txt", "/picture/probe/painted.webp"):
+    for path in ("/", "/texture", "/index.js", "/nothing.txt", "/picture/probe/painted.webp"):
         headers = served.ask(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
