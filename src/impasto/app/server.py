@@ -56,7 +56,8 @@ PING_S = 20.0
 """How often the server looks whether a browser is still there, and how long it waits for it."""
 SMALL_SIDE = 288
 """Longer side, in pixels, of the thumbnails that come with the package."""
-PICTURE_QUALITY = 82
+_QUALITY, _FULL_QUALITY = 75, 90
+"""WebP's quality of pictures as they fit a screen, and in all their pixels."""
 _LARGEST_MESSAGE = 32 * 2**20
 _LARGEST_WEBP = 16383
 _FILES = {
@@ -191,15 +192,16 @@ class _Gallery:
     def _encoded(self, token: str, name: str) -> bytes | None:
         session = self.find(token)
         picture = session and session.picture(name)
-        return _webp(picture) if picture else None
+        quality = _FULL_QUALITY if name.endswith("-full") else _QUALITY
+        return _webp(picture, quality) if picture else None
 
 
-def _webp(picture: Image.Image) -> bytes:
+def _webp(picture: Image.Image, quality: int = _QUALITY) -> bytes:
     if max(picture.size) > _LARGEST_WEBP:
         picture = picture.copy()
         picture.thumbnail((_LARGEST_WEBP, _LARGEST_WEBP))
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "WEBP", quality=PICTURE_QUALITY, method=2)
+    picture.convert("RGB").save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
 
 
