@@ -56,7 +56,7 @@ PING_S = 20.0
 """How often the server looks whether a browser is still there, and how long it waits for it."""
 SMALL_SIDE = 288
 """Longer side, in pixels, of the thumbnails that come with the package."""
-_QUALITY, _FULL_QUALITY = 75, 90
+_QUALITY, _FULL_QUALITY = 72, 90
 """WebP's quality of pictures as they fit a screen, and in all their pixels."""
 _LARGEST_MESSAGE = 32 * 2**20
 _LARGEST_WEBP = 16383

@@ -16,7 +16,16 @@ from impasto.app import job_view, max_pixels, widgets
 from impasto.app.components import Brush, Event, Item, choose, viewer
 from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
-from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
+from impasto.app.request import (
+    SHOWN_SIDE,
+    Request,
+    Result,
+    StyleChoice,
+    Upload,
+    paint,
+    read_masks,
+    stylizer,
+)
 from impasto.app.server import BUNDLED, picture_url
 from impasto.app.session import Session, current, sentence
 from impasto.app.styles import pick_styles, restore_styles, upload_pictures
@@ -274,9 +283,9 @@ def _draw(session: Session, asked: _Asked | None) -> None:
         session.url(result.id) if result else None,
         result.image.size if result else photo.size,
         "viewer",
-        full=session.url(f"{result.id}-full") if result else None,
+        full=_full_url(session, result),
         other=session.url(other.id) if other else None,
-        other_full=session.url(f"{other.id}-full") if other else None,
+        other_full=_full_url(session, other),
         busy=job_view.busy(session, PAGE),
         brush=_brush(session, asked.request.styles) if asked else None,
         titles=titles,
@@ -287,6 +296,12 @@ def _draw(session: Session, asked: _Asked | None) -> None:
         st.caption(sentence(f"{result.name} · {width} × {height} pixels"))
     elif not asked:
         st.caption("Choose a style, and your photo is painted in it.")
+
+
+def _full_url(session: Session, result: Result | None) -> str | None:
+    """Address of a picture in all its pixels, if it has more than are shown."""
+    larger = result is not None and max(result.image.size) > SHOWN_SIDE
+    return session.url(f"{result.id}-full") if result and larger else None
 
 
 def _brush(session: Session, styles: Sequence[StyleChoice]) -> Brush | None:
