@@ -1,15 +1,15 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
-- ``main.py``: the page's frame: title, menu, navigation
-- ``paint.py``: photo, styles, controls, picture: the page that everybody sees first
-- ``texture.py``: textures
-- ``batch.py``: several photos in one style
-- ``controls.py``: controls, made from settings
-- ``pictures.py``: pictures to bring, to click on, to compare, to paint masks on; styles
-- ``visit.py``: a visitor's job, watched, and what there is to do with the picture
-- ``wish.py``: what a visitor asks for, how it is painted, how to ask for it without the app
+- ``pages``: the page's frame, ``main.py``, and the pages themselves: ``paint.py``, which everybody
+  sees first, ``batch.py`` for several photos in one style, and ``texture.py``
+- ``session.py``: everything of one visitor
+- ``request.py``: what a visitor asks for, how it is painted, how to ask for it without the app
 - ``job_queue.py``: who paints when
-- ``static/``: the pieces that Streamlit lacks, in JavaScript
+- ``styles.py``: styles to choose from; ``examples.py``: photos to begin with
+- ``widgets.py``: widgets, made from the library's settings
+- ``job_view.py``: a job as the page shows it, and what there is to do with its picture
+- ``components.py``, ``static``: the pieces that Streamlit lacks, in JavaScript
+- ``server.py``, ``guards.py``: the web server, and what it refuses
 """
 
 from __future__ import annotations

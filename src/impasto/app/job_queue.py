@@ -329,6 +329,24 @@ def queue() -> JobQueue:
         return _queue
 
 
+def paint_now(work: Callable[[], Image.Image]) -> Image.Image:
+    """Paints a small picture when it is its turn; returns it.
+
+    Args:
+        work: paints it, in a second or so.
+
+    Raises:
+        ImpastoError: there is no place, or something went wrong.
+    """
+    job = Job(lambda _: work(), quick=True)
+    queue().submit(job)
+    while not job.finished:
+        job.wait(1)
+    if not isinstance(job.result, Image.Image):
+        raise ImpastoError(job.error or "This picture is not painted any more.")
+    return job.result
+
+
 def close() -> bool:
     """Closes the queue of this server, if there is one; see `JobQueue.close`."""
     return _queue is None or _queue.close()

@@ -107,7 +107,7 @@ def create(
     if path:
         routes += [Route(path, page), Route("/", partial(_redirect, f"{path}/"))]
     return App(
-        Path(__file__).parent / "main.py",
+        Path(__file__).parent / "pages" / "main.py",
         routes=routes,
         middleware=[Middleware(Guard, address=address), Middleware(UploadLimits, path=path)],
         lifespan=partial(_lifespan, on_end=on_end),

@@ -29,6 +29,8 @@ MOST_KEPT, MOST_BYTES = 24, 300e6
 """How many pictures a session has, and how much memory they may take."""
 MOST_OWN = 12
 """How many paintings a visitor can bring: each takes memory."""
+_MOST_IN_STYLE = 200
+"""How many small pictures of photos in styles a session has; browsers keep those they have seen."""
 if TYPE_CHECKING:
     from impasto.app.pages.batch import Batch
 
@@ -199,10 +201,14 @@ class Session:
                 ``7-small`` as a thumbnail, ``7-step-50`` for a snapshot; ``upload-ID`` for an
                 upload; ``job-N`` for the picture so far; ``sheet-ID-STYLE`` for the photo, small,
                 in a style, which is painted when it is first asked for.
+
+        Raises:
+            ImpastoError: an upload cannot be read, or the queue has no place.
         """
         kind, _, rest = name.partition("-")
         if kind == "job":
-            return self.job.preview if self.job else None
+            job = self.job  # which the page may take away meanwhile
+            return job.preview if job else None
         if kind == "sheet":
             photo, _, style = rest.partition("-")
             return self._in_style(photo, style)
@@ -221,7 +227,7 @@ class Session:
         """Returns a photo or a painting that the visitor brought."""
         if name in self.photos:  # many, so that none of them is kept unpacked
             return replace(self.photos[name])
-        photos = [self.photo, *(one.request.photo for one in self.results.values())]
+        photos = [self.photo, *(one.request.photo for one in list(self.results.values()))]
         uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
         return uploads[0] if uploads else None
 
@@ -233,13 +239,10 @@ class Session:
             return None
         if (photo, style) not in self._sheet:
             small = sized(upload.shown, "small")
-            job = Job(lambda job: paint_small(small, source, job.check), quick=True)
-            job_queue.queue().submit(job)
-            while not job.finished:
-                job.wait(1)
-            if job.result is None:
-                return None
-            self._sheet[photo, style] = job.result
+            image = job_queue.paint_now(lambda: paint_small(small, source))
+            self._sheet[photo, style] = image
+            for oldest in list(self._sheet)[:-_MOST_IN_STYLE]:
+                self._sheet.pop(oldest, None)
         return self._sheet[photo, style]
 
 
