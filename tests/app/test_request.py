@@ -43,9 +43,7 @@ REQUESTS = {
         (StyleChoice("lion-hunt", 2.0), StyleChoice("bordighera", 0.5)),
         {"method": "styletr", "sharpness": 5.0, "size": 32},
     ),
-    "masked": Request(
-        upload(), (StyleChoice("udnie", 1.0, half()), StyleChoice("great-wave")), {}
-    ),
+    "masked": Request(upload(), (StyleChoice("udnie", 1.0, half()), StyleChoice("great-wave")), {}),
     "one mask": Request(upload(), (StyleChoice("udnie", 1.0, half()),), {"blending": "outputs"}),
     "strokes": Request(upload(), (StyleChoice("lion-hunt"),), {"stroke_size": 2.0, "detail": 0.4}),
     "optimised": Request(
@@ -228,7 +226,7 @@ def test_files_of_one_photo_and_style_have_different_names():
 def test_no_name_leaves_its_folder_or_is_too_long(name):
     for result in (made(REQUESTS["by name"], id="1", title=name), made(named(name), id="1")):
         file = f"{result.file}.png"
-        assert not set(file) & set('/\\:\0\n')
+        assert not set(file) & set("/\\:\0\n")
         assert not file.startswith(("-", "."))
         assert len(file.encode()) <= 255
         assert file.endswith("-1.png")

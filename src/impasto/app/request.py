@@ -90,6 +90,11 @@ class Upload:
         _, size = self._opened
         return size
 
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it takes, with the picture that the page shows."""
+        return len(self.data) + 3 * self.shown.width * self.shown.height
+
     @cached_property
     def _opened(self) -> tuple[Image.Image, tuple[int, int]]:
         with UNPACKING:
@@ -160,6 +165,12 @@ class Request:
     """What `impasto.stylize` or `impasto.texture` are given, where it differs from the default."""
     snapshot_every: int = 0
     """Keep the picture of every so many steps; 0 for none."""
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """What the visitor uploaded for it."""
+        given = (self.photo, *(style.source for style in self.styles))
+        return [one for one in given if isinstance(one, Upload)]
 
     @property
     def masks(self) -> dict[str, Image.Image]:

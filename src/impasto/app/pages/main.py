@@ -27,7 +27,7 @@ st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
 st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
 page = st.navigation(list(PAGES), position="hidden")
 visitor = session.current()
-kept = components.page(visitor.token, uploader=UPLOADERS[page.url_path or paint.PAGE])
+kept = components.page(visitor.key, uploader=UPLOADERS[page.url_path or paint.PAGE])
 if kept and session.adopt(kept):
     paint.resume(session.current())
     st.rerun()
