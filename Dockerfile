@@ -13,5 +13,6 @@ RUN uv pip install --system --no-cache --torch-backend cpu ".[app]" \
 USER 1000
 WORKDIR /home/painter
 EXPOSE 8501
-HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://localhost:8501/_stcore/health')"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
+    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://localhost:8501/')"]
 ENTRYPOINT ["impasto", "app", "--host", "0.0.0.0"]

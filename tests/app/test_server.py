@@ -66,7 +66,7 @@ class Probe:
         return Image.new("RGB", (1 + numbers[name], 20), "red") if name in numbers else None
 
 create = server.create
-server.create = lambda address, find, on_end: create(address, {"probe": Probe()}.get, on_end)
+server.create = lambda address, find: create(address, {"probe": Probe()}.get)
 """
 
 
@@ -223,7 +223,7 @@ def test_what_the_app_does_not_need_is_closed(served):
 
 
 def test_browsers_are_told_to_be_careful(served):
-    for path in ("/", "/texture", "/page.js", "/nothing.txt", "/picture/probe/painted.webp"):
+    for path in ("/", "/texture", "/index.js", "/nothing.txt", "/picture/probe/painted.webp"):
         headers = served.ask(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
@@ -265,6 +265,26 @@ def test_a_bad_base_url_is_refused(url):
 @pytest.mark.parametrize("number", ["nan", "inf", "1e-9", "0", "-3", "0.2"])
 def test_a_bad_number_of_megapixels_is_refused(refused, number):
     assert "--max-megapixels" in refused("app", "--max-megapixels", number)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("passed_on", [True, False], ids=["host kept", "host replaced"])
+def test_behind_a_proxy(passed_on):
+    """Whether it passes on the name that visitors type, or not."""
+    site = "https://pictures.example"
+    with serving("--base-url", f"{site}/impasto") as served:
+        to = socket.create_connection(("localhost", served.port))
+        host = "pictures.example" if passed_on else f"localhost:{served.port}"
+        url = f"ws://{host}/impasto/_stcore/stream"
+        protocols = [Subprotocol("streamlit")]
+        with connect(
+            url, sock=to, origin=Origin(site), subprotocols=protocols, max_size=None
+        ) as connection:
+            assert run_page(connection)
+        served.path = "/impasto"
+        assert served.ask("/", Host=host, Origin=site).status == 200
+        assert served.ask("/", Host=host, Origin="https://evil.example").status == 403
+        assert served.end() == (0, "")
 
 
 @pytest.mark.slow
@@ -392,8 +412,7 @@ def test_the_server_ends_in_order_while_it_paints(how):
     """Also if the painter is inside of PyTorch, and somebody looks at a page."""
     work = """
 import torch
-from impasto.app import visit
-from impasto.app.jobs import Job
+from impasto.app import job_queue
 
 def work(job):
     side = torch.randn(3000, 3000)
@@ -402,7 +421,7 @@ def work(job):
         side = torch.nn.functional.conv2d(side[None, None], side[None, None, :7, :7])[0, 0]
         side = torch.nn.functional.pad(side, (3, 3, 3, 3))
 
-threading.Timer(1, lambda: visit.studio().take(Job(work, quick=True))).start()
+threading.Timer(1, lambda: job_queue.queue().submit(job_queue.Job(work, quick=True))).start()
 """
     with serving(changes=work) as served, served.visit() as (connection, _):
         lines = iter(served.process.stdout.readline, b"")

@@ -1,15 +1,13 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
-- ``pages``: the page's frame, ``main.py``, and the pages themselves: ``paint.py``, which everybody
-  sees first, ``batch.py`` for several photos in one style, and ``texture.py``
-- ``session.py``: everything of one visitor
-- ``request.py``: what a visitor asks for, how it is painted, how to ask for it without the app
-- ``job_queue.py``: who paints when
-- ``styles.py``: styles to choose from; ``examples.py``: photos to begin with
-- ``widgets.py``: widgets, made from the library's settings
-- ``job_view.py``: a job as the page shows it, and what there is to do with its picture
-- ``components.py``, ``static``: the pieces that Streamlit lacks, in JavaScript
-- ``server.py``, ``guards.py``: the web server, and what it refuses
+- ``pages/``: what there is to do: paint a photo, paint many, make a texture; and the frame around
+  it, ``main.py``, which Streamlit runs for each visitor and each click
+- ``session.py``: everything of one visitor, in one object
+- ``request.py``: what a visitor asks for, how it is painted, and how to ask for it elsewhere
+- ``job_queue.py``: who paints when; ``job_view.py``: what the page shows of it
+- ``styles.py``, ``widgets.py``, ``examples.py``: what there is to choose from
+- ``components.py``, ``static/``: the pieces of page that Streamlit lacks, in JavaScript
+- ``server.py``, ``guards.py``: the web server, and what it lets through
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from impasto.errors import SetupError
@@ -66,7 +63,7 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
         ) from error
     from streamlit.web.bootstrap import load_config_options
 
-    from impasto.app import examples, job_queue, server, session
+    from impasto.app import examples, job_queue, request, server, session
     from impasto.app.guards import Address
 
     address = Address(host, port, base_url)
@@ -77,10 +74,13 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
 
     with _listen(host, port) as listening:
         load_config_options(_settings(address))
-        ending = threading.Thread(target=job_queue.close, daemon=True)
-        app = server.create(address, find=find, on_end=ending.start)
-        server.run(app, address, listening)
-    _end(ending)
+        request.warm_up()
+        server.run(server.create(address, find), address, listening)
+    if not job_queue.close():
+        # A step inside PyTorch cannot be interrupted, and no file is being written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _settings(address: Address) -> dict[str, Any]:
@@ -101,23 +101,6 @@ def _settings(address: Address) -> dict[str, Any]:
         "client.showErrorLinks": False,
         **{f"theme.{name}": value for name, value in _THEME.items()},
     }
-
-
-def _end(ending: threading.Thread) -> None:
-    """Ends the process at once if the painter does not end its step soon.
-
-    A step inside of PyTorch cannot be interrupted, and Python aborts if it is left at work. No
-    file is being written.
-    """
-    from impasto.app.server import CLOSING_S
-
-    if ending.ident is None:  # the server was forced to end
-        ending.start()
-    ending.join(CLOSING_S)
-    if ending.is_alive():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def max_pixels() -> int:

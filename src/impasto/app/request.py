@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import io
 import re
@@ -17,7 +18,8 @@ from typing import Any
 from PIL import Image, ImageChops
 
 from impasto import gallery, images
-from impasto.app import max_pixels
+from impasto.app import job_queue, max_pixels
+from impasto.app.job_queue import Job
 from impasto.app.server import SMALL_SIDE
 from impasto.controls import Style
 from impasto.encoding import EncodedStyle
@@ -305,6 +307,20 @@ class Result:
 def stylizer(method: str, **settings: Any) -> Stylizer:
     """Returns a method, which is loaded once for all visitors."""
     return Stylizer(method, **settings)
+
+
+def warm_up() -> None:
+    """Loads the networks that most visitors will use, before the first one comes."""
+
+    def work(_: Job) -> None:
+        grey = Image.new("RGB", (64, 64), "grey")
+        for method in ("auto", _QUICK):
+            stylizer(method).stylize(grey, grey)
+        # Streamlit collects garbage after every run of a page. What is loaded by now is none, and
+        # to look through it each time would take longer than all the rest of the run.
+        gc.freeze()
+
+    job_queue.queue().submit(Job(work, quick=True))
 
 
 @lru_cache(maxsize=64)

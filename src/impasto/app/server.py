@@ -50,13 +50,14 @@ GRACE_S = 75.0
 """How long a session outlives its connection: a phone that was put away comes back to it."""
 SWEEP_S = 5.0
 """How often sessions are looked through."""
-CLOSING_S = 3.0
-"""How long the server waits for the painter to end its step before it ends itself."""
+CLOSING_S = 2
+"""How long a server that ends waits for what it has begun to answer."""
 PING_S = 20.0
 """How often the server looks whether a browser is still there, and how long it waits for it."""
 SMALL_SIDE = 288
 """Longer side, in pixels, of the thumbnails that come with the package."""
-PICTURE_QUALITY = 82
+_QUALITY, _FULL_QUALITY = 72, 90
+"""WebP's quality of pictures as they fit a screen, and in all their pixels."""
 _LARGEST_MESSAGE = 32 * 2**20
 _LARGEST_WEBP = 16383
 _FILES = {
@@ -86,15 +87,12 @@ class Pictures(Protocol):
         """Returns a picture of the session, None if there is none of that name."""
 
 
-def create(
-    address: Address, find: Callable[[str], Pictures | None], on_end: Callable[[], None]
-) -> App:
+def create(address: Address, find: Callable[[str], Pictures | None]) -> App:
     """Returns the app, for any ASGI server.
 
     Args:
         address: where it will be.
         find: gives the session of a token, None if it has ended.
-        on_end: called when the server ends; must return at once.
     """
     path = address.path
     page = partial(_page, html=_html(address))
@@ -110,7 +108,7 @@ def create(
         Path(__file__).parent / "pages" / "main.py",
         routes=routes,
         middleware=[Middleware(Guard, address=address), Middleware(UploadLimits, path=path)],
-        lifespan=partial(_lifespan, on_end=on_end),
+        lifespan=_lifespan,
         on_script_error=_tell,
     )
 
@@ -194,15 +192,16 @@ class _Gallery:
     def _encoded(self, token: str, name: str) -> bytes | None:
         session = self.find(token)
         picture = session and session.picture(name)
-        return _webp(picture) if picture else None
+        quality = _FULL_QUALITY if name.endswith("-full") else _QUALITY
+        return _webp(picture, quality) if picture else None
 
 
-def _webp(picture: Image.Image) -> bytes:
+def _webp(picture: Image.Image, quality: int = _QUALITY) -> bytes:
     if max(picture.size) > _LARGEST_WEBP:
         picture = picture.copy()
         picture.thumbnail((_LARGEST_WEBP, _LARGEST_WEBP))
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "WEBP", quality=PICTURE_QUALITY, method=2)
+    picture.convert("RGB").save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
 
 
@@ -232,13 +231,12 @@ def _bundled(name: str) -> bytes | None:
 
 
 @asynccontextmanager
-async def _lifespan(_: App, on_end: Callable[[], None]) -> AsyncIterator[None]:
+async def _lifespan(_: App) -> AsyncIterator[None]:
     sweeping = asyncio.create_task(_sweep())
     try:
         yield
     finally:
         sweeping.cancel()
-        on_end()
 
 
 async def _sweep() -> None:
@@ -256,7 +254,14 @@ async def _sweep() -> None:
         for one in ended:
             streamlit.close_session(one)
         if ended:
-            await to_thread.run_sync(gc.collect)  # a session is a circle of objects
+            await to_thread.run_sync(_collect)
+
+
+def _collect() -> None:
+    """Forgets sessions that have ended, which are circles of objects, even frozen ones."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 # Running
@@ -301,7 +306,7 @@ def run(app: App, address: Address, listening: socket.socket) -> None:
         ws_max_size=_LARGEST_MESSAGE,
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,
-        timeout_graceful_shutdown=int(CLOSING_S),
+        timeout_graceful_shutdown=CLOSING_S,
     )
     with suppress(KeyboardInterrupt):
         _Server(settings, address).run([listening])

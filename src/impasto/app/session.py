@@ -93,7 +93,7 @@ class Session:
         return any(runtime.get_instance().is_active_session(one) for one in self.connections)
 
     def begin(self, job: Job, page: str, on_result: Callable[[Any], None]) -> None:
-        """Starts a job of a page in place of the last one.
+        """Starts a job of a page in place of the last one; if there is no place, the page says so.
 
         Args:
             job: what is to be painted.

@@ -16,7 +16,16 @@ from impasto.app import job_view, max_pixels, widgets
 from impasto.app.components import Brush, Event, Item, choose, viewer
 from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
-from impasto.app.request import Request, Result, StyleChoice, Upload, paint, read_masks, stylizer
+from impasto.app.request import (
+    SHOWN_SIDE,
+    Request,
+    Result,
+    StyleChoice,
+    Upload,
+    paint,
+    read_masks,
+    stylizer,
+)
 from impasto.app.server import BUNDLED, picture_url
 from impasto.app.session import Session, current, sentence
 from impasto.app.styles import pick_styles, restore_styles, upload_pictures
@@ -34,6 +43,8 @@ _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
 """Networks paint this many pixels, times the number of styles, in seconds."""
+_REFINED_PIXELS = 1.5e6
+"""The optimiser takes some 3 kB for each pixel: so that it leaves half of 16 GB to the others."""
 
 
 def page() -> None:
@@ -43,6 +54,9 @@ def page() -> None:
     if session.photo is None:
         _welcome(session)
         return
+    st.html('<h1 class="unseen">Your painting</h1>')
+    if any(one.kept for one in session.results.values()):
+        st.html("<span data-impasto-unsaved></span>")
     left, right = st.columns([8, 5], gap="large")
     sight, below = left.container(key="sight"), left.container(key="below")
     with right.container(key="panel"):
@@ -207,23 +221,35 @@ def _paint_if_wanted(session: Session, asked: _Asked) -> None:
     new, session.wanted = asked.request != session.wanted, asked.request
     if new and not waits and _quick(asked.request):
         _begin(session, asked.request)
+        if session.job is None:  # there was no place: the next time that the page is drawn
+            session.wanted = None
         job_view.wait_for_quick(session)
 
 
+def _optimises(request: Request) -> bool:
+    """Whether the optimiser paints, which takes minutes."""
+    return request.options.get("method") == "gatys" or "refine" in request.options
+
+
 def _quick(request: Request) -> bool:
-    slow = request.options.get("method") == "gatys" or "refine" in request.options
+    """Whether it is painted in seconds."""
     width, height = request.painted_size()
     pixels = width * height + request.options.get("style_size", 0) ** 2
-    return not slow and pixels * len(request.styles) <= _QUICK_PIXELS
+    return not _optimises(request) and pixels * len(request.styles) <= _QUICK_PIXELS
 
 
 def _begin(session: Session, request: Request) -> None:
+    """Begins to paint, or says why that is not possible."""
     recipe = Recipe.of(request.options)
     quick = _quick(request)
     drawn = dict(session.drawn) if request.masks else {}
+    width, height = request.painted_size()
+    if _optimises(request) and width * height > _REFINED_PIXELS:
+        most = int(max(width, height) * (_REFINED_PIXELS / (width * height)) ** 0.5)
+        problem = f"this would take too much memory at {width} x {height}: set Size to {most}"
+        return session.fail(PAGE, problem)
     if not quick and not session.has_room:
-        session.fail(PAGE, "there is no room for more pictures: delete some of yours first")
-        return
+        return session.fail(PAGE, "there is no room for more pictures: delete some of yours")
 
     def work(job: Job) -> Result:
         painter = stylizer(recipe.method, refine=recipe.refine, **recipe.settings)
@@ -258,9 +284,9 @@ def _draw(session: Session, asked: _Asked | None) -> None:
         session.url(result.id) if result else None,
         result.image.size if result else photo.size,
         "viewer",
-        full=session.url(f"{result.id}-full") if result else None,
+        full=_full_url(session, result),
         other=session.url(other.id) if other else None,
-        other_full=session.url(f"{other.id}-full") if other else None,
+        other_full=_full_url(session, other),
         busy=job_view.busy(session, PAGE),
         brush=_brush(session, asked.request.styles) if asked else None,
         titles=titles,
@@ -271,6 +297,12 @@ def _draw(session: Session, asked: _Asked | None) -> None:
         st.caption(sentence(f"{result.name} · {width} × {height} pixels"))
     elif not asked:
         st.caption("Choose a style, and your photo is painted in it.")
+
+
+def _full_url(session: Session, result: Result | None) -> str | None:
+    """Address of a picture in all its pixels, if it has more than are shown."""
+    larger = result is not None and max(result.image.size) > SHOWN_SIDE
+    return session.url(f"{result.id}-full") if result and larger else None
 
 
 def _brush(session: Session, styles: Sequence[StyleChoice]) -> Brush | None:
