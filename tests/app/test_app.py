@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -21,7 +22,6 @@ import impasto
 from impasto import app, images
 from impasto.app import batch, paint, pictures, visit, wish
 from impasto.app.job_queue import Job
-from impasto.app.wish import Chosen, Upload, Wish, command, python, read_masks
 from impasto.controls import Controls
 from impasto.errors import TooLargeError
 from impasto.methods import METHODS

@@ -1,7 +1,7 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
-- ``main.py``: the page's frame, which Streamlit runs for each visitor and each click
-- ``pages/``: what there is to do: paint a photo, paint many, make a texture
+- ``pages/``: what there is to do: paint a photo, paint many, make a texture; and the frame around
+  it, ``main.py``, which Streamlit runs for each visitor and each click
 - ``session.py``: everything of one visitor, in one object
 - ``request.py``: what a visitor asks for, how it is painted, and how to ask for it elsewhere
 - ``job_queue.py``: who paints when; ``job_view.py``: what the page shows of it

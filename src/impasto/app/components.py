@@ -14,6 +14,8 @@ from typing import Any, Literal, cast
 import streamlit as st
 
 _FILES = resources.files("impasto.app") / "static"
+_LONGEST_MASK = 2_000_000
+"""What the brush draws is much shorter."""
 
 
 def _component(name: str, *scripts: str) -> Any:
@@ -114,7 +116,10 @@ def painted_masks(given: object, styles: Mapping[str, str]) -> dict[str, str]:
     return {
         name: mask
         for name, mask in given.items()
-        if name in styles and isinstance(mask, str) and mask.startswith("data:image/png;base64,")
+        if name in styles
+        and isinstance(mask, str)
+        and mask.startswith("data:image/png;base64,")
+        and len(mask) < _LONGEST_MASK
     }
 
 
@@ -243,7 +248,7 @@ def page(token: str, *, uploader: str | None = None) -> str | None:
     """What belongs to the page as a whole; draws nothing.
 
     Args:
-        token: of the session, kept by the browser's tab over a reload.
+        token: names the session; kept by the browser's tab over a reload.
         uploader: label of the file uploader that gets what is pasted or dropped anywhere.
 
     Returns:

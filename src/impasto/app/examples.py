@@ -8,8 +8,7 @@ from importlib import resources
 
 from PIL import Image, ImageDraw
 
-from impasto.app import job_queue
-from impasto.app.job_queue import Job
+from impasto.app.job_queue import paint_now
 from impasto.app.request import Upload, stylizer
 from impasto.app.server import picture_url
 
@@ -62,22 +61,13 @@ class Examples:
 
 
 @cache
-def _painted(example: Example) -> Image.Image | None:
+def _painted(example: Example) -> Image.Image:
     before = example.upload.shown
     side = min(before.size)
     left, top = (before.width - side) // 2, (before.height - side) // 2
     before = before.crop((left, top, left + side, top + side)).resize((_SIDE, _SIDE))
-
-    def work(job: Job) -> Image.Image:
-        return stylizer("auto").stylize(before, example.style, on_step=lambda _: job.check())
-
-    job = Job(work, quick=True)
-    job_queue.queue().submit(job)
-    while not job.finished:
-        job.wait(1)
-    image: Image.Image | None = job.result
-    if image:
-        edge = round(_UNCOVERED * _SIDE)
-        image.paste(before.crop((0, 0, edge, _SIDE)), (0, 0))
-        ImageDraw.Draw(image).line((edge, 0, edge, _SIDE), "white", 3)
+    image = paint_now(lambda: stylizer("auto").stylize(before, example.style))
+    edge = round(_UNCOVERED * _SIDE)
+    image.paste(before.crop((0, 0, edge, _SIDE)), (0, 0))
+    ImageDraw.Draw(image).line((edge, 0, edge, _SIDE), "white", 3)
     return image

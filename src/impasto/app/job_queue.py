@@ -44,6 +44,7 @@ _PACE_S = 1.0
 """How much of the work must have been seen before the time left is told."""
 SNAPSHOT_PIXELS = 12e6
 """How many pixels the snapshots of a job may have; beyond that, every second one is dropped."""
+_ids = itertools.count(1)
 _log = logging.getLogger(__name__)
 
 
@@ -69,6 +70,8 @@ class Job:
         snapshot_every: int = 0,
         watched: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.id = next(_ids)
+        """Number that no other job of this server has."""
         self._watched = watched
         self.work, self.quick, self.snapshot_every = work, quick, snapshot_every
         self.step = self.steps = 0
@@ -327,6 +330,24 @@ def queue() -> JobQueue:
     with _lock:
         _queue = _queue or JobQueue()
         return _queue
+
+
+def paint_now(work: Callable[[], Image.Image]) -> Image.Image:
+    """Paints a small picture when it is its turn; returns it.
+
+    Args:
+        work: paints it, in a second or so.
+
+    Raises:
+        ImpastoError: there is no place, or something went wrong.
+    """
+    job = Job(lambda _: work(), quick=True)
+    queue().submit(job)
+    while not job.finished:
+        job.wait(1)
+    if not isinstance(job.result, Image.Image):
+        raise ImpastoError(job.error or "This picture is not painted any more.")
+    return job.result
 
 
 def close() -> bool:

@@ -71,7 +71,7 @@ def busy(session: Session, page: str) -> Busy | None:
     job = session.running(page)
     if job is None:
         return None
-    preview = session.url(f"job-{id(job)}-{job.step}") if job.preview else None
+    preview = session.url(f"job-{job.id}-{job.step}") if job.preview else None
     return Busy(progress(job), job.fraction if job.started else None, preview)
 
 

@@ -6,9 +6,10 @@ import base64
 import gc
 import hashlib
 import io
+import re
 import threading
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -37,7 +38,10 @@ SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 _QUICK = "adain.small"
 """Method that paints pictures of all styles at a glance."""
-_LONGEST_TITLE = 80
+_LONGEST_TITLE = 60
+"""In characters: of up to four bytes, of which file names have 255."""
+_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:]+")
+"""What names of files must not have on some system."""
 _STYLE_PIXELS = 16e6
 """Of paintings: more would not be seen, and six of them take memory."""
 _MASK_SIDE = 512
@@ -87,6 +91,11 @@ class Upload:
         """Width and height in pixels."""
         _, size = self._opened
         return size
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that it takes, with the picture that the page shows."""
+        return len(self.data) + 3 * self.shown.width * self.shown.height
 
     @cached_property
     def _opened(self) -> tuple[Image.Image, tuple[int, int]]:
@@ -160,6 +169,12 @@ class Request:
     """Keep the picture of every so many steps; 0 for none."""
 
     @property
+    def uploads(self) -> list[Upload]:
+        """What the visitor uploaded for it."""
+        given = (self.photo, *(style.source for style in self.styles))
+        return [one for one in given if isinstance(one, Upload)]
+
+    @property
     def masks(self) -> dict[str, Image.Image]:
         """Masks by the names of their files."""
         numbered = enumerate(self.styles, 1)
@@ -177,10 +192,10 @@ class Request:
 
     @property
     def title(self) -> str:
-        """Title of the picture's file, without extension."""
+        """Names of photo and styles, which the picture's file is called by."""
         names = ["texture"] if self.photo is None else [self.photo.name]
         names += [style.name for style in self.styles]
-        return "-".join(Path(name).stem for name in names)[:_LONGEST_TITLE].lstrip("-")
+        return "-".join(Path(name).stem for name in names)
 
     @property
     def recipe_styles(self) -> list[dict[str, Any]]:
@@ -241,7 +256,8 @@ class Result:
     @property
     def file(self) -> str:
         """Name of its file, without extension; two pictures of one photo and style differ."""
-        return f"{self.title or self.request.title}{f'-{self.id}' if self.id else ''}"
+        title = _UNFIT.sub("-", self.title or self.request.title).lstrip("-.")
+        return f"{title[:_LONGEST_TITLE] or 'picture'}{f'-{self.id}' if self.id else ''}"
 
     @property
     def stop_after(self) -> int | None:
@@ -328,13 +344,12 @@ def sized(image: Image.Image, form: str) -> Image.Image:
     return smaller
 
 
-def paint_small(photo: Image.Image, source: str | Upload, check: Callable[[], None]) -> Image.Image:
+def paint_small(photo: Image.Image, source: str | Upload) -> Image.Image:
     """Paints a small photo in a style by the quickest network, to give an idea of it.
 
     Args:
         photo: the photo, of a few hundred pixels.
         source: name of a bundled style, or a picture.
-        check: called now and then; it may raise `impasto.Stop`.
 
     Raises:
         ImpastoError: one sentence.
@@ -345,7 +360,7 @@ def paint_small(photo: Image.Image, source: str | Upload, check: Callable[[], No
         styles = stylizer(method).encode(choice.style())
     else:
         styles = _encoded(method, source)
-    return stylizer(method).stylize(photo, styles, on_step=lambda _: check())
+    return stylizer(method).stylize(photo, styles)
 
 
 def paint(

@@ -105,7 +105,7 @@ def create(address: Address, find: Callable[[str], Pictures | None]) -> App:
     if path:
         routes += [Route(path, page), Route("/", partial(_redirect, f"{path}/"))]
     return App(
-        Path(__file__).parent / "main.py",
+        Path(__file__).parent / "pages" / "main.py",
         routes=routes,
         middleware=[Middleware(Guard, address=address), Middleware(UploadLimits, path=path)],
         lifespan=_lifespan,

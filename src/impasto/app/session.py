@@ -1,7 +1,7 @@
 """A visitor's session: everything that one visitor brought, chose and got, in one object.
 
 A session lives as long as Streamlit keeps the visitor's connection, and for some time after that,
-so that a page that was reloaded finds its pictures again by the session's token.
+so that a page that was reloaded finds its pictures again by the session's key.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ MOST_KEPT, MOST_BYTES = 24, 300e6
 """How many pictures a session has, and how much memory they may take."""
 MOST_OWN = 12
 """How many paintings a visitor can bring: each takes memory."""
+_MOST_IN_STYLE = 200
+"""How many small pictures of photos in styles a session has; browsers keep those they have seen."""
 if TYPE_CHECKING:
     from impasto.app.pages.batch import Batch
 
@@ -42,6 +44,9 @@ class Session:
 
     token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     """Unguessable name, which the addresses of the visitor's pictures begin with."""
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    """Unguessable name by which a page that was reloaded finds the session again. It is not in the
+    addresses of pictures: who is shown one must not get the session."""
     photo: Upload | None = None
     """The photo that is being painted."""
     own: dict[str, Upload] = field(default_factory=dict)
@@ -81,7 +86,7 @@ class Session:
     _sheet: dict[tuple[str, str], Image.Image] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _live[self.token] = self
+        _live[self.token] = _live[self.key] = self
 
     def is_connected(self) -> bool:
         """Whether a browser is looking at this session right now."""
@@ -171,16 +176,13 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether the history has more than it may."""
-        photos = {id(one.request.photo): one.request.photo for one in self.results.values()}
-        used = sum(len(photo.data) for photo in photos.values() if photo)
-        used += sum(one.memory for one in self.results.values())
-        return len(self.results) > MOST_KEPT or used > MOST_BYTES
+        return len(self.results) > MOST_KEPT or _memory(self.results.values()) > MOST_BYTES
 
     @property
     def has_room(self) -> bool:
         """Whether there is room for a picture that is to be kept."""
         kept = [one for one in self.results.values() if one.kept]
-        return len(kept) < MOST_KEPT and sum(one.memory for one in kept) < 0.8 * MOST_BYTES
+        return len(kept) < MOST_KEPT and _memory(kept) < 0.8 * MOST_BYTES
 
     @property
     def result(self) -> Result | None:
@@ -197,12 +199,16 @@ class Session:
         Args:
             name: ``7`` for a picture of the history as it is shown, ``7-full`` in all its pixels,
                 ``7-small`` as a thumbnail, ``7-step-50`` for a snapshot; ``upload-ID`` for an
-                upload; ``job-N`` for the picture so far; ``sheet-ID-STYLE`` for the photo, small,
-                in a style, which is painted when it is first asked for.
+                upload; ``job-3-10`` for what job 3 has painted by step 10; ``sheet-ID-STYLE`` for
+                the photo, small, in a style, which is painted when it is first asked for.
+
+        Raises:
+            ImpastoError: an upload cannot be read, or the queue has no place.
         """
         kind, _, rest = name.partition("-")
         if kind == "job":
-            return self.job.preview if self.job else None
+            job = self.job  # which the page may take away meanwhile
+            return job.preview if job and rest.partition("-")[0] == str(job.id) else None
         if kind == "sheet":
             photo, _, style = rest.partition("-")
             return self._in_style(photo, style)
@@ -221,7 +227,7 @@ class Session:
         """Returns a photo or a painting that the visitor brought."""
         if name in self.photos:  # many, so that none of them is kept unpacked
             return replace(self.photos[name])
-        photos = [self.photo, *(one.request.photo for one in self.results.values())]
+        photos = [self.photo, *(one.request.photo for one in list(self.results.values()))]
         uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
         return uploads[0] if uploads else None
 
@@ -231,16 +237,20 @@ class Session:
         known = isinstance(source, Upload) or source in gallery.paintings()
         if upload is None or not known:
             return None
-        if (photo, style) not in self._sheet:
+        image = self._sheet.get((photo, style))
+        if image is None:
             small = sized(upload.shown, "small")
-            job = Job(lambda job: paint_small(small, source, job.check), quick=True)
-            job_queue.queue().submit(job)
-            while not job.finished:
-                job.wait(1)
-            if job.result is None:
-                return None
-            self._sheet[photo, style] = job.result
-        return self._sheet[photo, style]
+            image = job_queue.paint_now(lambda: paint_small(small, source))
+            self._sheet[photo, style] = image
+            for oldest in list(self._sheet)[:-_MOST_IN_STYLE]:
+                self._sheet.pop(oldest, None)
+        return image
+
+
+def _memory(results: Collection[Result]) -> int:
+    """Bytes that pictures take, with what they were painted of."""
+    uploads = {upload for one in results for upload in one.request.uploads}
+    return sum(one.memory for one in results) + sum(one.memory for one in uploads)
 
 
 def current() -> Session:
@@ -255,13 +265,15 @@ def current() -> Session:
     return session
 
 
-def adopt(token: str) -> bool:
-    """Gives the visitor the session of that token, if it has not ended; returns whether it has not.
+def adopt(key: str) -> bool:
+    """Gives the visitor another session than the page's, so that a reloaded page goes on where it
+    was; returns whether there is one.
 
-    So a page that was loaded anew goes on where it was.
+    Args:
+        key: of that session.
     """
-    session = find(token)
-    if session is None or session is st.session_state.get("session"):
+    session = find(key)
+    if session is None or session.key != key or session is st.session_state.get("session"):
         return False
     st.session_state["session"] = session
     return True

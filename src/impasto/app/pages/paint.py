@@ -38,6 +38,7 @@ PAGE = "paint"
 UPLOADER = "Another photo"
 REFINE = {"Quick": 10, "Good": 30, "Best": 100}
 """The optimiser's steps at each level, by how good the picture is to become."""
+_LONGEST_TITLE = 100
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
@@ -456,7 +457,7 @@ def _edit(session: Session, event: Event) -> None:
     if event.kind == "remove":
         session.delete(event.id)
     elif event.kind == "rename":
-        result.title = str(event.value)
+        result.title = str(event.value)[:_LONGEST_TITLE]
     elif event.kind == "pin":
         result.kept = bool(event.value)
 

@@ -75,6 +75,6 @@ def _draw(session: Session) -> None:
     made = result.image if result else job.preview if job else None
     if made is None:
         return
-    url = session.url(result.id if result else f"job-{id(job)}-{job.step if job else 0}")
+    url = session.url(result.id if result else f"job-{job.id}-{job.step}" if job else "")
     viewer(url, None, made.size, "texture_viewer", busy=job_view.busy(session, PAGE))
     job_view.stop_button(session, PAGE)

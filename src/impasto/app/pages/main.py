@@ -1,4 +1,7 @@
-"""The page's frame. Streamlit runs this file for each visitor and each click."""
+"""The page's frame. Streamlit runs this file for each visitor and each click.
+
+It is beside the pages, since Streamlit takes a folder ``pages`` below it for a menu of scripts.
+"""
 
 from importlib import resources
 
@@ -13,11 +16,11 @@ ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any art
 Your pictures stay on the machine that serves this page. They are deleted some minutes after you
 close it."""
 
-PAGES = (
-    st.Page(paint.page, title="Paint", url_path=paint.PAGE, default=True),
-    st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
-    st.Page(texture.page, title="Texture", url_path=texture.PAGE),
-)
+PAGES = {
+    paint.PAGE: st.Page(paint.page, title="Paint", default=True),
+    batch.PAGE: st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
+    texture.PAGE: st.Page(texture.page, title="Texture", url_path=texture.PAGE),
+}
 
 # Labels of the uploaders that get what is pasted, or dropped anywhere.
 UPLOADERS = {paint.PAGE: paint.UPLOADER, batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
@@ -25,18 +28,19 @@ UPLOADERS = {paint.PAGE: paint.UPLOADER, batch.PAGE: batch.UPLOADER, texture.PAG
 static = resources.files("impasto.app") / "static"
 st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
 st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
-page = st.navigation(list(PAGES), position="hidden")
+page = st.navigation(list(PAGES.values()), position="hidden")
+name = page.url_path or paint.PAGE
 visitor = session.current()
-kept = components.page(visitor.token, uploader=UPLOADERS[page.url_path or paint.PAGE])
+kept = components.page(visitor.key, uploader=UPLOADERS[name])
 if kept and session.adopt(kept):
     paint.resume(session.current())
     st.rerun()
 visitor.settle()
 with st.container(horizontal=True, key="menu"):
     st.html('<span class="brand">Impasto</span>', width="content")
-    for one in PAGES:
+    for one in PAGES.values():
         st.page_link(one)
     with st.popover("About", type="tertiary"):
         st.markdown(ABOUT)
-job_view.elsewhere(visitor, page.url_path or paint.PAGE, {p.url_path: p.title for p in PAGES})
+job_view.elsewhere(visitor, name, {name: one.title for name, one in PAGES.items()})
 page.run()
