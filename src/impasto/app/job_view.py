@@ -31,10 +31,12 @@ def failure(page: str) -> None:
 
 def wait_for_quick(session: Session) -> None:
     """Waits until the job is done, if that is soon, so that the page is drawn only once."""
-    line, end = st.empty(), time.monotonic() + _QUICK_S
-    while session.job and not session.job.finished and time.monotonic() < end:
-        session.job.wait(0.25)
-        line.empty()  # Streamlit turns to what the visitor did in the meantime
+    line, job, end = st.empty(), session.job, time.monotonic() + _QUICK_S
+    while job and not job.finished and time.monotonic() < end:
+        job.wait(0.25)
+        # By this Streamlit also turns to what the visitor did in the meantime.
+        line.html(f'<div class="painting" role="status">{progress(job)} ...</div>')
+    line.empty()
     session.settle()
 
 

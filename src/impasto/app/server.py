@@ -18,7 +18,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Protocol
@@ -70,8 +69,8 @@ _FILES = {
     "index.js": "text/javascript",
 }
 """Files of the page and their kinds."""
-_STATIC = Path(str(resources.files("impasto.app"))) / "static"
-_DATA = Path(str(resources.files("impasto"))) / "data"
+_STATIC = Path(__file__).parent / "static"
+_DATA = Path(__file__).parents[1] / "data"
 _PROGRAM = (
     r'<script type="module"[^>]*></script>|<link\s+rel="(?:modulepreload|preload|stylesheet)"[^>]*>'
 )

@@ -57,7 +57,8 @@ def show(rows: Sequence[dict[str, Any]], as_json: bool, line: Callable[..., str]
 @click.option(
     "--base-url",
     metavar="URL",
-    help="Address that visitors type, if a proxy passes them on: https://pictures.example/impasto.",
+    help="Address that visitors type if it is another, such as a proxy's: "
+    "https://pictures.example/impasto.",
 )
 def app(host: str, port: int, max_megapixels: int, base_url: str | None) -> None:
     """Paint in your browser, with buttons and sliders."""

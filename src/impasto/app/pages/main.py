@@ -22,8 +22,6 @@ PAGES = {
     texture.PAGE: st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 }
 
-# Labels of the uploaders that get what is pasted, or dropped anywhere.
-UPLOADERS = {paint.PAGE: paint.UPLOADER, batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
 
 static = resources.files("impasto.app") / "static"
 st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
@@ -31,7 +29,9 @@ st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
 page = st.navigation(list(PAGES.values()), position="hidden")
 name = page.url_path or paint.PAGE
 visitor = session.current()
-kept = components.page(visitor.key, uploader=UPLOADERS[name])
+# They get what is pasted, or dropped anywhere.
+uploaders = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
+kept = components.page(visitor.key, uploader=uploaders.get(name, paint.uploader(visitor)))
 if kept and session.adopt(kept):
     paint.resume(session.current())
     st.rerun()

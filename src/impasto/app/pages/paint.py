@@ -35,7 +35,6 @@ from impasto.naming import distinct
 from impasto.recipes import Recipe
 
 PAGE = "paint"
-UPLOADER = "Another photo"
 REFINE = {"Quick": 10, "Good": 30, "Best": 100}
 """The optimiser's steps at each level, by how good the picture is to become."""
 _LONGEST_TITLE = 100
@@ -70,9 +69,14 @@ def page() -> None:
             _actions(session, asked)
         _history(session)
         with st.container(key="another"):
-            given = upload_pictures(UPLOADER, "another")
+            given = upload_pictures(uploader(session), "another")
         if given:
             _open(session, given[0])
+
+
+def uploader(session: Session) -> str:
+    """The label of the uploader for photos."""
+    return "Your photo" if session.photo is None else "Another photo"
 
 
 # The first page
@@ -97,7 +101,7 @@ def _welcome(session: Session) -> None:
 
 def _take_photo(session: Session) -> None:
     """A photo of the visitor's."""
-    given = upload_pictures("Your photo", "photo")
+    given = upload_pictures(uploader(session), "photo")
     if st.toggle("Use the camera", key="camera"):
         taken = st.camera_input("Take a photo", label_visibility="collapsed")
         given = [Upload(taken.name, taken.getvalue())] if taken else given
