@@ -94,11 +94,19 @@ if case == "choose":
 
     titles = ["Cézanne", "Starry Night", *(f"Painting {n}" for n in range(2, 24))]
     items = [
-        Item(f"id{n}", title, pictures["tile"], "By nobody", group="Famous paintings")
+        Item(f"id{n}", title, pictures["tile"], about="By nobody", group="Famous paintings")
         for n, title in enumerate(titles)
     ]
     items += [
-        Item(name, title, pictures["tile"], "", "", "Your paintings", True, True, False)
+        Item(
+            name,
+            title,
+            pictures["tile"],
+            group="Your paintings",
+            removable=True,
+            renamable=True,
+            pinned=False,
+        )
         for name, title in session.names.items()
     ]
     if st.toggle("Red"):

@@ -5,10 +5,11 @@ import time
 from functools import partial
 
 import pytest
+from PIL import Image
 
 from impasto.app import job_queue
 from impasto.app.job_queue import BusyError, Job, JobQueue
-from impasto.errors import ImageError, Stop
+from impasto.errors import ImageError, ImpastoError, Stop
 from impasto.methods import Progress
 
 WAIT_S = 60
@@ -291,3 +292,17 @@ def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, jobs, monkeypatc
     assert done(first).result < 100
     assert first.stopped
     assert done(second).result == 100
+
+
+def test_a_small_picture_is_waited_for():
+    picture = Image.new("RGB", (3, 2))
+    assert job_queue.paint_now(lambda: picture) is picture
+
+
+def test_a_small_picture_that_fails_is_told(caplog):
+    def fails():
+        raise ZeroDivisionError
+
+    with pytest.raises(ImpastoError, match="server's log"):
+        job_queue.paint_now(fails)
+    assert "ZeroDivisionError" in caplog.text

@@ -371,6 +371,33 @@ def test_another_job_takes_the_place_of_the_one_before():
     assert got == ["new"]
 
 
+def test_what_a_long_job_has_painted_is_not_lost_when_another_takes_its_place():
+    visitor, painting, release = Session(photo=upload()), threading.Event(), threading.Event()
+
+    def work(job):
+        painting.set()
+        release.wait(60)
+        return result(kept=True)
+
+    long, texture = Job(work, quick=False), Job(lambda _: result(), quick=False)
+    visitor.begin(long, "paint", visitor.add)
+    assert painting.wait(60)
+    visitor.begin(texture, "texture", visitor.keep_texture)
+    visitor.photo = upload("other.png")
+    visitor.add(result(photo=visitor.photo))
+    visitor.settle()
+    assert list(visitor.results) == ["1"]
+    release.set()
+    while not texture.finished:
+        texture.wait(1)
+    for _ in range(2):
+        visitor.settle()
+        assert list(visitor.results) == ["1", "2"]
+    assert visitor.results["2"].kept
+    assert visitor.shown == "1"  # which is of the photo that is being painted
+    assert visitor.texture.id == "3"
+
+
 def test_sentences_are_no_markdown():
     assert session.sentence("a_*b[c]--d.png: use --size") == r"a\_\*b\[c\]--d.png\: use size"
     assert session.sentence("there is no room") == "There is no room"

@@ -135,8 +135,6 @@ class Item:
     """URL of what is to take the picture's place, if making it takes time."""
     about: str = ""
     """More about it, also to be searched."""
-    badge: str = ""
-    """A word over the picture."""
     group: str = ""
     """Heading of the items beside it."""
     removable: bool = False

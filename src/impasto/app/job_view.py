@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Literal
 
 import altair as alt
 import streamlit as st
@@ -112,10 +112,18 @@ def stop_button(session: Session, page: str) -> None:
         )
 
 
-def button(label: str, icon: str, *, primary: bool = False, **options: Any) -> bool:
+def button(
+    label: str,
+    icon: str,
+    *,
+    primary: bool = False,
+    disabled: bool = False,
+    on_click: Callable[[], None] | None = None,
+) -> bool:
     """A button; returns whether it was clicked."""
-    kind: Any = "primary" if primary else "secondary"
-    return st.button(label, type=kind, icon=f":material/{icon}:", **options)
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    name = f":material/{icon}:"
+    return st.button(label, type=kind, icon=name, disabled=disabled, on_click=on_click)
 
 
 def download(

@@ -113,7 +113,7 @@ class StyleChoice:
     source: str | Upload
     """Name of a bundled style, or a picture."""
     weight: float = 1.0
-    """Weight among the styles that are chosen."""
+    """Weight among the styles that are chosen, 0 or more; only the ratio to the others matters."""
     mask: Image.Image | None = None
     """Where it goes: white = here; of any size."""
 
@@ -374,7 +374,8 @@ def paint(
     Args:
         request: what to paint.
         stylizer: made for its method.
-        on_step: told of the progress.
+        on_step: told of the progress; it may raise `impasto.Stop`, which ends the painting with the
+            picture so far.
         styles: those of the request, if they are encoded already.
 
     Raises:
@@ -392,6 +393,11 @@ def paint(
 
 def paint_texture(request: Request, on_step: OnStep) -> Result:
     """Paints a texture.
+
+    Args:
+        request: what to paint.
+        on_step: told of the progress; it may raise `impasto.Stop`, which ends the painting with the
+            picture so far.
 
     Raises:
         ImpastoError: one sentence.

@@ -83,6 +83,8 @@ class Session:
     """What the widgets of settings have where the visitor chose nothing, by the widget's key."""
     connections: set[str] = field(default_factory=set)
     """Ids of the browser's connections that look at this session."""
+    _ending: list[tuple[Job, Callable[[Any], None]]] = field(default_factory=list)
+    """Long jobs that were stopped for others, and what takes their results."""
     _sheet: dict[tuple[str, str], Image.Image] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -110,6 +112,7 @@ class Session:
 
     def settle(self) -> None:
         """Takes the job's result, if it is finished."""
+        self._settle_ending()
         job = self.job
         if job is None or not job.finished:
             return
@@ -119,10 +122,19 @@ class Session:
         if job.result is not None:
             self.on_result(job.result)
 
+    def _settle_ending(self) -> None:
+        ended = [one for one in self._ending if one[0].finished]
+        self._ending = [one for one in self._ending if one not in ended]
+        for job, on_result in ended:
+            if job.result is not None:
+                on_result(job.result)
+
     def end(self) -> None:
-        """Stops the job and forgets it."""
+        """Stops the job. What a long one has painted by then is taken when it is finished."""
         if self.job:
             self.job.stop()
+            if not self.job.quick:
+                self._ending.append((self.job, self.on_result))
         self.job = None
 
     def running(self, page: str) -> Job | None:
@@ -138,18 +150,20 @@ class Session:
         self.drawn, self.drawing = dict(drawn), self.drawing + 1
 
     def add(self, result: Result) -> None:
-        """Puts a picture into the history, and makes room for it.
+        """Puts a picture into the history, and makes room for it; if it is of the photo that is
+        being painted, it is looked at.
 
         Only pictures that came by themselves go, the oldest first: nothing that took long, and
         nothing that the visitor keeps.
         """
         self._number(result)
-        self.shown = result.id
+        if self.photo in (None, result.request.photo):  # and not one that was left meanwhile
+            self.shown = result.id
         self.results[result.id] = result
-        for name in [name for name, one in self.results.items() if not one.kept]:
-            if name == self.shown or not self.full:
-                break
-            self.delete(name)
+        automatic = [name for name, one in self.results.items() if not one.kept]
+        for name in automatic:
+            if self.full and name != self.shown:
+                self.delete(name)
 
     def keep_texture(self, result: Result) -> None:
         """Puts a texture in place of the last one."""

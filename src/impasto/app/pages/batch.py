@@ -26,7 +26,9 @@ from impasto.stylizer import Stylizer
 PAGE = "batch"
 UPLOADER = "Your photos"
 MOST_PHOTOS, MOST_BYTES = 20, 200_000_000
+"""How many photos a visitor can bring, and how large their files, or those painted, may be."""
 FORMATS = {"PNG": ".png", "JPEG": ".jpg"}
+"""Extensions by the name of the format."""
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Batch:
     """The results of painting several photos."""
 
     archive: bytes
+    """A zip of the files that were painted."""
     pictures: dict[str, Image.Image]
     """Small pictures of those that were painted, by the file's name."""
     failures: tuple[str, ...]
@@ -75,7 +78,8 @@ def _take_photos(session: Session) -> None:
     for upload in given:
         used = sum(len(photo.data) for photo in session.photos.values())
         if len(session.photos) >= MOST_PHOTOS or used + len(upload.data) > MOST_BYTES:
-            session.fail(PAGE, f"There is room for {MOST_PHOTOS} photos and 200 MB at a time.")
+            room = f"{MOST_PHOTOS} photos and {MOST_BYTES / 1e6:g} MB"
+            session.fail(PAGE, f"There is room for {room}.")
             break
         session.photos[upload.id] = upload
     if given:
@@ -96,7 +100,7 @@ def _begin_button(session: Session, request: Request) -> None:
     """The button that paints all photos, and in which format."""
     photos = list(session.photos.values())
     kind = st.segmented_control("Write as", list(FORMATS), default="PNG", required=True)
-    label = f"Paint {len(photos)} photos" if photos else "Paint"
+    label = f"Paint {len(photos)} photo{'s' * (len(photos) > 1)}" if photos else "Paint"
     ready = bool(request.styles and photos) and session.running(PAGE) is None
     first = session.batch is None
     if job_view.button(label, "brush", primary=first, disabled=not ready):
@@ -145,7 +149,7 @@ def paint_all(
         request: the styles, and how they are painted.
         painter: made for the method.
         job: told of the progress.
-        extension: format of the pictures.
+        extension: of the pictures' files, one of `FORMATS`.
 
     Raises:
         ControlError: none could be painted.

@@ -92,9 +92,6 @@ def _welcome(session: Session) -> None:
                 "style. Your pictures stay on the machine that serves this page."
             )
             _take_photo(session)
-            if session.results:
-                last = next(reversed(session.results))
-                st.button("Back to your pictures", on_click=_restore, args=(session, last))
         with right:
             _examples(session)
 
@@ -153,7 +150,7 @@ class _Asked:
     optimiser: Mapping[str, Any] | None
     """The optimiser's settings, for refining; None where that makes no sense."""
 
-    def refined(self, steps: Any) -> Request:
+    def refined(self, steps: int) -> Request:
         """The same picture, refined in so many steps at each level."""
         settings = {**(self.optimiser or {}), "refine": steps}
         settings.pop("iterations", None)

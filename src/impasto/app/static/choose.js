@@ -1,4 +1,4 @@
-// Pictures to click on. Python gives {items: [{id, title, about, picture, badge, group, removable,
+// Pictures to click on. Python gives {items: [{id, title, about, picture, group, removable,
 // renamable, pinned}], chosen: [id], applied, most, label, strip, search}, and gets back `events`:
 // those since the last one that it applied, as [number, kind, id, value]. A list, since an event
 // that comes while the page is being drawn anew would otherwise take the place of the one before.
@@ -143,11 +143,10 @@ function makeList(root) {
   function fill(tile, item, chosen) {
     const pick = tile.querySelector(".pick");
     pick.setAttribute("aria-pressed", chosen);
-    pick.title = [item.title, item.about, item.badge].filter(Boolean).join(", ");
+    pick.title = [item.title, item.about].filter(Boolean).join(", ");
     tile.querySelector(".title").textContent = item.title;
     tile.item = item;
     setPicture(tile, tile.preview === item.preview ? item.preview || item.picture : item.picture);
-    setBadge(tile.querySelector(".frame"), item.badge);
     setExtras(tile, item);
   }
 
@@ -165,11 +164,6 @@ function makeList(root) {
     if (!old) return frame.prepend(image);
     await image.decode().catch(() => {});
     if (tile.picture === url && image.naturalWidth) frame.querySelector("img").replaceWith(image);
-  }
-
-  function setBadge(frame, text) {
-    frame.querySelector(".badge")?.remove();
-    if (text) frame.append(make("span", "badge", text));
   }
 
   function setExtras(tile, item) {
