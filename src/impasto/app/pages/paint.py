@@ -505,7 +505,9 @@ def resume(session: Session) -> None:
 
 def _restore(session: Session, name: str) -> None:
     """Looks at a picture of the history, and sets all controls to what it was painted with."""
-    result = session.results[name]
+    result = session.results.get(name)
+    if result is None:  # another tab of the same session has deleted it
+        return
     request = result.request
     session.shown, session.photo = name, request.photo
     session.set_masks(result.drawn)
