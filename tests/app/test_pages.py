@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 import impasto
 from impasto import Stylizer
-from impasto.app import job_queue, pages, session, widgets
+from impasto.app import job_queue, pages, request, session, widgets
 from impasto.app.components import Event
 from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
@@ -310,14 +310,11 @@ def test_settings_are_those_of_the_picture_after_a_reload(refinable, monkeypatch
     before = mine(page)
     reloaded = new_page(monkeypatch)
     assert [title.value for title in reloaded.title] == ["Turn your photo into a painting"]
-    reloaded.session_state["page"] = {"stored": before.token}  # of which others know
-    assert mine(ran(reloaded)) is not before
-    monkeypatch.setattr(session, "find", {before.key: before}.get)
-    reloaded = new_page(monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr("impasto.app.components.page", lambda token, uploader: before.key)
-        ran(reloaded)
-        assert mine(reloaded) is before
+        patch.setattr("impasto.app.components.page", lambda *_, **__: before.token)  # no secret
+        assert mine(ran(reloaded)) is not before
+        patch.setattr("impasto.app.components.page", lambda *_, **__: before.key)
+        assert mine(ran(reloaded)) is before
     ran(reloaded)
     assert reloaded.slider(key="styles.weight.lion-hunt").value == 2
     assert reloaded.slider(key="paint.detail").value == 0.3
@@ -346,8 +343,7 @@ def test_a_full_queue_says_so_and_is_tried_again(page, monkeypatch):
     assert len(mine(page).results) == 1
     monkeypatch.undo()
     monkeypatch.setattr(Session, "is_connected", lambda self: True)
-    press(page, "Paint")
-    assert not page.error
+    assert not ran(page).error
     assert last(page).recipe["strength"] == 0.3
 
 
@@ -355,8 +351,19 @@ def test_no_room_for_more_that_takes_long(refinable, monkeypatch):
     page = refinable
     monkeypatch.setattr(session, "MOST_KEPT", 0)
     press(page, "2 steps")
-    assert errors(page) == ["There is no room for more pictures\\: delete some of yours first"]
+    assert errors(page) == ["There is no room for more pictures\\: delete some of yours"]
     assert list(mine(page).results) == ["1"]
+
+
+def test_refining_has_a_limit_since_it_takes_much_memory(refinable, monkeypatch):
+    page = refinable
+    monkeypatch.setattr(paint, "_REFINED_PIXELS", 48 * 36)
+    press(page, "2 steps")
+    assert errors(page) == ["This would take too much memory at 64 x 48\\: set Size to 48"]
+    page.session_state["paint-64.size"] = 48
+    ran(page)
+    press(page, "2 steps")
+    assert (errors(page), last(page).recipe["refine"]) == ([], 2)
 
 
 def test_large_pictures_wait_for_their_button(page, monkeypatch):
@@ -419,9 +426,9 @@ def test_pictures_are_renamed_pinned_and_deleted():
     visitor = Session()
     for _ in range(2):
         asked = Request(upload(), (StyleChoice("udnie"),), {})
-        visitor.add(Result(asked, Image.new("RGB", (4, 3)), {}))
-    for kind, value in (("rename", "For Ada"), ("pin", True)):
-        paint._edit(visitor, Event(1, kind, "1", value))
+        visitor.add(Result(asked, Image.new("RGB", (20, 16)), {}))
+    paint._edit(visitor, Event(1, "rename", "1", "For Ada"))
+    paint._edit(visitor, Event(1, "pin", "1", True))
     assert (visitor.results["1"].name, visitor.results["1"].kept) == ("For Ada", True)
     paint._edit(visitor, Event(1, "rename", "1", "x" * 1_000_000))
     assert len(visitor.results["1"].title) == 100
@@ -468,7 +475,9 @@ STYLE = Request(None, (StyleChoice("udnie"),), {})
 def test_many_photos_on_the_page(monkeypatch):
     page = new_page(monkeypatch, "batch")
     assert buttons(page)["Paint"].disabled
-    page.get("file_uploader")[0].set_value([("a.png", upload().data, "image/png"), ("bad.png", b"no", "image/png")])
+    page.get("file_uploader")[0].set_value(
+        [("a.png", upload().data, "image/png"), ("bad.png", b"no", "image/png")]
+    )
     ran(page)
     assert [photo.name for photo in mine(page).photos.values()] == ["a.png", "bad.png"]
     choose(page, "udnie", key="batch")
@@ -516,7 +525,7 @@ def test_many_photos_become_a_zip_whatever_some_are_like(extension):
 
 def test_many_photos_can_be_stopped_and_have_a_limit(monkeypatch):
     photos = [upload(f"{n}.png") for n in range(4)]
-    paint_one = batch.paint
+    paint_one = request.paint
 
     def run(before_second):
         job = Job(None, quick=False)
@@ -526,7 +535,7 @@ def test_many_photos_can_be_stopped_and_have_a_limit(monkeypatch):
                 before_second(job)
             return paint_one(*given)
 
-        monkeypatch.setattr(batch, "paint", one)
+        monkeypatch.setattr("impasto.app.pages.batch.paint", one)
         done = batch.paint_all(photos, STYLE, Stylizer(), job)
         return len(done.pictures), done.stopped, done.failures
 

@@ -16,6 +16,7 @@ from impasto.app.job_queue import Job
 from impasto.app.job_view import finished
 from impasto.app.request import Request, Result, StyleChoice, Upload, read_masks, sized
 from impasto.errors import ImageError, TooLargeError
+from impasto.images import Picture
 from impasto.recipes import Recipe
 from tests.helpers.app import upload
 from tests.helpers.cli import run
@@ -283,6 +284,7 @@ def test_what_is_no_picture_is_refused_with_a_sentence():
 def test_huge_paintings_are_made_smaller(monkeypatch):
     monkeypatch.setattr(request, "_STYLE_PIXELS", 1000)
     source = StyleChoice(upload("p.png", painting_array())).style().source
+    assert isinstance(source, Picture)
     height, width = source.size
     assert 900 < height * width <= 1010
     assert height / width == pytest.approx(56 / 40, rel=0.05)

@@ -648,3 +648,24 @@ def test_a_fault_of_ours_is_told_in_plain_words(browser):
         code, complaints = served.end()
         assert code == 0
         assert "ZeroDivisionError" in complaints  # in the log
+
+
+# Not served
+
+
+def test_a_port_that_is_taken(refused):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert f"cannot listen on 127.0.0.1:{port}" in refused(
+            "app", "--host", "127.0.0.1", "--port", port
+        )
+
+
+def test_bad_arguments(refused):
+    assert "cannot listen on" in refused("app", "--host", "no.such.host.invalid")
+    assert "--port" in refused("app", "--port", "0")
+
+
+def test_without_streamlit(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "streamlit.starlette", None)
+    assert "pip install 'impasto[app]'" in refused("app")

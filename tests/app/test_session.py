@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from impasto import Stylizer, gallery
-from impasto.app import job_queue, session
+from impasto.app import job_queue, request, session
 from impasto.app.job_queue import Job, JobQueue
 from impasto.app.pages.batch import Batch
 from impasto.app.request import Request, Result, StyleChoice, Upload
@@ -217,13 +217,13 @@ def test_the_picture_so_far_is_of_that_job_alone(visitor):
 def painted(monkeypatch):
     """The sources of what is painted small, in turn."""
     sources = []
-    paint_small = session.paint_small
+    paint_small = request.paint_small
 
     def paint(photo, source):
         sources.append(source)
         return paint_small(photo, source)
 
-    monkeypatch.setattr(session, "paint_small", paint)
+    monkeypatch.setattr("impasto.app.session.paint_small", paint)
     return sources
 
 
@@ -301,7 +301,7 @@ def test_sessions_that_ended_are_forgotten():
 def state(monkeypatch):
     """What Streamlit keeps of a visitor."""
     kept = {}
-    monkeypatch.setattr(session.st, "session_state", kept)
+    monkeypatch.setattr("streamlit.session_state", kept)
     return kept
 
 

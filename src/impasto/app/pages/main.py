@@ -21,26 +21,36 @@ PAGES = {
     batch.PAGE: st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
     texture.PAGE: st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 }
+STATIC = resources.files("impasto.app") / "static"
 
 
-static = resources.files("impasto.app") / "static"
-st.set_page_config("Impasto", str(static / "icon.svg"), "wide", "collapsed")
-st.html(f"<style>{(static / 'layout.css').read_text(encoding='utf-8')}</style>")
-page = st.navigation(list(PAGES.values()), position="hidden")
-name = page.url_path or paint.PAGE
-visitor = session.current()
-# They get what is pasted, or dropped anywhere.
-uploaders = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
-kept = components.page(visitor.key, uploader=uploaders.get(name, paint.uploader(visitor)))
-if kept and session.adopt(kept):
-    paint.resume(session.current())
-    st.rerun()
-visitor.settle()
-with st.container(horizontal=True, key="menu"):
-    st.html('<span class="brand">Impasto</span>', width="content")
-    for one in PAGES.values():
-        st.page_link(one)
-    with st.popover("About", type="tertiary"):
-        st.markdown(ABOUT)
-job_view.elsewhere(visitor, name, {name: one.title for name, one in PAGES.items()})
-page.run()
+def frame() -> None:
+    """Draws the page."""
+    st.set_page_config("Impasto", str(STATIC / "icon.svg"), "wide", "collapsed")
+    st.html(f"<style>{(STATIC / 'layout.css').read_text(encoding='utf-8')}</style>")
+    page = st.navigation(list(PAGES.values()), position="hidden")
+    name = page.url_path or paint.PAGE
+    visitor = session.current()
+    # They get what is pasted, or dropped anywhere.
+    uploaders = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
+    kept = components.page(visitor.key, uploader=uploaders.get(name, paint.uploader(visitor)))
+    if kept and session.adopt(kept):
+        paint.resume(session.current())
+        st.rerun()
+    visitor.settle()
+    _menu()
+    job_view.elsewhere(visitor, name, {name: one.title for name, one in PAGES.items()})
+    page.run()
+
+
+def _menu() -> None:
+    with st.container(horizontal=True, key="menu"):
+        st.html('<span class="brand">Impasto</span>', width="content")
+        for one in PAGES.values():
+            st.page_link(one)
+        with st.popover("About", type="tertiary"):
+            st.markdown(ABOUT)
+
+
+if __name__ == "__main__":  # which it is for Streamlit
+    frame()
