@@ -28,7 +28,7 @@ _MEGAPIXELS = "IMPASTO_APP_MEGAPIXELS"
 """Environment variable that tells the page, which Streamlit runs, of `serve`'s limit."""
 
 _THEME = {
-    "light.primaryColor": "#b04f2b",
+    "light.primaryColor": "#a94b28",
     "light.backgroundColor": "#fbf9f6",
     "light.secondaryBackgroundColor": "#f1ece5",
     "light.textColor": "#2a2521",

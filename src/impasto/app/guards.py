@@ -47,6 +47,7 @@ _HEADERS = {
             "style-src 'self' 'unsafe-inline'",
             "img-src 'self' blob: data:",
             "font-src 'self' data:",
+            "connect-src 'self' data:",  # a photo that the camera took
             "media-src 'self' blob:",
             "worker-src 'self' blob:",
             "object-src 'none'",

@@ -151,9 +151,9 @@ def finished(result: Result, job: Job) -> Result:
 def as_code(result: Result) -> None:
     """How to make a picture without the app."""
     st.markdown("**The same picture on the command line**")
-    st.code(result.command(), "bash", wrap_lines=True)
+    st.code(result.command(), None, wrap_lines=True)
     st.markdown("**and in Python**")
-    st.code(result.python(), "python", wrap_lines=True)
+    st.code(result.python(), None, wrap_lines=True)
     if result.request.masks:
         st.caption("Save the masks in the folder where you run this.")
 

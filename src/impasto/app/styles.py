@@ -62,7 +62,7 @@ def pick_styles(
         photo: the styles show this photo, painted in them.
     """
     session = current()
-    st.subheader("Style", anchor=False)
+    st.header("Style", anchor=False)
     _take_own(session, key)
 
     def remove(event: Event) -> None:

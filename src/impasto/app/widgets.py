@@ -34,6 +34,7 @@ _LABELS = {
     "style_size": "Longer side of the painting",
     "tv_weight": "TV weight (smoothness)",
     "init": "Start from",
+    "optimizer": "Optimiser",
 }
 _COLOURS = {
     "off": "Painting's",

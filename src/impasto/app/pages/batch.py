@@ -136,7 +136,7 @@ def _show(session: Session, batch: Batch) -> None:
     ]
     choose(items, "batch_results", "Painted photos")
     with st.popover("As code", icon=":material/code:"):
-        st.code(batch.command, "bash", wrap_lines=True)
+        st.code(batch.command, None, wrap_lines=True)
 
 
 def paint_all(

@@ -420,7 +420,7 @@ def _history(session: Session) -> None:
     """All pictures of this session, one of which is looked at."""
     if not session.results:
         return
-    st.subheader("Your pictures", anchor=False)
+    st.header("Your pictures", anchor=False)
     items = [
         Item(
             name,
