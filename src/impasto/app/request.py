@@ -38,6 +38,8 @@ SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 _QUICK = "adain.small"
 """Method that paints pictures of all styles at a glance."""
+_NAMES = {"preserve_color": "colours by"}
+"""How settings are called in the names of pictures."""
 _LONGEST_TITLE = 60
 """In characters: of up to four bytes, of which file names have 255."""
 _UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:]+")
@@ -250,7 +252,8 @@ class Result:
         alone = len(styles) == 1
         told = [style.title if alone else f"{style.title} {style.weight:g}" for style in styles]
         told += ["masks"] if self.request.masks else []
-        told += [f"{name.replace('_', ' ')} {value}" for name, value in options.items()]
+        settings = {name: value for name, value in options.items() if name != "size"}
+        told += [f"{_NAMES.get(one, one.replace('_', ' '))} {settings[one]}" for one in settings]
         return ", ".join([*told, *([f"stopped at {self.stop_after}"] if self.steps else [])])
 
     @property

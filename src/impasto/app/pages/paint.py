@@ -458,7 +458,7 @@ def _edit(session: Session, event: Event) -> None:
     if event.kind == "remove":
         session.delete(event.id)
     elif event.kind == "rename":
-        result.title = str(event.value)[:_LONGEST_TITLE]
+        result.title, result.kept = str(event.value)[:_LONGEST_TITLE], True
     elif event.kind == "pin":
         result.kept = bool(event.value)
 
