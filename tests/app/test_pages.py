@@ -17,7 +17,7 @@ from impasto.app import job_queue, pages, request, session, widgets
 from impasto.app.components import Event
 from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
-from impasto.app.pages import batch, paint
+from impasto.app.pages import batch, history, paint
 from impasto.app.request import Request, Result, StyleChoice, Upload
 from impasto.app.session import Session
 from impasto.controls import Controls
@@ -427,17 +427,17 @@ def test_pictures_are_renamed_pinned_and_deleted():
     for _ in range(2):
         asked = Request(upload(), (StyleChoice("udnie"),), {})
         visitor.add(Result(asked, Image.new("RGB", (20, 16)), {}))
-    paint._edit(visitor, Event(1, "rename", "1", "For Ada"))
-    paint._edit(visitor, Event(1, "pin", "1", True))
+    history.edit(visitor, Event(1, "rename", "1", "For Ada"))
+    history.edit(visitor, Event(1, "pin", "1", True))
     assert (visitor.results["1"].name, visitor.results["1"].kept) == ("For Ada", True)
-    paint._edit(visitor, Event(1, "rename", "1", "x" * 1_000_000))
+    history.edit(visitor, Event(1, "rename", "1", "x" * 1_000_000))
     assert len(visitor.results["1"].title) == 100
-    paint._edit(visitor, Event(1, "rename", "1", ""))
+    history.edit(visitor, Event(1, "rename", "1", ""))
     assert visitor.results["1"].name.startswith("Udnie")
-    with zipfile.ZipFile(io.BytesIO(paint._zip(visitor))) as archive:
+    with zipfile.ZipFile(io.BytesIO(history.archive(visitor))) as archive:
         assert archive.namelist() == ["photo-udnie-1.png", "photo-udnie-2.png"]
-    paint._edit(visitor, Event(1, "remove", "2"))
-    paint._edit(visitor, Event(2, "remove", "2"))  # in another tab
+    history.edit(visitor, Event(1, "remove", "2"))
+    history.edit(visitor, Event(2, "remove", "2"))  # in another tab
     assert list(visitor.results) == ["1"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 
+from impasto.app.request import Upload
 from impasto.app.session import current
 from impasto.controls import Controls
 from impasto.methods import METHODS, method_class
@@ -219,6 +220,11 @@ def _snapshots(key: str) -> dict[str, int]:
         persist_state="session",
     )
     return {"snapshot_every": every} if every else {}
+
+
+def size_key(page: str, photo: Upload) -> str:
+    """Returns the key of the widget for the size, which starts anew for each size of photo."""
+    return f"{page}-{max(photo.size)}"
 
 
 def restore_knobs(key: str, options: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from impasto import __version__
 from impasto.app import components, job_view, session, styles
-from impasto.app.pages import batch, paint, texture
+from impasto.app.pages import batch, history, paint, texture
 
 ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
 
@@ -35,7 +35,7 @@ def frame() -> None:
     uploaders = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
     kept = components.page(visitor.key, uploader=uploaders.get(name, paint.uploader(visitor)))
     if kept and session.adopt(kept):
-        paint.resume(session.current())
+        history.resume(session.current())
         st.rerun()
     visitor.settle()
     _menu()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,9 +11,10 @@ from typing import Any
 import streamlit as st
 
 from impasto.app import job_view, max_pixels, widgets
-from impasto.app.components import Brush, Event, Item, choose, viewer
+from impasto.app.components import Brush, Item, choose, viewer
 from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
+from impasto.app.pages import history
 from impasto.app.request import (
     SHOWN_SIDE,
     Request,
@@ -31,13 +30,11 @@ from impasto.app.session import Session, current, sentence
 from impasto.app.styles import pick_styles, restore_styles, upload_pictures
 from impasto.controls import Controls
 from impasto.errors import ImpastoError
-from impasto.naming import distinct
 from impasto.recipes import Recipe
 
-PAGE = "paint"
+PAGE = history.PAGE
 REFINE = {"Quick": 10, "Good": 30, "Best": 100}
 """The optimiser's steps at each level, by how good the picture is to become."""
-_LONGEST_TITLE = 100
 _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
@@ -49,7 +46,7 @@ _REFINED_PIXELS = 1.5e6
 def page() -> None:
     """The page."""
     session = current()
-    _restore_clicked(session)
+    history.restore_clicked(session)
     if session.photo is None:
         _welcome(session)
         return
@@ -67,7 +64,7 @@ def page() -> None:
     with below:
         if asked:
             _actions(session, asked)
-        _history(session)
+        history.show(session)
         with st.container(key="another"):
             given = upload_pictures(uploader(session), "another")
         if given:
@@ -204,13 +201,10 @@ def _size(photo: Upload) -> dict[str, Any]:
     longer = max(photo.size)
     most = {"size": int((max_pixels() * longer / min(photo.size)) ** 0.5)}
     begins = {"size": min(longer, _SIDE)}
-    size = widgets.knobs(Controls, _size_key(photo), only=("size",), defaults=begins, limits=most)
+    size = widgets.knobs(
+        Controls, widgets.size_key(PAGE, photo), only=("size",), defaults=begins, limits=most
+    )
     return {} if size.get("size") == longer else size
-
-
-def _size_key(photo: Upload) -> str:
-    """Key of the widget for the size, which starts anew for each size of photo."""
-    return f"{PAGE}-{max(photo.size)}"
 
 
 # Painting
@@ -342,7 +336,7 @@ def _actions(session: Session, asked: _Asked) -> None:
                 _begin(session, full)
                 st.rerun()
         _refine(session, asked, busy=busy)
-        _undo(session)
+        history.undo_button(session)
         if result:
             _more(result)
     if result:
@@ -395,127 +389,9 @@ def _close(menu: str) -> None:
     st.session_state[menu] = False
 
 
-def _undo(session: Session) -> None:
-    names = list(session.results)
-    before = names.index(session.shown) - 1 if session.shown in names else -1
-    st.button(
-        "Undo",
-        icon=":material/undo:",
-        disabled=before < 0,
-        on_click=_restore,
-        args=(session, names[max(before, 0)] if names else ""),
-        help="Back to the picture before, and to its settings.",
-    )
-
-
 def _more(result: Result) -> None:
     with st.popover("More", icon=":material/more_horiz:"):
         job_view.download("JPEG", partial(result.encode, ".jpg"), f"{result.file}.jpg")
         if result.request.masks:
             job_view.download("Masks", result.request.zip_masks, "masks.zip")
         job_view.as_code(result)
-
-
-def _history(session: Session) -> None:
-    """All pictures of this session, one of which is looked at."""
-    if not session.results:
-        return
-    st.header("Your pictures", anchor=False)
-    items = [
-        Item(
-            name,
-            one.name,
-            session.url(f"{name}-small"),
-            removable=True,
-            renamable=True,
-            pinned=one.kept,
-        )
-        for name, one in reversed(session.results.items())
-    ]
-    st.session_state["history"] = [session.shown] if session.shown else []
-    choose(items, "history", "Your pictures", strip=True, edited=partial(_edit, session))
-    st.session_state["history.drawn"] = session.shown
-    with st.container(horizontal=True):
-        _compare(session)
-        if len(session.results) > 1:
-            job_view.download(
-                f"Download all {len(session.results)}", partial(_zip, session), "pictures.zip"
-            )
-
-
-def _restore_clicked(session: Session) -> None:
-    """Looks at the picture of the history that was clicked since the page was drawn."""
-    for name in st.session_state.get("history", []):
-        if name != st.session_state.get("history.drawn") and name in session.results:
-            _restore(session, name)
-
-
-def _edit(session: Session, event: Event) -> None:
-    """Removes, renames or pins a picture of the history."""
-    result = session.results.get(event.id)
-    if result is None:
-        return
-    if event.kind == "remove":
-        session.delete(event.id)
-    elif event.kind == "rename":
-        result.title, result.kept = str(event.value)[:_LONGEST_TITLE], True
-    elif event.kind == "pin":
-        result.kept = bool(event.value)
-
-
-def _compare(session: Session) -> None:
-    """Which other picture is shown beside the one that is looked at."""
-    others = {name: one.name for name, one in session.results.items() if name != session.shown}
-    if not others:
-        return
-    key = "compared"
-    state = st.session_state
-    state[key] = session.compared if session.compared in others else None
-
-    def choose_other() -> None:
-        session.compared = state[key]
-
-    st.selectbox(
-        "Compare with",
-        list(others),
-        format_func=lambda name: others.get(name, ""),
-        key=key,
-        on_change=choose_other,
-        placeholder="Compare with ...",
-        label_visibility="collapsed",
-    )
-
-
-def _zip(session: Session) -> bytes:
-    """All pictures of the history."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:  # pictures are compressed already
-        results = list(session.results.values())
-        names = distinct(f"{result.file}.png" for result in results)
-        for name, result in zip(names, results, strict=True):
-            archive.writestr(name, result.encode(".png"))
-    return file.getvalue()
-
-
-def resume(session: Session) -> None:
-    """Sets all controls to the picture that the visitor looked at before the page was reloaded."""
-    if session.shown:
-        _restore(session, session.shown)
-
-
-def _restore(session: Session, name: str) -> None:
-    """Looks at a picture of the history, and sets all controls to what it was painted with."""
-    result = session.results.get(name)
-    if result is None:  # another tab of the same session has deleted it
-        return
-    request = result.request
-    session.shown, session.photo = name, request.photo
-    session.set_masks(result.drawn)
-    st.session_state.update({"masked": bool(result.drawn), "restored": True})
-    restore_styles("styles", request.styles)
-    snapshots = request.snapshot_every or None
-    widgets.restore_knobs(PAGE, {**request.options, "snapshot_every": snapshots})
-    assert request.photo is not None
-    widgets.restore_knobs(
-        _size_key(request.photo), {"size": max(request.photo.size), **request.options}
-    )
