@@ -39,7 +39,8 @@ def frame() -> None:
         st.rerun()
     visitor.settle()
     _menu()
-    job_view.elsewhere(visitor, name, {name: one.title for name, one in PAGES.items()})
+    with st.container():  # what comes and goes here leaves the page in its place
+        job_view.elsewhere(visitor, name, {name: one.title for name, one in PAGES.items()})
     page.run()
 
 

@@ -50,17 +50,18 @@ def page() -> None:
     if session.photo is None:
         _welcome(session)
         return
-    st.html('<h1 class="unseen">Your painting</h1>')
-    if any(one.kept for one in session.results.values()):
-        st.html("<span data-impasto-unsaved></span>")
+    unsaved = any(one.kept for one in session.results.values())
+    st.html(f'<h1 class="unseen" {"data-impasto-unsaved" * unsaved}>Your painting</h1>')
     left, right = st.columns([8, 5], gap="large")
     sight, below = left.container(key="sight"), left.container(key="below")
     with right.container(key="panel"):
         asked = _ask(session, session.photo)
     with sight:
-        if asked:
-            _paint_if_wanted(session, asked)
-        _stage(session, asked)
+        with st.container():  # what comes and goes here leaves the picture in its place
+            if asked:
+                _paint_if_wanted(session, asked)
+            job_view.failure(PAGE)
+        job_view.live(partial(_draw, session, asked), session.running(PAGE))
     with below:
         if asked:
             _actions(session, asked)
@@ -261,14 +262,8 @@ def _begin(session: Session, request: Request) -> None:
 # The picture
 
 
-def _stage(session: Session, asked: _Asked | None) -> None:
-    """The picture, and the next one while it is being painted."""
-    job_view.failure(PAGE)
-    draw = partial(_draw, session, asked)
-    job_view.live(draw, session.running(PAGE))
-
-
 def _draw(session: Session, asked: _Asked | None) -> None:
+    """The picture, and the next one while it is being painted."""
     photo, result = session.photo, session.result
     assert photo is not None
     shown = result.request.photo if result and result.request.photo else photo
