@@ -42,13 +42,16 @@ def wait_for_quick(session: Session) -> None:
 
 def live(draw: Callable[[], object], job: Job | None) -> None:
     """Draws a part of the page, again and again as long as a job runs; then the whole page."""
+    if job is None:  # what is done there, such as a stroke, then draws the whole page anew
+        draw()
+        return
 
     def tick() -> None:
-        if job and job.finished:
+        if job.finished:
             st.rerun()
         draw()
 
-    st.fragment(tick, run_every=_TICK_S if job else None)()
+    st.fragment(tick, run_every=_TICK_S)()
 
 
 def elsewhere(session: Session, page: str, titles: Mapping[str, str]) -> None:
