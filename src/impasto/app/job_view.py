@@ -31,12 +31,17 @@ def failure(page: str) -> None:
 
 def wait_for_quick(session: Session) -> None:
     """Waits until the job is done, if that is soon, so that the page is drawn only once."""
-    line, job, end = st.empty(), session.job, time.monotonic() + _QUICK_S
-    while job and not job.finished and time.monotonic() < end:
+    line, job, began = st.empty(), session.job, time.monotonic()
+    told = ""
+    while job and not job.finished and time.monotonic() < began + _QUICK_S:
         job.wait(0.25)
-        # By this Streamlit also turns to what the visitor did in the meantime.
-        line.html(f'<div class="painting" role="status">{progress(job)} ...</div>')
-    line.empty()
+        # To look there lets Streamlit turn to what the visitor did in the meantime.
+        _ = "session" in st.session_state
+        # Each news makes the browser draw the page, which takes from the painting.
+        if told != (told := "Painting" if job.started else progress(job)):
+            line.html(f'<div class="painting" role="status">{told} ...</div>')
+    if told:
+        line.empty()
     session.settle()
 
 
