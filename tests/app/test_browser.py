@@ -562,7 +562,7 @@ def test_keys_are_enough(visit, photo_file):
         page.keyboard.press("Tab")
     page.keyboard.press("Home")
     another(page, before)
-    button(page, "Download").focus()
+    button(page, "Download 160 × 120").focus()
     with page.expect_download():
         page.keyboard.press("Enter")
 
