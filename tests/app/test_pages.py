@@ -236,7 +236,7 @@ def test_controls_that_the_optimiser_refuses_are_left_out(refinable):
     assert "detail" not in result.request.options
     assert [row["step"] for row in result.losses] == [1, 2]
     assert list(result.snapshots) == [1, 2]
-    assert {expander.label for expander in page.expander} >= {"Losses", "Snapshots"}
+    assert {expander.label for expander in page.expander} >= {"How it came closer", "Snapshots"}
     assert "Quick" not in buttons(page)  # it is not refined once more
     assert not page.error
 
@@ -458,7 +458,7 @@ def test_a_texture(monkeypatch):
     assert page.code[0].value == (
         "impasto texture bordighera --size 64x64 --iterations 2 -o texture-bordighera-1.png"
     )
-    assert {expander.label for expander in page.expander} >= {"Losses"}
+    assert {expander.label for expander in page.expander} >= {"How it came closer"}
 
 
 def test_textures_are_of_paintings_alone(monkeypatch):

@@ -47,13 +47,16 @@ def wait_for_quick(session: Session) -> None:
 
 def live(draw: Callable[[], object], job: Job | None) -> None:
     """Draws a part of the page, again and again as long as a job runs; then the whole page."""
+    if job is None:  # what the visitor does in this part is then news for the whole page
+        draw()
+        return
 
     def tick() -> None:
-        if job and job.finished:
+        if job.finished:
             st.rerun()
         draw()
 
-    st.fragment(tick, run_every=_TICK_S if job else None)()
+    st.fragment(tick, run_every=_TICK_S)()
 
 
 def elsewhere(session: Session, page: str, titles: Mapping[str, str]) -> None:
@@ -177,7 +180,7 @@ def left_behind(session: Session, result: Result) -> None:
     if result.steps:
         st.caption(f"Stopped after step {result.stop_after} of {result.steps}.")
     if result.losses:
-        losses = st.expander("Losses", icon=":material/show_chart:", on_change="rerun")
+        losses = st.expander("How it came closer", icon=":material/show_chart:", on_change="rerun")
         if losses.open:
             with losses:
                 plot_losses(result.losses)

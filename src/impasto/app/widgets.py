@@ -40,8 +40,13 @@ _LABELS = {
 _COLOURS = {
     "off": "Painting's",
     "luminance": "Photo's",
-    "coral": "CORAL",
-    "histogram": "Histogram",
+    "coral": "Photo's palette",
+    "histogram": "Exact palette",
+}
+_HELP = {
+    "preserve_color": "The painting's colours; or the photo's, so that only light and dark are "
+    "painted; or the painting is first given the photo's palette, roughly (the library calls it "
+    "coral) or exactly (histogram)."
 }
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
@@ -128,7 +133,7 @@ def _knob(
     current().defaults[key] = knob.default
     st.session_state.setdefault(key, default)
     least, kind = knob.metadata["min"], int if str(knob.type).startswith("int") else float
-    told = knob.metadata["help"]
+    told = _HELP.get(knob.name, knob.metadata["help"])
     if least is not None:
         told += f" From {least:g}" + (
             f" to {most:g}." if most and most < _LARGEST_NUMBER else " on."
