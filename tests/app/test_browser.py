@@ -764,7 +764,7 @@ def test_refining_shows_its_progress_and_stops_with_the_picture_so_far(visit, ph
     assert told["refine"] == 500
     assert told["stop_after"] >= 3
     expect(page.get_by_text(f"Stopped after step {told['stop_after']} of")).to_be_visible()
-    page.get_by_text("Losses").click()
+    page.get_by_text("How it came closer").click()
     page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first.wait_for()
     page.get_by_text("Snapshots").click()
     page.get_by_text("Step 2", exact=True).wait_for()

@@ -128,7 +128,7 @@ class Job:
         with self._lock:
             if self.finished:
                 return
-            self.began = time.monotonic()
+            self.began = self._shown = time.monotonic()
         self._yield = yield_to_others
         try:
             self.result = self.work(self)

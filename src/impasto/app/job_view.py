@@ -31,18 +31,23 @@ def failure(page: str) -> None:
 
 def wait_for_quick(session: Session) -> None:
     """Waits until the job is done, if that is soon, so that the page is drawn only once."""
-    line, job, end = st.empty(), session.job, time.monotonic() + _QUICK_S
-    while job and not job.finished and time.monotonic() < end:
+    line, job, began = st.empty(), session.job, time.monotonic()
+    told = ""
+    while job and not job.finished and time.monotonic() < began + _QUICK_S:
         job.wait(0.25)
-        # By this Streamlit also turns to what the visitor did in the meantime.
-        line.html(f'<div class="painting" role="status">{progress(job)} ...</div>')
-    line.empty()
+        # To look there lets Streamlit turn to what the visitor did in the meantime.
+        _ = "session" in st.session_state
+        # Each news makes the browser draw the page, which takes from the painting.
+        if told != (told := "Painting" if job.started else progress(job)):
+            line.html(f'<div class="painting" role="status">{told} ...</div>')
+    if told:
+        line.empty()
     session.settle()
 
 
 def live(draw: Callable[[], object], job: Job | None) -> None:
     """Draws a part of the page, again and again as long as a job runs; then the whole page."""
-    if job is None:  # what is done there, such as a stroke, then draws the whole page anew
+    if job is None:  # what the visitor does in this part is then news for the whole page
         draw()
         return
 
@@ -175,7 +180,7 @@ def left_behind(session: Session, result: Result) -> None:
     if result.steps:
         st.caption(f"Stopped after step {result.stop_after} of {result.steps}.")
     if result.losses:
-        losses = st.expander("Losses", icon=":material/show_chart:", on_change="rerun")
+        losses = st.expander("How it came closer", icon=":material/show_chart:", on_change="rerun")
         if losses.open:
             with losses:
                 plot_losses(result.losses)

@@ -42,7 +42,7 @@ _NAMES = {"preserve_color": "colours by"}
 """How settings are called in the names of pictures."""
 _LONGEST_TITLE = 60
 """In characters: of up to four bytes, of which file names have 255."""
-_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:]+")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:<>\"|?*]+")
 """What names of files must not have on some system."""
 _STYLE_PIXELS = 16e6
 """Of paintings: more would not be seen, and six of them take memory."""

@@ -200,7 +200,7 @@ def _webp(picture: Image.Image, quality: int = _QUALITY) -> bytes:
         picture = picture.copy()
         picture.thumbnail((_LARGEST_WEBP, _LARGEST_WEBP))
     file = io.BytesIO()
-    picture.convert("RGB").save(file, "WEBP", quality=quality, method=2)
+    picture.convert("RGB").save(file, "WEBP", quality=quality, method=0)
     return file.getvalue()
 
 

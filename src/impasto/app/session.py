@@ -57,6 +57,8 @@ class Session:
     """Number of the drawing, which grows when it is replaced by another than the brush's."""
     results: dict[str, Result] = field(default_factory=dict)
     """The history: painted pictures by id, the newest last."""
+    deleted: Result | None = None
+    """The picture that was taken out of the history last, to be put back."""
     shown: str | None = None
     """Id of the picture that is looked at."""
     compared: str | None = None
@@ -164,6 +166,7 @@ class Session:
         for name in automatic:
             if self.full and name != self.shown:
                 self.delete(name)
+                self.deleted = None
 
     def keep_texture(self, result: Result) -> None:
         """Puts a texture in place of the last one."""
@@ -181,11 +184,17 @@ class Session:
 
     def delete(self, name: str) -> None:
         """Takes a picture out of the history."""
-        del self.results[name]
+        self.deleted = self.results.pop(name)
         if self.compared == name:
             self.compared = None
         if self.shown == name:
             self.shown = next(reversed(self.results), None)
+
+    def put_back(self) -> None:
+        """Puts the picture that was deleted last back into the history."""
+        if self.deleted:
+            self.shown = self.deleted.id
+            self.results[self.shown], self.deleted = self.deleted, None
 
     @property
     def full(self) -> bool:
@@ -202,6 +211,11 @@ class Session:
     def result(self) -> Result | None:
         """The picture that is looked at."""
         return self.results.get(self.shown) if self.shown else None
+
+    @property
+    def other(self) -> Result | None:
+        """The picture beside the one that is looked at."""
+        return self.results.get(self.compared or "") if self.compared != self.shown else None
 
     def url(self, name: str) -> str:
         """Returns the address of one of this session's pictures."""

@@ -28,7 +28,7 @@ FOR_NETWORKS = ("stroke_size", "detail")
 STYLE_SIDES = {"style_size": 2048}
 """Longest sides to choose from: styles are measured as a whole, which takes memory."""
 _WEIGHTS = {"adain": ("adain.base", "adain.small")}
-_LABELS = {
+LABELS = {
     "preserve_color": "Colours",
     "detail": "Detail of the photo",
     "size": "Longer side in pixels",
@@ -40,8 +40,13 @@ _LABELS = {
 _COLOURS = {
     "off": "Painting's",
     "luminance": "Photo's",
-    "coral": "CORAL",
-    "histogram": "Histogram",
+    "coral": "Photo's palette",
+    "histogram": "Exact palette",
+}
+HELP = {
+    "preserve_color": "The painting's colours; or the photo's, so that only light and dark are "
+    "painted; or the painting is first given the photo's palette, roughly (the library calls it "
+    "coral) or exactly (histogram)."
 }
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
@@ -124,11 +129,11 @@ def _knob(
     knob: Field[Any], key: str, default: Any, choices: Sequence[str] | None, most: float | None
 ) -> Any:
     """The widget that fits the setting's type and bounds."""
-    label = _LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
+    label = LABELS.get(knob.name, knob.name.replace("_", " ").capitalize())
     current().defaults[key] = knob.default
     st.session_state.setdefault(key, default)
     least, kind = knob.metadata["min"], int if str(knob.type).startswith("int") else float
-    told = knob.metadata["help"]
+    told = HELP.get(knob.name, knob.metadata["help"])
     if least is not None:
         told += f" From {least:g}" + (
             f" to {most:g}." if most and most < _LARGEST_NUMBER else " on."

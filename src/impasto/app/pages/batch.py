@@ -62,9 +62,10 @@ def page() -> None:
             trained = any(style.trained for style in styles)
             later = ("size", "seed") if trained else ("size", "style_size", "seed")
             options |= widgets.knobs(Controls, PAGE, only=later, limits=widgets.STYLE_SIDES)
-    with left.container(key="sight"):
+    with left.container(key="head"):
         st.title("Paint many photos in one style", anchor=False)
         _take_photos(session)
+    with left.container(key="below"):
         _begin_button(session, Request(None, styles, options))
         job_view.failure(PAGE)
         job_view.live(lambda: _progress(session), session.running(PAGE))

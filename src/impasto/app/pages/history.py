@@ -21,7 +21,7 @@ _LONGEST_TITLE = 100
 
 def show(session: Session) -> None:
     """All pictures of this session, one of which is looked at."""
-    if not session.results:
+    if not session.results and not session.deleted:
         return
     st.header("Your pictures", anchor=False)
     items = [
@@ -40,6 +40,12 @@ def show(session: Session) -> None:
     st.session_state["history.drawn"] = session.shown
     with st.container(horizontal=True):
         _compare(session)
+        if session.deleted:
+            st.button(
+                f"Put {session.deleted.name} back",
+                icon=":material/restore_from_trash:",
+                on_click=session.put_back,
+            )
         if len(session.results) > 1:
             job_view.download(
                 f"Download all {len(session.results)}", partial(archive, session), "pictures.zip"

@@ -267,7 +267,7 @@ def _draw(session: Session, asked: _Asked | None) -> None:
     photo, result = session.photo, session.result
     assert photo is not None
     shown = result.request.photo if result and result.request.photo else photo
-    other = session.results.get(session.compared or "")
+    other = session.other
     titles = (result.name, other.name) if result and other else ("Photo", "Painting")
     viewer(
         session.url(f"upload-{shown.id}"),
@@ -330,7 +330,8 @@ def _actions(session: Session, asked: _Asked) -> None:
             if job_view.button(f"Paint at full size, {width} × {height}", "open_in_full"):
                 _begin(session, full)
                 st.rerun()
-        _refine(session, asked, busy=busy)
+        if asked.optimiser is not None:
+            _refine(session, asked, busy=busy)
         history.undo_button(session)
         if result:
             _more(result)
@@ -353,24 +354,16 @@ def _full_size(asked: _Asked) -> Request | None:
 
 def _refine(session: Session, asked: _Asked, *, busy: bool) -> None:
     """The menu that brings the picture closer to the painting."""
-    if asked.request.options.get("method") == "gatys":
-        return
     menu = "refine"
     with st.popover(
         "Refine", icon=":material/auto_awesome:", disabled=busy, key=menu, on_change="rerun"
     ):
-        if asked.optimiser is None:
-            st.write(
-                "A style that a network was trained for cannot be refined, as there is no picture "
-                "of it to come closer to. To refine, choose a painting."
-            )
-            return
         st.write(
             "Bring the picture closer to the painting, stroke by stroke. This takes minutes; you "
             "can stop at any time, and keep what is painted by then."
         )
         choices = dict(REFINE)
-        own_steps = asked.optimiser.get("iterations", REFINE["Good"])
+        own_steps = (asked.optimiser or {}).get("iterations", REFINE["Good"])
         if own_steps not in choices.values():
             choices[f"{own_steps} steps"] = own_steps
         with st.container(horizontal=True):
