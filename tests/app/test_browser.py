@@ -47,7 +47,7 @@ HEADINGS = {
     "Texture": "Make a texture from a painting",
 }
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-WAIT_MS = int(os.environ.get("WAITMS", 40_000))
+WAIT_MS = 40_000
 LOOKS_ALIKE = 4.0
 """Mean difference, of 255, that packing a picture for the page may make, but for fine detail."""
 SPENT_S = 0.5
@@ -889,7 +889,8 @@ def test_forged_clicks_do_no_harm(visit, photo_file):
         base64.b64encode(bomb()).decode(),
     )
     page.get_by_text("Paint only where I draw").click()
-    page.locator("canvas.ink").click()
+    page.locator("canvas.ink").wait_for()
+    page.locator(".stage").click()
     page.wait_for_timeout(1500)
     check(page)
     page.reload()
@@ -937,7 +938,6 @@ def test_a_click_costs_little(visit, tmp_path):
         started = time.monotonic()
         stylizer.stylize(photo, source)
         ratios.append((taken - SPENT_S) / (time.monotonic() - started))
-    print(ratios)
     assert min(ratios) < 1.5
 
 
