@@ -206,10 +206,8 @@ def made(asked, **more):
 
 def test_the_names_of_pictures_tell_what_they_are():
     several = REQUESTS["several"]
-    assert made(several).name == (
-        "Lion Hunt 2, Bordighera 0.5, method styletr, sharpness 5.0, size 32"
-    )
-    assert made(REQUESTS["own"]).name.startswith("it's.png, preserve color luminance, ")
+    assert made(several).name == ("Lion Hunt 2, Bordighera 0.5, method styletr, sharpness 5.0")
+    assert made(REQUESTS["own"]).name.startswith("it's.png, colours: photo's, ")
     assert "masks" in made(REQUESTS["masked"]).name
     assert made(several, title="For Ada").name == "For Ada"
 

@@ -38,8 +38,13 @@ SHOWN_SIDE = 1600
 """Longer side, in pixels, of pictures as the page shows them."""
 _QUICK = "adain.small"
 """Method that paints pictures of all styles at a glance."""
-_NAMES = {"preserve_color": "colours by"}
-"""How settings are called in the names of pictures."""
+COLOURS = {
+    "off": "Painting's",
+    "luminance": "Photo's",
+    "coral": "Photo's palette",
+    "histogram": "Exact palette",
+}
+"""Ways to preserve colours, in words for everybody."""
 _LONGEST_TITLE = 60
 """In characters: of up to four bytes, of which file names have 255."""
 _UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:<>\"|?*]+")
@@ -252,8 +257,7 @@ class Result:
         alone = len(styles) == 1
         told = [style.title if alone else f"{style.title} {style.weight:g}" for style in styles]
         told += ["masks"] if self.request.masks else []
-        settings = {name: value for name, value in options.items() if name != "size"}
-        told += [f"{_NAMES.get(one, one.replace('_', ' '))} {settings[one]}" for one in settings]
+        told += [_told(setting, value) for setting, value in options.items() if setting != "size"]
         return ", ".join([*told, *([f"stopped at {self.stop_after}"] if self.steps else [])])
 
     @property
@@ -304,6 +308,13 @@ class Result:
         """Files of photo, styles and picture."""
         photo = None if self.request.photo is None else self.request.photo.name
         return photo, self.request.recipe_styles, f"{self.file}.png"
+
+
+def _told(setting: str, value: object) -> str:
+    """A setting in the name of a picture."""
+    if setting == "preserve_color":
+        return f"colours: {COLOURS[str(value)].lower()}"
+    return f"{setting.replace('_', ' ')} {value}"
 
 
 @lru_cache(maxsize=4)

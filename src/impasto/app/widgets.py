@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from impasto.app.request import Upload
+from impasto.app.request import COLOURS, Upload
 from impasto.app.session import current
 from impasto.controls import Controls
 from impasto.methods import METHODS, method_class
@@ -37,17 +37,13 @@ LABELS = {
     "init": "Start from",
     "optimizer": "Optimiser",
 }
-_COLOURS = {
-    "off": "Painting's",
-    "luminance": "Photo's",
-    "coral": "Photo's palette",
-    "histogram": "Exact palette",
-}
+"""Labels of settings, where they are not their names."""
 HELP = {
     "preserve_color": "The painting's colours; or the photo's, so that only light and dark are "
     "painted; or the painting is first given the photo's palette, roughly (the library calls it "
     "coral) or exactly (histogram)."
 }
+"""What is told of settings, where the library's words are not for everybody."""
 _OPTIMISER_KNOBS: dict[str, Any] = {
     "without": ("encoder", "pooling", "precision", "seconds", "avg_decay"),
     "choices": {"init": ("content", "noise", "style")},
@@ -140,7 +136,7 @@ def _knob(
         )
     common: dict[str, Any] = {"key": key, "help": told, "persist_state": "session"}
     if choices:
-        names = _COLOURS if knob.name == "preserve_color" else {}
+        names = COLOURS if knob.name == "preserve_color" else {}
         return st.segmented_control(
             label, choices, required=True, format_func=lambda one: names.get(one, one), **common
         )
