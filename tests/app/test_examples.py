@@ -12,9 +12,16 @@ from impasto.errors import ImpastoError
 
 @pytest.fixture(autouse=True)
 def unpainted():
-    examples._painted.cache_clear()
+    examples._tiles._tiles.clear()
     yield
-    examples._painted.cache_clear()
+    examples._tiles._tiles.clear()
+
+
+def painted(style):
+    tile = Examples().tile(style)()
+    while not tile.finished:
+        tile.wait(1)
+    return tile.result
 
 
 def test_every_example_is_of_a_photo_and_a_style_that_are_there():
@@ -26,13 +33,14 @@ def test_every_example_is_of_a_photo_and_a_style_that_are_there():
 
 @pytest.mark.parametrize("name", ["", "..", "bordighera", "chelsea.jpg", "starry-night-full"])
 def test_there_are_no_others(name):
+    assert Examples().tile(name) is None
     assert Examples().picture(name) is None
 
 
 @pytest.mark.slow
 def test_an_example_is_photo_on_the_left_and_painting_on_the_right():
     example = EXAMPLES["great-wave"]
-    shown = Examples().picture(example.style)
+    shown = painted(example.style)
     side, edge = examples._SIDE, round(examples._UNCOVERED * examples._SIDE)
     whole = example.upload.shown
     left, top = (whole.width - min(whole.size)) // 2, (whole.height - min(whole.size)) // 2
@@ -42,14 +50,14 @@ def test_an_example_is_photo_on_the_left_and_painting_on_the_right():
     mine, before, after = (np.asarray(one, int) for one in (shown, photo, painting))
     np.testing.assert_array_equal(mine[:, : edge - 2], before[:, : edge - 2])
     np.testing.assert_array_equal(mine[:, edge + 3 :], after[:, edge + 3 :])
-    assert Examples().picture(example.style) is shown  # it is painted once
+    assert painted(example.style) is shown  # it is painted once
 
 
 def test_an_example_that_failed_is_painted_the_next_time(monkeypatch):
-    full = JobQueue({True: 0, False: 0})
+    full = JobQueue({"tile": 0})
     with monkeypatch.context() as patch:
         patch.setattr(job_queue, "queue", lambda: full)
         with pytest.raises(ImpastoError, match="try again"):
-            Examples().picture("udnie")
+            painted("udnie")
     assert full.close()
-    assert Examples().picture("udnie").size == (examples._SIDE, examples._SIDE)
+    assert painted("udnie").size == (examples._SIDE, examples._SIDE)

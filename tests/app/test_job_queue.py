@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from impasto.app import job_queue
-from impasto.app.job_queue import BusyError, Job, JobQueue
-from impasto.errors import ImageError, ImpastoError, Stop
+from impasto.app.job_queue import BusyError, Job, JobQueue, Tiles
+from impasto.errors import ImageError, Stop
 from impasto.methods import Progress
 
 WAIT_S = 60
@@ -92,7 +92,7 @@ def blocked(jobs, *, quick):
 
 
 def test_places_are_limited_and_those_who_leave_make_room():
-    jobs = JobQueue(places={True: 3, False: 1})
+    jobs = JobQueue(places={"quick": 3, "long": 1})
     _, release = blocked(jobs, quick=True)
     second, third, late = (Job(lambda _: "painted", quick=True) for _ in range(3))
     jobs.submit(second)
@@ -213,7 +213,9 @@ def test_the_time_left_is_told_and_leaves_out_what_others_take(photo, jobs):
         assert left == pytest.approx(true, rel=0.3, abs=0.1)
 
 
-def test_steps_leave_losses_snapshots_and_a_preview(photo):
+def test_steps_leave_losses_snapshots_and_a_preview(photo, monkeypatch):
+    monkeypatch.setattr(job_queue, "_PREVIEW_EVERY_S", 0)
+
     def work(job):
         for step in range(6):
             job.on_step(progress(step + 1, 6, photo.repeat(1, 1, 1, 30)))
@@ -294,15 +296,104 @@ def test_a_long_job_makes_room_in_the_end_if_others_wait(photo, jobs, monkeypatc
     assert done(second).result == 100
 
 
-def test_a_small_picture_is_waited_for():
+# Tiles
+
+
+@pytest.fixture
+def asked(jobs, monkeypatch):
+    """Asks for a tile as a server does that has a browser waiting for it."""
+    monkeypatch.setattr(job_queue, "queue", lambda: jobs)
+    return Tiles(kept=3, waiting=2).get
+
+
+def test_a_tile_is_painted_once_for_all_who_ask(jobs, asked):
+    _, release = blocked(jobs, quick=True)
     picture = Image.new("RGB", (3, 2))
-    assert job_queue.paint_now(lambda: picture) is picture
+    tile = asked("a", lambda: picture)
+    assert asked("a", lambda: None) is tile
+    release.set()
+    assert done(tile).result is picture
+    assert asked("a", lambda: None) is tile
+    for name in "bcd":
+        done(asked(name, lambda: picture))
+    assert asked("a", lambda: picture) is not tile  # the oldest has gone
 
 
-def test_a_small_picture_that_fails_is_told(caplog):
+def test_a_tile_that_failed_is_told_and_painted_again(asked, caplog):
     def fails():
         raise ZeroDivisionError
 
-    with pytest.raises(ImpastoError, match="server's log"):
-        job_queue.paint_now(fails)
+    assert "server's log" in done(asked("a", fails)).error
     assert "ZeroDivisionError" in caplog.text
+    picture = Image.new("RGB", (3, 2))
+    assert done(asked("a", lambda: picture)).result is picture
+
+
+def test_a_visitor_waits_for_two_tiles_at_most(jobs, asked):
+    _, release = blocked(jobs, quick=True)
+    first, second = asked("a", Image.Image), asked("b", Image.Image)
+    with pytest.raises(BusyError, match="try again"):
+        asked("c", Image.Image)
+    release.set()
+    assert done(first).result
+    assert done(second).result
+    assert done(asked("c", Image.Image)).result
+
+
+def test_tiles_that_no_browser_waits_for_are_not_painted(jobs, asked, monkeypatch):
+    monkeypatch.setattr(job_queue, "GONE_S", 0.2)
+    _, release = blocked(jobs, quick=True)
+    gone, other = asked("a", Image.Image), asked("b", Image.Image)
+    time.sleep(0.3)
+    third, again = asked("c", Image.Image), asked("b", Image.Image)  # they have made room
+    release.set()
+    assert done(third).result
+    assert done(again).result
+    assert gone.result is other.result is None
+    assert not gone.started
+
+
+def test_clicks_come_before_tiles(jobs, asked):
+    order = []
+    _, release = blocked(jobs, quick=True)
+    tile = asked("a", lambda: order.append("tile"))
+    clicks = [Job(lambda _: order.append("click"), quick=True) for _ in range(3)]
+    for job in clicks:
+        jobs.submit(job)
+    release.set()
+    done(tile)
+    assert order == ["click"] * 3 + ["tile"]
+
+
+def test_tiles_come_while_somebody_refines_and_take_a_third_of_the_time(photo, jobs):
+    long = Job(steps(10_000, photo), quick=False)
+    jobs.submit(long)
+    while not long.step:
+        time.sleep(0.01)
+    tiles = [job_queue.Tile(lambda: time.sleep(0.1) or Image.Image()) for _ in range(6)]
+    for tile in tiles:
+        jobs.submit(tile)
+    began = time.monotonic()
+    for tile in tiles:
+        while not tile.finished:
+            tile.wait(0.01)
+            for other in tiles:
+                other.seen()
+    took = time.monotonic() - began
+    assert all(tile.result for tile in tiles)
+    assert not long.finished
+    assert 1.55 < took < 6  # six tiles, and between them twice their time for the other
+    long.stop()
+    done(long)
+
+
+def test_a_crowd_of_tiles_keeps_no_long_job_from_its_beginning(photo, jobs):
+    _, release = blocked(jobs, quick=True)
+    tiles = [job_queue.Tile(lambda: time.sleep(0.05)) for _ in range(20)]
+    for tile in tiles:
+        jobs.submit(tile)
+    long = Job(steps(3, photo), quick=False)
+    jobs.submit(long)
+    release.set()
+    assert done(long).result == 3
+    assert sum(tile.finished for tile in tiles) < 5

@@ -54,6 +54,9 @@ from impasto.app import guards, server
 
 class Probe:
     '''Numbers of the server, as widths of pictures.'''
+    def tile(self, name):
+        return None
+
     def picture(self, name):
         streamlit = runtime.get_instance()
         files = streamlit.uploaded_file_mgr.file_storage

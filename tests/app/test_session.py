@@ -184,11 +184,12 @@ HOSTILE = [
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_no_other_name_has_a_picture(name, visitor):
     assert visitor.picture(name) is None
+    assert visitor.tile(name) is None
 
 
 @pytest.mark.parametrize("style", ["", "../udnie", "nothing", "udnie-", "-udnie", "Udnie", "auto"])
 def test_no_other_style_is_painted(style, visitor):
-    assert visitor.picture(f"sheet-{visitor.photo.id}-{style}") is None
+    assert visitor.tile(f"sheet-{visitor.photo.id}-{style}") is None
 
 
 def test_the_picture_so_far_is_of_that_job_alone(visitor):
@@ -227,15 +228,19 @@ def painted(monkeypatch):
     return sources
 
 
+def in_style(visitor, style):
+    tile = visitor.tile(f"sheet-{visitor.photo.id}-{style}")()
+    while not tile.finished:
+        tile.wait(1)
+    return tile.result
+
+
 def test_photos_in_styles_are_painted_once_and_as_by_the_library(visitor, painted):
     own = upload("p.png", painting_array())
     visitor.own[own.id] = own
     photo = visitor.photo.shown
-    mine = {
-        style: visitor.picture(f"sheet-{visitor.photo.id}-{style}")
-        for style in ("udnie", "lion-hunt", own.id)
-    }
-    again = visitor.picture(f"sheet-{visitor.photo.id}-lion-hunt")
+    mine = {style: in_style(visitor, style) for style in ("udnie", "lion-hunt", own.id)}
+    again = in_style(visitor, "lion-hunt")
     assert painted == ["udnie", "lion-hunt", own]
     quick = Stylizer("adain.small", device="cpu")
     assert again == mine["lion-hunt"] == quick.stylize(photo, "lion-hunt")
@@ -243,23 +248,23 @@ def test_photos_in_styles_are_painted_once_and_as_by_the_library(visitor, painte
     assert mine[own.id] == quick.stylize(photo, Image.fromarray(painting_array()))
 
 
-def test_photos_in_styles_have_an_end(visitor, painted, monkeypatch):
+def test_photos_in_styles_have_an_end(painted, monkeypatch):
     monkeypatch.setattr(session, "_MOST_IN_STYLE", 2)
+    visitor = Session(photo=upload())
     names = list(gallery.paintings())[:3]
     for name in (*names, *names):
-        assert visitor.picture(f"sheet-{visitor.photo.id}-{name}").size == (64, 48)
-        assert len(visitor._sheet) <= 2
+        assert in_style(visitor, name).size == (64, 48)
     assert painted == [*names, *names]  # and is painted again when it is asked for
 
 
 def test_what_goes_wrong_is_painted_again(visitor, monkeypatch):
-    full = JobQueue({True: 0, False: 0})
+    full = JobQueue({"tile": 0})
     with monkeypatch.context() as patch:
         patch.setattr(job_queue, "queue", lambda: full)
         with pytest.raises(ImpastoError, match="try again"):
-            visitor.picture(f"sheet-{visitor.photo.id}-udnie")
+            in_style(visitor, "udnie")
     assert full.close()
-    assert visitor.picture(f"sheet-{visitor.photo.id}-udnie")
+    assert in_style(visitor, "udnie")
 
 
 # Visitors
@@ -278,7 +283,8 @@ def test_two_sessions_share_nothing():
     assert one.picture("1")
     assert other.picture("1") is None
     assert other.picture(f"upload-{one.photo.id}") is None
-    assert other.picture(f"sheet-{one.photo.id}-udnie") is None
+    assert one.tile(f"sheet-{one.photo.id}-udnie")
+    assert other.tile(f"sheet-{one.photo.id}-udnie") is None
 
 
 def test_sessions_that_ended_are_forgotten():

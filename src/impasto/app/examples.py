@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, partial
 from importlib import resources
 
 from PIL import Image, ImageDraw
 
-from impasto.app.job_queue import paint_now
+from impasto.app.job_queue import Tile, Tiles
 from impasto.app.request import Upload, stylizer
 from impasto.app.server import picture_url
 
@@ -52,21 +53,33 @@ EXAMPLES = {
 """The examples by their style."""
 
 
+_tiles = Tiles(len(EXAMPLES), len(EXAMPLES))
+
+
 class Examples:
     """The painted examples, as the server asks for them."""
 
-    def picture(self, name: str) -> Image.Image | None:
-        """Returns an example by its style, half photo and half painting; None if there is none."""
-        return _painted(EXAMPLES[name]) if name in EXAMPLES else None
+    def tile(self, name: str) -> Callable[[], Tile] | None:
+        """Returns what asks for an example by its style, half photo and half painting; None if
+        there is none.
+        """
+        return partial(_ask, EXAMPLES[name]) if name in EXAMPLES else None
+
+    def picture(self, name: str) -> Image.Image | None:  # noqa: ARG002
+        """There are no others."""
+        return None
 
 
-@cache
-def _painted(example: Example) -> Image.Image:
+def _ask(example: Example) -> Tile:
     before = example.upload.shown
     side = min(before.size)
     left, top = (before.width - side) // 2, (before.height - side) // 2
     before = before.crop((left, top, left + side, top + side)).resize((_SIDE, _SIDE))
-    image = paint_now(lambda: stylizer("auto").stylize(before, example.style))
+    return _tiles.get(example.style, lambda: _paint(before, example.style))
+
+
+def _paint(before: Image.Image, style: str) -> Image.Image:
+    image = stylizer("auto").stylize(before, style)
     edge = round(_UNCOVERED * _SIDE)
     image.paste(before.crop((0, 0, edge, _SIDE)), (0, 0))
     ImageDraw.Draw(image).line((edge, 0, edge, _SIDE), "white", 3)

@@ -1,4 +1,9 @@
-"""Who paints when: one picture at a time for all visitors, the quick ones first.
+"""Who paints when: one picture at a time for all visitors, in three lanes.
+
+- ``quick``: what a visitor has just clicked on; it comes before all the others
+- ``long``: what takes minutes; between two steps it lets the others go first
+- ``tile``: small pictures that show what styles do; they are painted when nobody waits for a quick
+  one, and take a third of a long one's time at most
 
 Painting takes all processors and much memory, so two at once are slower than one after the other.
 And one thread paints them all: OpenMP's threads wait for their next piece of work by spinning,
@@ -15,7 +20,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from typing import Any
 
@@ -26,12 +31,16 @@ from impasto.errors import ImpastoError, Stop
 from impasto.history import History
 from impasto.methods import Progress
 
-PLACES = {True: 64, False: 8}
-"""How many jobs there may be that are quick, and that are not."""
+PLACES = {"quick": 64, "long": 8, "tile": 32}
+"""How many jobs there may be in each lane."""
 PREVIEW_SIDE = 1000
 _PREVIEW_EVERY_S = 0.7
 ABANDONED_S = 20.0
 """A job that nobody has looked at for this long is stopped."""
+GONE_S = 2.0
+"""The same for a tile: its browser asks for news many times a second."""
+_LONG_SHARE = 2.0
+"""How many seconds a long job gets for each one that a tile took of its time."""
 LONGEST_S = 600.0
 """A job that has taken this long is stopped if others are waiting."""
 _LAST_STEP_S = 5.0
@@ -139,6 +148,7 @@ class Job:
         except Exception:  # whatever it is, the next visitor is to be served
             _log.exception("a job failed")
             self.error = "Something went wrong here; the server's log has the details."
+        self.work = _nothing  # and what it holds
         self.finished = True
         self._news.set()
 
@@ -201,11 +211,21 @@ class Job:
         return self.began < math.inf
 
     @property
+    def lane(self) -> str:
+        """The lane of the queue that it waits in."""
+        return "quick" if self.quick else "long"
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds nobody need look at it."""
+        return ABANDONED_S
+
+    @property
     def abandoned(self) -> bool:
         """Whether nobody has looked at the job for long."""
         if self._watched():
             self.seen()
-        return time.monotonic() - self._seen > ABANDONED_S
+        return time.monotonic() - self._seen > self.patience
 
     @property
     def stop_after(self) -> int | None:
@@ -228,16 +248,77 @@ class Job:
         return (1 - now) * (until - since) / (now - before)
 
 
+class Tile(Job):
+    """A small picture that shows what a style does, for as long as a browser asks for it.
+
+    Args:
+        paint: paints it, in a second or so.
+    """
+
+    def __init__(self, paint: Callable[[], Image.Image]) -> None:
+        super().__init__(lambda _: paint(), quick=True)
+
+    @property
+    def lane(self) -> str:
+        """The last lane."""
+        return "tile"
+
+    @property
+    def patience(self) -> float:
+        """As long as it takes to see that the browser has gone."""
+        return GONE_S
+
+
+class Tiles:
+    """Tiles that are painted when they are first asked for, and kept.
+
+    Args:
+        kept: how many there may be; the oldest go.
+        waiting: how many of them may be unfinished at a time.
+    """
+
+    def __init__(self, kept: int, waiting: int = 2) -> None:
+        self.kept, self.waiting = kept, waiting
+        self._tiles: dict[Hashable, Tile] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, paint: Callable[[], Image.Image]) -> Tile:
+        """Returns a tile: the one that is there or on its way, or else a new one.
+
+        Args:
+            key: says which.
+            paint: paints it.
+
+        Raises:
+            BusyError: there are too many already.
+        """
+        with self._lock:
+            tile = self._tiles.get(key)
+            if tile and (tile.result is not None or not (tile.finished or tile.abandoned)):
+                tile.seen()
+                return tile
+            unfinished = [one for one in self._tiles.values() if not one.finished]
+            if sum(not one.abandoned for one in unfinished) >= self.waiting:
+                raise BusyError("Your other pictures come first: try again in a moment.")
+            tile = Tile(paint)
+            queue().submit(tile)
+            self._tiles[key] = tile
+            for oldest in list(self._tiles)[: -self.kept]:
+                del self._tiles[oldest]
+            return tile
+
+
 class JobQueue:
     """Does the jobs of all visitors.
 
     Args:
-        places: how many jobs there may be at a time, by whether they are quick.
+        places: how many jobs there may be at a time, by their lane.
     """
 
-    def __init__(self, places: Mapping[bool, int] = PLACES) -> None:
+    def __init__(self, places: Mapping[str, int] = PLACES) -> None:
         self.places = places
-        self._lanes: dict[bool, list[Job]] = {True: [], False: []}
+        self._lanes: dict[str, list[Job]] = {lane: [] for lane in PLACES}
+        self._next_tile = 0.0
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -251,10 +332,10 @@ class JobQueue:
             BusyError: there is no place.
         """
         with self._changed:
-            lane = self._unfinished(quick=job.quick)
+            lane = self._unfinished(job.lane)
             if self._closed:
                 job.stop()
-            elif len(lane) >= self.places[job.quick]:
+            elif len(lane) >= self.places[job.lane]:
                 raise BusyError("Many pictures are being painted right now: try again in a minute.")
             lane.append(job)
             self._changed.notify_all()
@@ -262,7 +343,7 @@ class JobQueue:
     def position(self, job: Job) -> int:
         """How many jobs come before this one in its lane: 0 if it is its turn, or it is over."""
         with self._changed:
-            lane = self._unfinished(quick=job.quick)
+            lane = self._unfinished(job.lane)
             return lane.index(job) if job in lane else 0
 
     def close(self) -> bool:
@@ -281,43 +362,50 @@ class JobQueue:
         self._thread.join(_LAST_STEP_S)
         return not self._thread.is_alive()
 
-    def _unfinished(self, *, quick: bool) -> list[Job]:
+    def _unfinished(self, name: str) -> list[Job]:
         """The lane without the jobs that are over, or that nobody waits for any more."""
-        lane = self._lanes[quick]
+        lane = self._lanes[name]
         for job in lane:
             if job.abandoned and not job.started:
                 job.stop()
         lane[:] = [job for job in lane if not job.finished]
         return lane
 
-    def _first(self, *, quick: bool) -> Job | None:
+    def _first(self, lane: str) -> Job | None:
         with self._changed:
-            return next(iter(self._unfinished(quick=quick)), None)
+            return next(iter(self._unfinished(lane)), None)
 
     def _serve(self) -> None:
         while not self._closed:
-            if job := self._first(quick=True):
+            if job := self._first("quick"):
                 job.run()
-            elif job := self._first(quick=False):
-                job.run(partial(self._yield_to_quick, job))
+            elif job := self._first("long"):
+                job.run(partial(self._yield_to_others, job))
+            elif job := self._first("tile"):
+                job.run()
             else:
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed or any(self._lanes.values()))
 
-    def _yield_to_quick(self, job: Job) -> None:
-        """Does the quick jobs first, if there are any; and makes room after a long time.
+    def _yield_to_others(self, job: Job) -> None:
+        """Does the quick jobs first, if there are any, or else a tile; and makes room after a long
+        time.
 
         Raises:
             Stop: it is the others' turn.
         """
         with self._changed:
-            others_wait = len(self._unfinished(quick=False)) > 1
+            others_wait = len(self._unfinished("long")) > 1
         if time.monotonic() - job.began > LONGEST_S and others_wait:
             job.stop()
             raise Stop
         end = time.monotonic() + _PATIENCE_S
-        while (quick := self._first(quick=True)) and time.monotonic() < end:
+        while (quick := self._first("quick")) and time.monotonic() < end:
             quick.run()
+        if time.monotonic() > self._next_tile and not quick and (tile := self._first("tile")):
+            tile.run()
+            now = time.monotonic()
+            self._next_tile = now + _LONG_SHARE * (now - tile.began)
 
 
 _lock = threading.Lock()
@@ -332,27 +420,13 @@ def queue() -> JobQueue:
         return _queue
 
 
-def paint_now(work: Callable[[], Image.Image]) -> Image.Image:
-    """Paints a small picture when it is its turn; returns it.
-
-    Args:
-        work: paints it, in a second or so.
-
-    Raises:
-        ImpastoError: there is no place, or something went wrong.
-    """
-    job = Job(lambda _: work(), quick=True)
-    queue().submit(job)
-    while not job.finished:
-        job.wait(1)
-    if not isinstance(job.result, Image.Image):
-        raise ImpastoError(job.error or "This picture is not painted any more.")
-    return job.result
-
-
 def close() -> bool:
     """Closes the queue of this server, if there is one; see `JobQueue.close`."""
     return _queue is None or _queue.close()
+
+
+def _nothing(_: Job) -> None:
+    """What a job that is over has to do."""
 
 
 def _image(progress: Progress) -> Image.Image:

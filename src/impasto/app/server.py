@@ -43,6 +43,7 @@ from streamlit.starlette import App
 
 from impasto import gallery
 from impasto.app.guards import Address, Guard, UploadLimits
+from impasto.app.job_queue import Tile
 from impasto.errors import ImpastoError
 
 GRACE_S = 75.0
@@ -53,6 +54,8 @@ CLOSING_S = 2
 """How long a server that ends waits for what it has begun to answer."""
 PING_S = 20.0
 """How often the server looks whether a browser is still there, and how long it waits for it."""
+_POLL_S = 0.05
+"""How often the server looks whether a picture has been painted."""
 SMALL_SIDE = 288
 """Longer side, in pixels, of the thumbnails that come with the package."""
 _QUALITY, _FULL_QUALITY = 72, 90
@@ -84,6 +87,11 @@ class Pictures(Protocol):
 
     def picture(self, name: str) -> Image.Image | None:
         """Returns a picture of the session, None if there is none of that name."""
+
+    def tile(self, name: str) -> Callable[[], Tile] | None:
+        """Returns what asks for a picture that is painted on demand, None if there is none of that
+        name.
+        """
 
 
 def create(address: Address, find: Callable[[str], Pictures | None]) -> App:
@@ -170,15 +178,15 @@ class _Gallery:
 
     def __init__(self, find: Callable[[str], Pictures | None]) -> None:
         self.find = find
-        self.places = CapacityLimiter(8)  # apart from the threads that serve files
+        # Apart from the threads that serve files; and what takes longer apart from all the others.
+        self.places, self.tile_places = CapacityLimiter(8), CapacityLimiter(4)
 
     async def answer(self, request: Request) -> Response:
         """Answers with a picture, or with 404."""
         token, name = request.path_params["token"], request.path_params["name"]
         bundled = token == BUNDLED
         try:
-            work = partial(_bundled, name) if bundled else partial(self._encoded, token, name)
-            data = await to_thread.run_sync(work, limiter=self.places, abandon_on_cancel=True)
+            data = await (self._bundled(name) if bundled else self._encoded(request, token, name))
         except ImpastoError as error:  # there are too many who want one
             return PlainTextResponse(f"{error}\n", 503, {"Retry-After": "10"})
         if data is None:
@@ -188,11 +196,41 @@ class _Gallery:
         headers = {"Cache-Control": caching, "Content-Disposition": f'inline; filename="{file}"'}
         return Response(data, media_type="image/webp", headers=headers)
 
-    def _encoded(self, token: str, name: str) -> bytes | None:
+    async def _bundled(self, name: str) -> bytes | None:
+        return await self._work(partial(_bundled, name))
+
+    async def _encoded(self, request: Request, token: str, name: str) -> bytes | None:
         session = self.find(token)
-        picture = session and session.picture(name)
-        quality = _FULL_QUALITY if name.endswith("-full") else _QUALITY
-        return _webp(picture, quality) if picture else None
+        if session is None:
+            return None
+        ask = session.tile(name)
+        if ask is None:
+            return await self._work(partial(_encoded, session, name))
+        tile = await to_thread.run_sync(ask, limiter=self.tile_places, abandon_on_cancel=True)
+        await _painted(tile, request)
+        return await self._work(partial(_webp, tile.result))
+
+    async def _work(self, work: Callable[[], bytes | None]) -> bytes | None:
+        return await to_thread.run_sync(work, limiter=self.places, abandon_on_cancel=True)
+
+
+async def _painted(tile: Tile, request: Request) -> None:
+    """Waits for a tile as long as the browser does.
+
+    Raises:
+        ImpastoError: it is not painted.
+    """
+    while not tile.finished and not await request.is_disconnected():
+        tile.seen()
+        await asyncio.sleep(_POLL_S)
+    if tile.result is None:
+        raise ImpastoError(tile.error or "This picture is not painted any more.")
+
+
+def _encoded(session: Pictures, name: str) -> bytes | None:
+    picture = session.picture(name)
+    quality = _FULL_QUALITY if name.endswith("-full") else _QUALITY
+    return _webp(picture, quality) if picture else None
 
 
 def _webp(picture: Image.Image, quality: int = _QUALITY) -> bytes:

@@ -20,7 +20,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from impasto import gallery
 from impasto.app import job_queue
-from impasto.app.job_queue import Job
+from impasto.app.job_queue import Job, Tile, Tiles
 from impasto.app.request import Request, Result, Upload, paint_small, sized
 from impasto.app.server import picture_url
 from impasto.errors import ImpastoError
@@ -87,7 +87,7 @@ class Session:
     """Ids of the browser's connections that look at this session."""
     _ending: list[tuple[Job, Callable[[Any], None]]] = field(default_factory=list)
     """Long jobs that were stopped for others, and what takes their results."""
-    _sheet: dict[tuple[str, str], Image.Image] = field(default_factory=dict)
+    _tiles: Tiles = field(default_factory=lambda: Tiles(_MOST_IN_STYLE))
 
     def __post_init__(self) -> None:
         _live[self.token] = _live[self.key] = self
@@ -227,19 +227,15 @@ class Session:
         Args:
             name: ``7`` for a picture of the history as it is shown, ``7-full`` in all its pixels,
                 ``7-small`` as a thumbnail, ``7-step-50`` for a snapshot; ``upload-ID`` for an
-                upload; ``job-3-10`` for what job 3 has painted by step 10; ``sheet-ID-STYLE`` for
-                the photo, small, in a style, which is painted when it is first asked for.
+                upload; ``job-3-10`` for what job 3 has painted by step 10.
 
         Raises:
-            ImpastoError: an upload cannot be read, or the queue has no place.
+            ImpastoError: an upload cannot be read.
         """
         kind, _, rest = name.partition("-")
         if kind == "job":
             job = self.job  # which the page may take away meanwhile
             return job.preview if job and rest.partition("-")[0] == str(job.id) else None
-        if kind == "sheet":
-            photo, _, style = rest.partition("-")
-            return self._in_style(photo, style)
         if kind == "upload":
             name, _, form = rest.partition("-")
             upload = self._upload(name)
@@ -259,20 +255,25 @@ class Session:
         uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
         return uploads[0] if uploads else None
 
-    def _in_style(self, photo: str, style: str) -> Image.Image | None:
-        """Paints a photo, small, in a style, unless that was done before."""
+    def tile(self, name: str) -> Callable[[], Tile] | None:
+        """Returns what asks for a photo, small, in a style, which is painted on demand; None if
+        there is none of that name.
+
+        Args:
+            name: ``sheet-ID-STYLE``.
+        """
+        kind, _, rest = name.partition("-")
+        photo, _, style = rest.partition("-")
         upload, source = self._upload(photo), self.own.get(style, style)
         known = isinstance(source, Upload) or source in gallery.paintings()
-        if upload is None or not known:
+        if kind != "sheet" or upload is None or not known:
             return None
-        image = self._sheet.get((photo, style))
-        if image is None:
+
+        def ask() -> Tile:
             small = sized(upload.shown, "small")
-            image = job_queue.paint_now(lambda: paint_small(small, source))
-            self._sheet[photo, style] = image
-            for oldest in list(self._sheet)[:-_MOST_IN_STYLE]:
-                self._sheet.pop(oldest, None)
-        return image
+            return self._tiles.get((photo, style), lambda: paint_small(small, source))
+
+        return ask
 
 
 def _memory(results: Collection[Result]) -> int:

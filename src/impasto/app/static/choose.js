@@ -3,6 +3,8 @@
 // those since the last one that it applied, as [number, kind, id, value]. A list, since an event
 // that comes while the page is being drawn anew would otherwise take the place of the one before.
 const lists = new WeakMap();
+const AGAIN_MS = 10_000;
+const MOST_TRIES = 3; // after the first one
 const phone = matchMedia("(max-width: 640px)");
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -111,9 +113,21 @@ function makeList(root) {
     const next = () => [...tiles.values()].find(({ item, preview }) => item.preview !== (preview ?? ""));
     for (let tile = next(); tile; tile = next()) {
       tile.preview = tile.item.preview;
-      await setPicture(tile, tile.preview || tile.item.picture);
+      if (!(await setPicture(tile, tile.preview || tile.item.picture))) tryAgain(tile);
     }
     loading = false;
+  }
+
+  /** Later, a few times: the server may have had too much to do. */
+  function tryAgain(tile) {
+    const { preview } = tile;
+    if (tile.failed?.preview !== preview) tile.failed = { preview, times: 0 };
+    if (!preview || (tile.failed.times += 1) > MOST_TRIES) return;
+    setTimeout(() => {
+      if (tiles.get(tile.item.id) !== tile || tile.preview !== preview) return;
+      tile.preview = tile.picture = undefined;
+      loadPreviews();
+    }, AGAIN_MS);
   }
 
   /** Moves only what is not in its place, so that focus and scroll position stay. */
@@ -150,20 +164,21 @@ function makeList(root) {
     setExtras(tile, item);
   }
 
-  /** The old picture stays until the new one can be seen. */
+  /** The old picture stays until the new one can be seen. False if it does not come. */
   async function setPicture(tile, url) {
-    if (tile.picture === url) return;
+    if (tile.picture === url) return true;
     tile.picture = url;
-    if (!url) return;
+    if (!url) return true;
     const image = new Image();
     image.alt = "";
     image.draggable = false;
     image.src = url;
     const frame = tile.querySelector(".frame");
     const old = frame.querySelector("img");
-    if (!old) return frame.prepend(image);
+    if (!old) return !frame.prepend(image);
     await image.decode().catch(() => {});
     if (tile.picture === url && image.naturalWidth) frame.querySelector("img").replaceWith(image);
+    return image.naturalWidth > 0;
   }
 
   function setExtras(tile, item) {
