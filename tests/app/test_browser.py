@@ -18,6 +18,7 @@ import time
 import urllib.request
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ from tests.helpers.pictures import painting_array, photo_array
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 EXAMPLES = SCREENSHOTS.parent / "examples"
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "landscape": {"viewport": {"width": 844, "height": 390}, "is_mobile": True, "has_touch": True},
     "portrait": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
