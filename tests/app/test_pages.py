@@ -357,7 +357,7 @@ def test_no_room_for_more_that_takes_long(refinable, monkeypatch):
 
 def test_refining_has_a_limit_since_it_takes_much_memory(refinable, monkeypatch):
     page = refinable
-    monkeypatch.setattr(paint, "_REFINED_PIXELS", 48 * 36)
+    monkeypatch.setattr(paint, "OPTIMISED_PIXELS", 48 * 36)
     press(page, "2 steps")
     assert errors(page) == ["This would take too much memory at 64 x 48\\: set Size to 48"]
     page.session_state["paint-64.size"] = 48
@@ -459,6 +459,23 @@ def test_a_texture(monkeypatch):
         "impasto texture bordighera --size 64x64 --iterations 2 -o texture-bordighera-1.png"
     )
     assert {expander.label for expander in page.expander} >= {"How it came closer"}
+
+
+def test_textures_have_a_limit_since_they_take_much_memory(monkeypatch):
+    page = choose(new_page(monkeypatch, "texture"), "bordighera", key="texture")
+    for side in ("width", "height"):
+        page.number_input(key=f"texture.{side}").set_value(1300)
+    press(page, "Paint")
+    assert errors(page) == [
+        "This would take too much memory at 1300 x 1300\\: 1224 x 1224 would not"
+    ]
+    assert mine(page).job is None
+    monkeypatch.setattr("impasto.app.pages.texture.OPTIMISED_PIXELS", 100)
+    page.number_input(key="texture.width").set_value(None)
+    press(page, "Paint")
+    (told,) = errors(page)
+    assert "too much memory" in told
+    assert "1300" not in told  # but the painting's own size
 
 
 def test_textures_are_of_paintings_alone(monkeypatch):

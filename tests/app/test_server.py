@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -38,6 +39,7 @@ from tests.helpers import browser as helper
 START_S, PAGE_MS = 60, 40_000
 LAUNCHER = """
 import ipaddress, sys, threading
+from functools import partial
 from PIL import Image
 
 def watch(event, args):
@@ -50,18 +52,25 @@ sys.addaudithook(watch)
 
 from streamlit import runtime
 from impasto import cli
-from impasto.app import guards, server
+from impasto.app import guards, job_queue, server
 
 class Probe:
     '''Numbers of the server, as widths of pictures.'''
+    tiles, begun = job_queue.Tiles(99, 20), 0
+
     def tile(self, name):
-        return None
+        return partial(self.tiles.get, name, self.paint) if name.startswith("tile-") else None
+
+    def paint(self):
+        self.begun += 1
+        return Image.new("RGB", (9, 9))
 
     def picture(self, name):
         streamlit = runtime.get_instance()
         files = streamlit.uploaded_file_mgr.file_storage
         numbers = {
             "painted": 29,
+            "tiles": self.begun,
             "sessions": len(streamlit._session_mgr.list_sessions()),
             "uploads": sum(map(len, files.values())),
             "threads": threading.active_count(),
@@ -69,7 +78,7 @@ class Probe:
         return Image.new("RGB", (1 + numbers[name], 20), "red") if name in numbers else None
 
 create = server.create
-server.create = lambda address, find: create(address, {"probe": Probe()}.get)
+server.create = lambda address, find, kept: create(address, {"probe": Probe()}.get, kept)
 """
 
 
@@ -249,6 +258,8 @@ def test_open_to_others_by_address_and_by_name(monkeypatch):
     assert (behind.url, behind.path) == ("https://Pictures.example:8443/a/impasto", "/a/impasto")
     assert behind.is_origin("https://Pictures.example:8443", "inner:80")
     assert not behind.is_origin("https://pictures.example.evil", "inner:80")
+    for origin in ("ftp://inner:80", "x://inner:80", "://inner:80", "inner:80"):
+        assert not behind.is_origin(origin, "inner:80")
 
 
 def test_addresses_are_shown_as_browsers_take_them():
@@ -332,6 +343,47 @@ def test_odd_messages_end_nothing_but_their_own_connection():
         assert run_page(other) == session
 
 
+def start(served, path, *lines):
+    """Sends the head of a request; returns the connection."""
+    connection = socket.create_connection(("localhost", served.port), timeout=30)
+    head = [f"{path} HTTP/1.1", f"Host: localhost:{served.port}", *lines, "", ""]
+    connection.sendall("\r\n".join(head).encode())
+    return connection
+
+
+def answer(connection):
+    """Returns the status of an answer."""
+    return int(connection.recv(4096).split()[1])
+
+
+@pytest.mark.slow
+def test_nothing_waits_behind_tiles_and_those_that_nobody_waits_for_are_not_painted():
+    busy = """
+def work(job):
+    time.sleep(8)
+
+import time
+threading.Timer(1, lambda: job_queue.queue().submit(job_queue.Job(work, quick=True))).start()
+"""
+    with serving(changes=busy) as served:
+        time.sleep(1.5)
+        waiting = [start(served, f"GET /picture/probe/tile-{n}.webp") for n in range(12)]
+        waiting += [start(served, "GET /picture/probe/tile-0.webp") for _ in range(12)]
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert served.ask("/picture/probe/painted.webp").status == 200
+        assert served.ask("/picture/bundled/bordighera.webp").status == 200
+        assert time.monotonic() - began < 2
+        for connection in waiting[1:12]:
+            connection.close()
+        for connection in (waiting[0], *waiting[12:]):
+            assert answer(connection) == 200
+        assert served.number("tiles") == 1
+        full = [start(served, f"GET /picture/probe/tile-x{n}.webp") for n in range(3)]
+        assert [answer(one) for one in full] == [200] * 3
+        assert served.end() == (0, "")
+
+
 def put(served, session, size, file="a", length=None, cookie="2|a|b|1"):
     """Uploads a file as the page does; returns the status of the answer and its text."""
     health = served.ask("/_stcore/health").headers["Set-Cookie"]
@@ -382,6 +434,124 @@ def test_uploads_have_an_end():
         assert (status, told.split(":")[0]) == (413, "Other visitors' files take all the room")
         assert put(served, thirds, 2_000_000)[0] == 204
         assert served.end() == (0, "")
+
+
+def upload_head(served, session, length, *lines):
+    health = served.ask("/_stcore/health").headers["Set-Cookie"]
+    token = re.search("_streamlit_xsrf=([^;]*)", health)[1]
+    return start(
+        served,
+        f"PUT /_stcore/upload_file/{session}/z",
+        "Content-Type: multipart/form-data; boundary=x",
+        f"Cookie: _streamlit_xsrf={token}",
+        f"X-Xsrftoken: {token}",
+        f"Content-Length: {length}",
+        *lines,
+    )
+
+
+@pytest.mark.slow
+def test_files_that_do_not_arrive_take_no_room_and_are_given_up():
+    changes = "guards.MOST_BYTES_OF_ALL, guards.IDLE_S = 40e6, 2"
+    with (
+        serving(changes=changes) as served,
+        served.visit() as (_, session),
+        served.visit() as (_, others),
+    ):
+        announced = [upload_head(served, session, 30_000_000) for _ in range(4)]
+        assert put(served, others, 1_000_000)[0] == 204
+        assert [answer(one) for one in announced] == [408] * 4
+        assert [one.recv(1) for one in announced] == [b""] * 4
+        with served.visit() as (_, leaving):
+            late = upload_head(served, leaving, 2_000_000)
+        time.sleep(0.5)
+        late.sendall(bytes(1000))
+        assert answer(late) == 408
+        gone = upload_head(served, session, 30_000_000)
+        gone.close()
+        assert served.end() == (0, "")
+
+
+@pytest.mark.slow
+def test_what_arrives_together_has_an_end_too():
+    changes = "guards.MOST_BYTES_OF_ALL = 35e6"
+    with (
+        serving(changes=changes) as served,
+        served.visit() as (_, session),
+        served.visit() as (_, others),
+    ):
+        pair = [upload_head(served, one, 30_000_000) for one in (session, others)]
+        for _ in range(18):
+            for connection in pair:
+                with contextlib.suppress(OSError):
+                    connection.sendall(bytes(1_000_000))
+        refused = [connection for connection in pair if select.select([connection], [], [], 1)[0]]
+        assert len(refused) >= 1
+        assert answer(refused[0]) == 408
+        assert served.end() == (0, "")
+
+
+def test_a_length_that_does_not_count_is_refused(served):
+    with served.visit() as (_, session):
+        assert answer(upload_head(served, session, 5, "Transfer-Encoding: chunked")) == 411
+
+
+@pytest.mark.slow
+def test_what_sessions_keep_counts_too():
+    changes = "from impasto.app import session; session.memory_of_all = lambda: 1_999_000_000"
+    with serving(changes=changes) as served, served.visit() as (_, visitor):
+        assert put(served, visitor, 900_000)[0] == 204
+        assert put(served, visitor, 1_100_000)[0] == 413
+
+
+@pytest.mark.slow
+def test_too_many_visitors_are_told():
+    with serving(changes="guards.MOST_CONNECTED = 2") as served:
+        with served.visit(), served.visit():
+            with pytest.raises(InvalidStatus) as refusal, served.open():
+                pass
+            assert refusal.value.response.status_code == 503
+            page = served.ask("/texture")
+            assert (page.status, page.body[:17]) == (503, b"Too many visitors")
+            assert served.ask("/picture/bundled/bordighera.webp").status == 200
+        eventually(lambda: served.ask("/").status == 200, 5)
+        with served.visit():
+            pass
+        assert served.end() == (0, "")
+
+
+@pytest.mark.slow
+def test_messages_are_neither_large_nor_packed(served):
+    with served.open(compression="deflate") as connection:
+        assert connection.protocol.extensions == []
+        connection.send(bytes(server.LARGEST_MESSAGE_MB * 10**6 + 1))
+        with pytest.raises(ConnectionClosed) as closed:
+            connection.recv(timeout=10)
+        assert closed.value.rcvd.code == 1009
+
+
+@pytest.mark.slow
+def test_made_up_values_of_widgets_take_one_line_of_the_log():
+    with serving() as served, served.open() as connection:
+        connection.send(BackMsg(rerun_script=ClientState()).SerializeToString())
+        uploader = None
+        while True:
+            message = ForwardMsg.FromString(connection.recv(timeout=60))
+            element = message.delta.new_element
+            if element.WhichOneof("type") == "file_uploader":
+                uploader = element.file_uploader.id
+            if message.WhichOneof("type") == "script_finished":
+                break
+        state = ClientState()
+        state.widget_states.widgets.add(id=uploader, string_value="x")
+        connection.send(BackMsg(rerun_script=state).SerializeToString())
+        time.sleep(2)
+        connection.close()
+        code, complaints = served.end()
+        assert code == 0
+        assert "AttributeError" in complaints
+        assert "Traceback" not in complaints
+        assert complaints.count("\n") <= 3
 
 
 @pytest.mark.slow

@@ -267,6 +267,37 @@ def test_what_goes_wrong_is_painted_again(visitor, monkeypatch):
     assert in_style(visitor, "udnie")
 
 
+# Memory
+
+
+def test_all_that_a_visitor_has_is_counted_once(visitor):
+    before = visitor.memory
+    photo, painting = upload("q.png"), upload("p.png", painting_array())
+    visitor.photos[photo.id] = visitor.photo
+    assert visitor.memory == before
+    visitor.photos[photo.id] = photo
+    visitor.bring(painting)
+    visitor.set_masks({"udnie": "x" * 1000})
+    visitor.keep_batch(Batch(b"z" * 500, {}, (), "", ""))
+    made = result(photo=visitor.photo)
+    visitor.add(made)
+    expected = before + len(photo.data) + painting.memory + 1500 + made.memory
+    assert visitor.memory == expected
+    visitor.delete(made.id)
+    assert visitor.memory == expected  # it can be put back
+    assert session.memory_of_all() >= expected
+    assert made.memory == 3 * SIZE[0] * SIZE[1]
+
+
+def test_own_paintings_have_an_end_in_bytes(monkeypatch):
+    visitor, first, second = Session(), *(upload(n, painting_array()) for n in ("a.png", "b.png"))
+    visitor.bring(first)
+    monkeypatch.setattr(session, "MOST_OWN_BYTES", 2 * first.memory - 1)
+    with pytest.raises(ImpastoError, match="no room"):
+        visitor.bring(second)
+    assert list(visitor.own) == [first.id]
+
+
 # Visitors
 
 

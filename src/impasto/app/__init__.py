@@ -75,7 +75,7 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
     with _listen(host, port) as listening:
         load_config_options(_settings(address))
         request.warm_up()
-        server.run(server.create(address, find), address, listening)
+        server.run(server.create(address, find, session.memory_of_all), address, listening)
     if not job_queue.close():
         # A step inside PyTorch cannot be interrupted, and no file is being written.
         sys.stdout.flush()
@@ -85,12 +85,13 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
 
 def _settings(address: Address) -> dict[str, Any]:
     """Returns what Streamlit is told."""
-    from impasto.app.server import GRACE_S
+    from impasto.app.server import GRACE_S, LARGEST_MESSAGE_MB
 
     return {
         "server.baseUrlPath": address.path,
         "server.port": address.port,
         "server.maxUploadSize": UPLOAD_MB,
+        "server.maxWidgetStateSize": LARGEST_MESSAGE_MB,
         "server.fileWatcherType": "none",
         "server.disconnectedSessionTTL": int(10 * GRACE_S),  # the server ends them before that
         "logger.enableRich": False,

@@ -85,7 +85,7 @@ def viewer(
     """
 
     def keep() -> None:
-        state = st.session_state[key]["masks"]
+        state = st.session_state[key].get("masks")
         if brush and isinstance(state, dict) and state.get("revision") == brush.revision:
             brush.changed(painted_masks(state.get("masks"), brush.styles))
 
@@ -187,7 +187,7 @@ def choose(
         return [name for name in st.session_state.get(key, []) if name in ids][-most() :]
 
     def apply() -> None:
-        given = st.session_state[f"{key}.events"]["events"]
+        given = st.session_state[f"{key}.events"].get("events")
         for event in new_events(given, st.session_state.get(applied_key, 0)):
             st.session_state[applied_key] = event.number
             if event.id not in ids:

@@ -7,17 +7,18 @@ out the parts of Streamlit that the app does not use.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from starlette.websockets import WebSocketClose
 from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -27,8 +28,12 @@ from impasto.errors import SetupError
 
 MOST_FILES, MOST_BYTES = 40, 200_000_000
 """How many uploads a visitor may have on the server at a time, and how large all of them may be."""
-MOST_BYTES_OF_ALL = 1_000_000_000
-"""How large the uploads of all visitors together may be."""
+MOST_BYTES_OF_ALL = 2_000_000_000
+"""How large the files and pictures of all visitors together may be, so that more are taken."""
+MOST_CONNECTED = 200
+"""How many pages may be open at a time."""
+IDLE_S = 15.0
+"""An upload of which nothing has arrived for this long is given up."""
 _OVERHEAD = 1_000_000
 """Bytes that a request may have beyond the file that it uploads."""
 _FOLDERS = {"_stcore", "media", "picture", "static"}
@@ -37,6 +42,7 @@ _CLOSED = ("_stcore/metrics", "_stcore/agent", "_stcore/script-health-check")
 """Parts of these that the app does not need."""
 _MESSAGES = {"rerun_script", "stop_script", "file_urls_request", "app_heartbeat"}
 """Messages of the page that the app needs. One of the others empties the caches of all visitors."""
+_CLOSE = {"Connection": "close"}
 _HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?", re.ASCII)
 _URL = re.compile(rf"https?://{_HOST.pattern}(/[\w.~-]+)*/?", re.ASCII)
 _HEADERS = {
@@ -127,7 +133,8 @@ class Address:
 
     def is_origin(self, origin: str, host: str) -> bool:
         """Whether an ``Origin`` header names this server, whose ``Host`` header is the other."""
-        return origin.partition("://")[2] in (host, urlsplit(self.url).netloc)
+        scheme, _, site = origin.partition("://")
+        return scheme in ("http", "https") and site in (host, urlsplit(self.url).netloc)
 
 
 def _is_address(name: str) -> bool:
@@ -145,6 +152,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, address: Address) -> None:
         self.app, self.address = app, address
+        self.connected = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request or a connection."""
@@ -156,11 +164,14 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        refusal = self._refusal(scope)
-        if scope["type"] == "websocket":
-            app = WebSocketClose(1008) if refusal else self.app
-            return await app(scope, _without_unknown(receive), send)
-        return await (refusal or self.app)(scope, receive, send_with_headers)
+        app = self._refusal(scope) or self.app
+        if scope["type"] == "http":
+            return await app(scope, receive, send_with_headers)
+        self.connected += 1
+        try:
+            await app(scope, _without_unknown(receive), send)
+        finally:
+            self.connected -= 1
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -174,6 +185,10 @@ class Guard:
         folder, slash, _ = inner.partition("/")
         if (slash and folder not in _FOLDERS) or inner.startswith(_CLOSED):
             return PlainTextResponse("There is nothing here.\n", 404)
+        page = scope["type"] == "http" and not slash and "." not in inner
+        if self.connected >= MOST_CONNECTED and (page or scope["type"] == "websocket"):
+            told = "Too many visitors are here right now: try again in a few minutes.\n"
+            return PlainTextResponse(told, 503, {"Retry-After": "60"})
         return None
 
 
@@ -187,21 +202,31 @@ def _without_unknown(receive: Receive) -> Receive:
                 return message
             if message.get("bytes") is None:  # text, which Streamlit never sends
                 return {"type": "websocket.disconnect", "code": 1003}
-            if _is_known(message["bytes"]):
+            try:
+                known = _is_known(BackMsg.FromString(message["bytes"]))
+            except Exception:  # whatever it is, no page of ours sent it
+                return {"type": "websocket.disconnect", "code": 1002}
+            if known:
                 return message
 
     return receive_known
 
 
-def _is_known(data: bytes) -> bool:
-    try:
-        message = BackMsg.FromString(data)
-    except Exception:  # whatever it is, Streamlit closes the connection
-        return True
+def _is_known(message: BackMsg) -> bool:
     kind = message.WhichOneof("type")
     if kind == "backend_operation_request":  # the others are for programmers
         return bool(message.backend_operation_request.WhichOneof("payload") == "deferred_file")
     return kind in _MESSAGES
+
+
+@dataclass(eq=False)
+class _Upload:
+    """A file that is on its way."""
+
+    session: str
+    size: int
+    """What was announced."""
+    arrived: int = 0
 
 
 class UploadLimits:
@@ -210,11 +235,12 @@ class UploadLimits:
     Streamlit limits each file, but not how many there are.
     """
 
-    def __init__(self, app: ASGIApp, path: str) -> None:
+    def __init__(self, app: ASGIApp, path: str, kept: Callable[[], int]) -> None:
         self.app = app
         self.prefix = f"{path}/_stcore/upload_file/"
-        self.arriving: list[tuple[str, int]] = []
-        """Session and size of each file that is on its way."""
+        self.kept = kept
+        """Tells how many bytes the sessions of all visitors take."""
+        self.arriving: list[_Upload] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request."""
@@ -224,42 +250,71 @@ class UploadLimits:
         session = path.removeprefix(self.prefix).partition("/")[0]
         if not runtime.get_instance().is_active_session(session):
             return await self.app(scope, receive, send)  # which refuses it
-        length = Headers(scope=scope).get("content-length", "")
-        if not length.isdecimal():
-            refusal = PlainTextResponse("An upload must tell its length.\n", 411)
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        if not length.isdecimal() or "transfer-encoding" in headers:
+            refusal = PlainTextResponse("An upload must tell its length.\n", 411, _CLOSE)
             return await refusal(scope, receive, send)
-        upload = session, int(length)
-        if problem := self._problem(*upload):
-            await _discard(scope, receive, int(length))
-            return await PlainTextResponse(f"{problem}\n", 413)(scope, receive, send)
+        upload = _Upload(session, int(length))
+        problem = self._problem(upload)
         self.arriving.append(upload)
         try:
-            return await self.app(scope, receive, send)
+            await self._take(upload, problem, scope, receive, send)
+        except ClientDisconnect:  # or it sends no more, and is still there
+            refusal = PlainTextResponse("This file did not arrive.\n", 408, _CLOSE)
+            await refusal(scope, receive, send)
         finally:
             self.arriving.remove(upload)
 
-    def _problem(self, session: str, size: int) -> str | None:
+    async def _take(
+        self, upload: _Upload, problem: str | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Hands a file on, or refuses it."""
+        kept = self.kept()
+
+        async def receive_in_time() -> Message:
+            try:
+                message = await asyncio.wait_for(receive(), IDLE_S)
+            except TimeoutError:
+                return {"type": "http.disconnect"}
+            if problem:
+                return message
+            upload.arrived += len(message.get("body", b""))
+            wanted = runtime.get_instance().is_active_session(upload.session)
+            there = wanted and kept + self._uploaded() <= MOST_BYTES_OF_ALL
+            return message if there else {"type": "http.disconnect"}
+
+        if problem is None:
+            return await self.app(scope, receive_in_time, send)
+        if upload.size <= UPLOAD_MB * 1024**2 + _OVERHEAD:
+            # It is read and forgotten: a browser looks at the answer only after it has sent all.
+            async for _ in Request(scope, receive_in_time).stream():
+                pass
+        await PlainTextResponse(f"{problem}\n", 413)(scope, receive, send)
+
+    def _problem(self, upload: _Upload) -> str | None:
         """Returns why there is no room for a file."""
-        manager = runtime.get_instance().uploaded_file_mgr
-        assert isinstance(manager, MemoryUploadedFileManager)
-        there = [
-            (owner, len(file.data))
-            for owner, files in list(manager.file_storage.items())
-            for file in list(files.values())
-        ]
-        there += self.arriving
-        mine = [one for owner, one in there if owner == session]
-        if size > UPLOAD_MB * 1024**2 + _OVERHEAD:
+        mine = _stored().get(upload.session, [])
+        mine += [one.size for one in self.arriving if one.session == upload.session]
+        if upload.size > UPLOAD_MB * 1024**2 + _OVERHEAD:
             return f"A file may have {UPLOAD_MB} MB at most."
-        if len(mine) >= MOST_FILES or sum(mine) + size > MOST_BYTES:
+        if len(mine) >= MOST_FILES or sum(mine) + upload.size > MOST_BYTES:
             return "You have uploaded as much as there is room for: remove a file first."
-        if sum(one for _, one in there) + size > MOST_BYTES_OF_ALL:
+        if self.kept() + self._uploaded() + upload.size > MOST_BYTES_OF_ALL:
             return "Other visitors' files take all the room: try again in a few minutes."
         return None
 
+    def _uploaded(self) -> int:
+        """Bytes that have arrived, and that no session has taken over yet."""
+        stored = sum(map(sum, _stored().values()))
+        return stored + sum(one.arrived for one in self.arriving)
 
-async def _discard(scope: Scope, receive: Receive, length: int) -> None:
-    """Reads a file and forgets it: a browser looks at the answer only after it has sent all."""
-    if length <= UPLOAD_MB * 1024**2 + _OVERHEAD:
-        async for _ in Request(scope, receive).stream():
-            pass
+
+def _stored() -> dict[str, list[int]]:
+    """Sizes of the files that Streamlit keeps, by session."""
+    manager = runtime.get_instance().uploaded_file_mgr
+    assert isinstance(manager, MemoryUploadedFileManager)
+    return {
+        owner: [len(file.data) for file in list(files.values())]
+        for owner, files in list(manager.file_storage.items())
+    }

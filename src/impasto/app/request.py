@@ -22,7 +22,7 @@ from impasto.app import job_queue, max_pixels
 from impasto.app.job_queue import Job
 from impasto.app.server import SMALL_SIDE
 from impasto.controls import Style
-from impasto.encoding import EncodedStyle
+from impasto.encoding import EncodedStyle, resolve
 from impasto.errors import TooLargeError
 from impasto.images import Picture
 from impasto.look import Look, render_size
@@ -51,6 +51,8 @@ _UNFIT = re.compile(r"[\x00-\x1f\x7f/\\:<>\"|?*]+")
 """What names of files must not have on some system."""
 _STYLE_PIXELS = 16e6
 """Of paintings: more would not be seen, and six of them take memory."""
+OPTIMISED_PIXELS = 1.5e6
+"""The optimiser takes some 3 kB for each pixel: so that it leaves half of 16 GB to the others."""
 _MASK_SIDE = 512
 """Longer side, in pixels, of the masks that the brush makes."""
 
@@ -101,8 +103,9 @@ class Upload:
 
     @property
     def memory(self) -> int:
-        """Bytes of memory that it takes, with the picture that the page shows."""
-        return len(self.data) + 3 * self.shown.width * self.shown.height
+        """Bytes of memory that it takes, with the picture that the page shows if it is unpacked."""
+        shown = self.shown if "_opened" in vars(self) else None
+        return len(self.data) + (3 * shown.width * shown.height if shown else 0)
 
     @cached_property
     def _opened(self) -> tuple[Image.Image, tuple[int, int]]:
@@ -222,6 +225,15 @@ class Request:
         height, width = render_size(self.photo.size[::-1], self.options.get("size"))
         return width, height
 
+    def texture_size(self) -> tuple[int, int]:
+        """Returns width and height of the texture that this request makes."""
+        if "width" in self.options:
+            return self.options["width"], self.options["height"]
+        picture = resolve(self.styles[0].style())
+        assert isinstance(picture, Picture)
+        height, width = picture.size
+        return width, height
+
 
 @dataclass(eq=False)
 class Result:
@@ -281,7 +293,8 @@ class Result:
     def memory(self) -> int:
         """Bytes of memory that its pictures take."""
         pictures = [self.image, *self.snapshots.values()]
-        return sum(3 * image.width * image.height for image in pictures)
+        drawn = sum(map(len, self.drawn.values()))
+        return drawn + sum(3 * image.width * image.height for image in pictures)
 
     def picture(self, form: str) -> Image.Image | None:
         """Returns the picture in a form of `sized`; or a snapshot, ``step-50``."""

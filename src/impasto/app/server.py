@@ -11,10 +11,12 @@ import asyncio
 import gc
 import io
 import itertools
+import logging
 import re
 import signal
 import socket
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
@@ -60,7 +62,8 @@ SMALL_SIDE = 288
 """Longer side, in pixels, of the thumbnails that come with the package."""
 _QUALITY, _FULL_QUALITY = 72, 90
 """WebP's quality of pictures as they fit a screen, and in all their pixels."""
-_LARGEST_MESSAGE = 32 * 2**20
+LARGEST_MESSAGE_MB = 8
+"""Of a page, with the masks of six styles."""
 _LARGEST_WEBP = 16383
 _FILES = {
     "icon.svg": "image/svg+xml",
@@ -74,6 +77,9 @@ _FILES = {
 """Files of the page and their kinds."""
 _STATIC = Path(__file__).parent / "static"
 _DATA = Path(__file__).parents[1] / "data"
+_APP = Path(__file__).parent
+_STATE = Path(runtime.__file__).parent / "state"
+"""What of Streamlit reads the values of widgets."""
 _PROGRAM = (
     r'<script type="module"[^>]*></script>|<link\s+rel="(?:modulepreload|preload|stylesheet)"[^>]*>'
 )
@@ -94,12 +100,15 @@ class Pictures(Protocol):
         """
 
 
-def create(address: Address, find: Callable[[str], Pictures | None]) -> App:
+def create(
+    address: Address, find: Callable[[str], Pictures | None], kept: Callable[[], int]
+) -> App:
     """Returns the app, for any ASGI server.
 
     Args:
         address: where it will be.
         find: gives the session of a token, None if it has ended.
+        kept: tells how many bytes all sessions take.
     """
     path = address.path
     page = partial(_page, html=_html(address))
@@ -114,7 +123,10 @@ def create(address: Address, find: Callable[[str], Pictures | None]) -> App:
     return App(
         Path(__file__).parent / "pages" / "main.py",
         routes=routes,
-        middleware=[Middleware(Guard, address=address), Middleware(UploadLimits, path=path)],
+        middleware=[
+            Middleware(Guard, address=address),
+            Middleware(UploadLimits, path=path, kept=kept),
+        ],
         lifespan=_lifespan,
         on_script_error=_tell,
     )
@@ -332,6 +344,8 @@ def _elsewhere(address: Address) -> list[str]:
 
 def run(app: App, address: Address, listening: socket.socket) -> None:
     """Serves the app until Ctrl-C or a signal to end."""
+    _open_more_files()
+    logging.getLogger("streamlit.error_util").addFilter(_brief)
     # Both then take the same way out.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     settings = uvicorn.Config(
@@ -340,10 +354,32 @@ def run(app: App, address: Address, listening: socket.socket) -> None:
         access_log=False,
         server_header=False,
         ws="websockets-sansio",
-        ws_max_size=_LARGEST_MESSAGE,
+        ws_max_size=LARGEST_MESSAGE_MB * 10**6,
+        ws_per_message_deflate=False,  # a few bytes could be unpacked to many megabytes
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,
         timeout_graceful_shutdown=CLOSING_S,
     )
     with suppress(KeyboardInterrupt):
         _Server(settings, address).run([listening])
+
+
+def _open_more_files() -> None:
+    """Lets the server have as many connections as the system allows."""
+    with suppress(ImportError, OSError, ValueError):  # not all systems have such a limit
+        import resource
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _brief(record: logging.LogRecord) -> bool:
+    """Makes one line of an error that Streamlit found in what a browser sent; a log filter."""
+    error = record.exc_info and record.exc_info[1]
+    if error:
+        files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+        ours = max((n for n, file in enumerate(files) if _APP in file.parents), default=-1)
+        if any(_STATE in file.parents for file in files[ours + 1 :]):
+            record.msg, record.args = f"{record.msg}: {error!r:.200}", ()
+            record.exc_info = None
+    return True

@@ -27,9 +27,9 @@ from impasto.errors import ImpastoError
 
 MOST_KEPT, MOST_BYTES = 24, 300e6
 """How many pictures a session has, and how much memory they may take."""
-MOST_OWN = 12
-"""How many paintings a visitor can bring: each takes memory."""
-_MOST_IN_STYLE = 200
+MOST_OWN, MOST_OWN_BYTES = 12, 120e6
+"""How many paintings a visitor can bring, and how much memory they may take."""
+_MOST_IN_STYLE = 64
 """How many small pictures of photos in styles a session has; browsers keep those they have seen."""
 if TYPE_CHECKING:
     from impasto.app.pages.batch import Batch
@@ -147,6 +147,19 @@ class Session:
         """Records what went wrong on a page."""
         self.failures[page] = sentence(error)
 
+    def bring(self, painting: Upload) -> None:
+        """Takes a painting of the visitor's own.
+
+        Raises:
+            ImpastoError: it cannot be read, or there is no room.
+        """
+        if len(self.own) >= MOST_OWN:
+            raise ImpastoError(f"there is room for {MOST_OWN} paintings: remove one first")
+        painting.open()
+        if sum(one.memory for one in self.own.values()) + painting.memory > MOST_OWN_BYTES:
+            raise ImpastoError("there is no room for more paintings: remove one first")
+        self.own[painting.id] = painting
+
     def set_masks(self, drawn: Mapping[str, str]) -> None:
         """Replaces what was drawn."""
         self.drawn, self.drawing = dict(drawn), self.drawing + 1
@@ -195,6 +208,18 @@ class Session:
         if self.deleted:
             self.shown = self.deleted.id
             self.results[self.shown], self.deleted = self.deleted, None
+
+    @property
+    def memory(self) -> int:
+        """Bytes that everything of the visitor takes."""
+        made = [*list(self.results.values()), self.texture, self.deleted]
+        brought = {self.photo, *list(self.own.values()), *list(self.photos.values())}
+        batch = self.batch
+        return (
+            _memory([one for one in made if one], [one for one in brought if one])
+            + sum(map(len, list(self.drawn.values())))
+            + (len(batch.archive) if batch else 0)
+        )
 
     @property
     def full(self) -> bool:
@@ -276,9 +301,9 @@ class Session:
         return ask
 
 
-def _memory(results: Collection[Result]) -> int:
-    """Bytes that pictures take, with what they were painted of."""
-    uploads = {upload for one in results for upload in one.request.uploads}
+def _memory(results: Collection[Result], brought: Collection[Upload] = ()) -> int:
+    """Bytes that pictures take, with what they were painted of, and what else a visitor brought."""
+    uploads = {upload for one in results for upload in one.request.uploads}.union(brought)
     return sum(one.memory for one in results) + sum(one.memory for one in uploads)
 
 
@@ -311,6 +336,11 @@ def adopt(key: str) -> bool:
 def find(token: str) -> Session | None:
     """Returns the session of that token, None if it has ended."""
     return _live.get(token)
+
+
+def memory_of_all() -> int:
+    """Bytes that all visitors' sessions take."""
+    return sum(one.memory for one in set(_live.values()))
 
 
 def sentence(error: object) -> str:

@@ -13,7 +13,7 @@ from impasto.app import UPLOAD_MB, job_view, max_pixels
 from impasto.app.components import Event, Item, choose
 from impasto.app.request import StyleChoice, Upload
 from impasto.app.server import BUNDLED, picture_url
-from impasto.app.session import MOST_OWN, Session, current, sentence
+from impasto.app.session import Session, current, sentence
 from impasto.errors import ImpastoError
 
 UPLOADER = "A painting of your own"
@@ -126,15 +126,11 @@ def _take_own(session: Session, key: str) -> None:
         return
     session.failures.pop(place, None)
     for upload in given:
-        if len(session.own) >= MOST_OWN:
-            session.fail(place, f"there is room for {MOST_OWN} paintings: remove one first")
-            break
         try:
-            upload.open()
+            session.bring(upload)
         except ImpastoError as error:
             session.fail(place, error)
         else:
-            session.own[upload.id] = upload
             st.session_state[key] = [*st.session_state.get(key, []), upload.id]
     st.rerun()
 

@@ -16,6 +16,7 @@ from impasto.app.examples import EXAMPLES
 from impasto.app.job_queue import Job
 from impasto.app.pages import history
 from impasto.app.request import (
+    OPTIMISED_PIXELS,
     SHOWN_SIDE,
     Request,
     Result,
@@ -39,8 +40,6 @@ _SIDE = 1024
 """Longer side of pictures, in pixels, unless told otherwise."""
 _QUICK_PIXELS = 3e6
 """Networks paint this many pixels, times the number of styles, in seconds."""
-_REFINED_PIXELS = 1.5e6
-"""The optimiser takes some 3 kB for each pixel: so that it leaves half of 16 GB to the others."""
 
 
 def page() -> None:
@@ -240,8 +239,8 @@ def _begin(session: Session, request: Request) -> None:
     quick = _quick(request)
     drawn = dict(session.drawn) if request.masks else {}
     width, height = request.painted_size()
-    if _optimises(request) and width * height > _REFINED_PIXELS:
-        most = int(max(width, height) * (_REFINED_PIXELS / (width * height)) ** 0.5)
+    if _optimises(request) and width * height > OPTIMISED_PIXELS:
+        most = int(max(width, height) * (OPTIMISED_PIXELS / (width * height)) ** 0.5)
         problem = f"this would take too much memory at {width} x {height}: set Size to {most}"
         return session.fail(PAGE, problem)
     if not quick and not session.has_room:

@@ -10,7 +10,7 @@ import streamlit as st
 from impasto.app import job_view, widgets
 from impasto.app.components import viewer
 from impasto.app.job_queue import Job
-from impasto.app.request import Request, Result, paint_texture
+from impasto.app.request import OPTIMISED_PIXELS, Request, Result, paint_texture
 from impasto.app.session import Session, current
 from impasto.app.styles import pick_styles
 from impasto.controls import MIN_SIDE
@@ -63,6 +63,15 @@ def _ask() -> Request | None:
 
 
 def _begin(session: Session, request: Request) -> None:
+    """Begins to paint, or says why that is not possible."""
+    width, height = request.texture_size()
+    if width * height > OPTIMISED_PIXELS:
+        most = int(OPTIMISED_PIXELS**0.5)
+        problem = (
+            f"this would take too much memory at {width} x {height}: {most} x {most} would not"
+        )
+        return session.fail(PAGE, problem)
+
     def work(job: Job) -> Result:
         return job_view.finished(paint_texture(request, job.on_step), job)
 
