@@ -37,7 +37,8 @@ def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Uplo
     """An uploader; returns the files that a visitor has just given it, not read yet.
 
     It is empty again afterwards, so that the server keeps each file once, and that the same file
-    can be given again.
+    can be given again. They must be put away before anything else is drawn: there Streamlit ends
+    the run for the next one if the visitor has done something, and they would be lost.
     """
     turns = f"{key}.turns"
     turn = st.session_state.setdefault(turns, 0)
@@ -121,8 +122,8 @@ def _take_own(session: Session, key: str) -> None:
     with st.container(key=f"{key}-own"):
         given = upload_pictures(UPLOADER, f"{key}.files", several=True)
     place = f"{key}.own"
-    job_view.failure(place)
     if not given:
+        job_view.failure(place)
         return
     session.failures.pop(place, None)
     for upload in given:

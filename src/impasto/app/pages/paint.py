@@ -96,11 +96,12 @@ def _welcome(session: Session) -> None:
 def _take_photo(session: Session) -> None:
     """A photo of the visitor's."""
     given = upload_pictures(uploader(session), "photo")
-    if st.toggle("Use the camera", key="camera"):
-        taken = st.camera_input("Take a photo", label_visibility="collapsed")
-        given = [Upload(taken.name, taken.getvalue())] if taken else given
     if given:
         _open(session, given[0])
+    if st.toggle("Use the camera", key="camera"):
+        taken = st.camera_input("Take a photo", label_visibility="collapsed")
+        if taken:
+            _open(session, Upload(taken.name, taken.getvalue()))
     job_view.failure(PAGE)
 
 
