@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
 from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
@@ -164,12 +165,14 @@ class Guard:
                 MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
-        app = self._refusal(scope) or self.app
+        refusal = self._refusal(scope)
         if scope["type"] == "http":
-            return await app(scope, receive, send_with_headers)
+            return await (refusal or self.app)(scope, receive, send_with_headers)
+        if refusal:
+            return await WebSocketClose(1008)(scope, receive, send)
         self.connected += 1
         try:
-            await app(scope, _without_unknown(receive), send)
+            await self.app(scope, _without_unknown(receive), send)
         finally:
             self.connected -= 1
 
