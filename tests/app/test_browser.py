@@ -465,7 +465,18 @@ def test_text_can_be_read(visit, photo_file, scheme):
         assert page.evaluate(CONTRAST) == []
 
 
-JARGON = {"gram", "wasserstein", "lbfgs", "gatys", "adain", "styletr", "tv", "vgg", "optimiser"}
+JARGON = {
+    "gram",
+    "wasserstein",
+    "lbfgs",
+    "coral",
+    "gatys",
+    "adain",
+    "styletr",
+    "tv",
+    "vgg",
+    "optimiser",
+}
 
 
 def test_nobody_needs_the_words_of_the_field(visit, photo_file):
@@ -740,9 +751,7 @@ def test_refining_shows_its_progress_and_stops_with_the_picture_so_far(visit, ph
     page = visit()
     button(page, "Chelsea the cat, as The Starry Night").click()
     shown(page)
-    button(page, "Refine").click()
-    page.get_by_text("cannot be refined").wait_for()
-    page.keyboard.press("Escape")
+    expect(button(page, "Refine")).to_have_count(0)  # there is no picture to come closer to
     give(page, "Another photo", photo_file)
     page.get_by_text("160 × 120").first.wait_for()
     choose(page, "Chrysanthemums")
@@ -879,7 +888,6 @@ def test_forged_clicks_do_no_harm(visit, photo_file):
         for one in (tile, kept):
             one.evaluate("(tile, id) => (tile.item = { ...tile.item, id })", forged)
             one.locator(".pick").click()
-    kept.locator(".remove").dispatch_event("click")
     page.wait_for_timeout(1000)
     check(page)
     page.evaluate(
