@@ -336,7 +336,7 @@ def test_several_styles_have_weights(page):
 
 
 def test_a_full_queue_says_so_and_is_tried_again(page, monkeypatch):
-    monkeypatch.setattr(job_queue.queue(), "places", {True: 0, False: 0})
+    monkeypatch.setattr(job_queue.queue(), "places", dict.fromkeys(("quick", "long", "tile"), 0))
     page.slider(key="paint.strength").set_value(0.3)
     ran(page)
     assert errors(page) == ["Many pictures are being painted right now\\: try again in a minute."]
