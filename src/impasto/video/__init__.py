@@ -1,0 +1,1 @@
+"""Films: every frame painted, all in one look, without flicker."""
