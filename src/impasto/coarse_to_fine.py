@@ -210,9 +210,9 @@ class CoarseToFine(Transfer):
     ) -> tuple[Tensor, Memory]:
         """Paints the next frame of a film; see `Transfer.follow`.
 
-        Every level goes on from a mixture with what it painted before, moved, so that what is steady
-        on a coarse level is steady on the finer ones. The noise moves with the picture: it is looked
-        up where each point of the picture was in the first frame.
+        Every level goes on from a mixture with what it painted before, moved, so that what is
+        steady on a coarse level is steady on the finer ones. The noise moves with the picture: it
+        is looked up where each point of the picture was in the first frame.
         """
         memory: Memory = {}
 

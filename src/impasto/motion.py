@@ -83,8 +83,11 @@ def sampled_around(maps: Tensor, offsets: Tensor) -> Tensor:
     """
     height, width = maps.shape[-2:]
     spectrum = torch.fft.fftshift(torch.fft.fft2(maps), (-2, -1))
-    down, across = (_FINER - 1) * height, (_FINER - 1) * width
-    spectrum = F.pad(spectrum, (across // 2, across - across // 2, down // 2, down - down // 2))
+    margins: list[int] = []  # around the middle, where the constant is
+    for side in (width, height):
+        low = _FINER * side // 2 - side // 2
+        margins += [low, (_FINER - 1) * side - low]
+    spectrum = F.pad(spectrum, margins)
     finer = torch.fft.ifft2(torch.fft.ifftshift(spectrum, (-2, -1))).real * _FINER**2
     rows = torch.arange(height, device=maps.device).view(-1, 1)
     columns = torch.arange(width, device=maps.device)

@@ -37,7 +37,7 @@ def optical_flow(frame: Pixels, other: Pixels) -> Flow:
 
 
 def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
-    """Moves an image (H, W) or (H, W, C) along a flow: each pixel's value is from where it points."""
+    """Moves an image (H, W) or (H, W, C): each pixel's value comes from where the flow points."""
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     places = flow + np.stack((columns, rows), -1)
