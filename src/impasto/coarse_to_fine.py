@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,9 +29,10 @@ from impasto.errors import Stop
 from impasto.images import at_most, resize
 from impasto.matching import Affine, coral
 from impasto.memory import MEASURED_AREA, tile_side
-from impasto.methods import Method, OnStep, Progress, Transfer
+from impasto.methods import Memory, Method, OnStep, Progress, Transfer
 from impasto.mixing import Mix, blend
 from impasto.moments import Moments
+from impasto.motion import Motion, sampled_around
 from impasto.tiling import Box, by_strips, render
 
 _COARSEST_SIDE = 192
@@ -196,6 +197,59 @@ class CoarseToFine(Transfer):
 
         `impasto.Stop` raised in ``on_step`` ends the painting early, with the picture so far.
         """
+        return self._paint(content, mix, on_step)
+
+    @torch.no_grad()
+    def follow(
+        self,
+        content: Tensor,
+        mix: Mix,
+        before: Memory,
+        motion: Motion | None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """Paints the next frame of a film; see `Transfer.follow`.
+
+        Every level goes on from a mixture with what it painted before, moved, so that what is
+        steady on a coarse level is steady on the finer ones. The noise moves with the picture: it
+        is looked up where each point of the picture was in the first frame.
+        """
+        memory: Memory = {}
+
+        def steadied(number: int, painted: Tensor) -> Tensor:
+            name = f"level{number}"
+            if motion is not None:
+                painted = motion.resized(*painted.shape[-2:]).steadied(painted, before[name])
+            memory[name] = painted
+            return painted
+
+        first = self.levels[0]
+        if motion is None:
+            paths = content.new_zeros(1, 2, first.height, first.width)
+        else:
+            small = motion.resized(first.height, first.width)
+            paths = small.flow + small.moved(before["paths"], "bilinear")
+        memory["paths"] = paths
+        return self._paint(content, mix, on_step, steadied, paths), memory
+
+    def _paint(
+        self,
+        content: Tensor,
+        mix: Mix,
+        on_step: OnStep | None = None,
+        steadied: Callable[[int, Tensor], Tensor] = lambda _, painted: painted,
+        paths: Tensor | None = None,
+    ) -> Tensor:
+        """Paints level by level.
+
+        Args:
+            content: the photo (1, 3, H, W).
+            mix: how much of which style goes where.
+            on_step: called after each step.
+            steadied: what to make of the painting (1, 3, h, w) of a level, given its number.
+            paths: how far each point of the first level has moved since the noise was made, in
+                pixels, x before y, (1, 2, h, w); None for not at all.
+        """
         size = (content.shape[-2], content.shape[-1])
         boxes = [self._boxes(level, content.device) for level in self.levels]
         steps = _Steps(on_step, boxes, size)
@@ -205,10 +259,10 @@ class CoarseToFine(Transfer):
             photo = resize(recoloured, level.height, level.width)
             local = mix.resized(level.height, level.width)
             if painted is None or before is None:
-                image = self._first_input(photo, local)
+                image = self._first_input(photo, local, paths)
             else:
                 image = revised(photo, painted, before, level.detail, local.photo)
-            painted = self._painted(number, image, local, steps)
+            painted = steadied(number, self._painted(number, image, local, steps))
             if steps.stopped:
                 return resize(painted, *size)
             before = photo
@@ -247,19 +301,24 @@ class CoarseToFine(Transfer):
         steps.go_on(painted)
         return painted
 
-    def _first_input(self, photo: Tensor, mix: Mix) -> Tensor:
+    def _first_input(self, photo: Tensor, mix: Mix, paths: Tensor | None) -> Tensor:
         """The photo with noise, from which strokes arise on smooth surfaces (as in Ulyanov et al.
         2016, arXiv:1603.03417). Strength, scale and directions are those of the style's texture.
         """
         if len(self.levels) == 1:
             return photo
         height, width = photo.shape[-2:]
+
+        def moving_noise(texture: Texture | None) -> Tensor:
+            still = noise(height, width, texture, self.seed).to(photo)
+            return still if paths is None else sampled_around(still, paths)
+
         if any(style.texture is None for style in self.styles):
-            added = (1 - mix.photo) * noise(height, width, None, self.seed).to(photo)
+            added = (1 - mix.photo) * moving_noise(None)
         else:
-            noises = [noise(height, width, style.texture, self.seed) for style in self.styles]
+            noises = [moving_noise(style.texture) for style in self.styles]
             shares = zip(mix.styles, noises, strict=True)
-            added = torch.stack([share * one.to(photo) for share, one in shares]).sum(0)
+            added = torch.stack([share * one for share, one in shares]).sum(0)
         return (photo + added).clamp(0, 1)
 
     def _recoloured(self, number: int, image: Tensor, mix: Mix) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from impasto.errors import ControlError
 from impasto.gallery import TrainedLook
 from impasto.mixing import Mix
+from impasto.motion import Motion
 from impasto.tiling import Box, Tiling
 
 
@@ -35,6 +36,9 @@ class Progress:
 OnStep: TypeAlias = Callable[[Progress], None]
 """Function that is called after each step. It may raise `impasto.Stop` to end the painting early,
 with the picture so far."""
+
+Memory: TypeAlias = dict[str, Tensor]
+"""What the next frame of a film needs of the one before, by name."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,31 @@ class Transfer(ABC):
         Returns:
             (1, 3, H, W), sRGB in [0, 1]. Where the photo's share is 1, exactly the content.
         """
+
+    def follow(
+        self,
+        content: Tensor,
+        mix: Mix,
+        before: Memory,
+        motion: Motion | None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """Paints a frame of a film so that it goes on from the frame before.
+
+        Args:
+            content: the frame (1, 3, H, W), sRGB in [0, 1].
+            mix: how much of which style goes where on this frame.
+            before: what the call for the frame before returned.
+            motion: how the picture moved since then; None for the first frame of a shot.
+            on_step: as of `__call__`.
+
+        Returns:
+            The painting (1, 3, H, W), sRGB in [0, 1], and what the next frame needs of it.
+        """
+        painted = self(content, mix, on_step)
+        if motion is not None:
+            painted = motion.steadied(painted, before["painted"])
+        return painted, {"painted": painted}
 
     def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
         """Paints a picture tile by tile.

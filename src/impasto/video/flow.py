@@ -1,0 +1,93 @@
+"""Optical flow of the photo, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from impasto.motion import Motion
+from impasto.video.frames import Pixels
+
+Flow = NDArray[np.float32]
+"""From each pixel of a frame to its place in another one, in pixels, x before y: (H, W, 2)."""
+
+_TOLERANCE = 0.05
+"""Difference of two frames along the motion, 0..1, at which trust has fallen to 1 / e."""
+_SMOOTHING = 1.5
+"""Frames are compared after a Gaussian blur of this deviation in pixels, which takes the noise of
+the sensor away."""
+
+
+def optical_flow(frame: Pixels, other: Pixels) -> Flow:
+    """Estimates where each pixel of a frame is in another one (DIS, Kroeger et al. 2016,
+    arXiv:1603.03590).
+
+    Args:
+        frame: (H, W, 3).
+        other: (H, W, 3).
+    """
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    greys = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (frame, other)]
+    flow: Any = method.calc(*greys, None)  # type: ignore[call-overload]
+    return flow
+
+
+def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
+    """Moves an image (H, W) or (H, W, C): each pixel's value comes from where the flow points."""
+    height, width = flow.shape[:2]
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    places = flow + np.stack((columns, rows), -1)
+    result: Any = cv2.remap(
+        image, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )  # type: ignore[call-overload]
+    return result
+
+
+def visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
+    """Finds the pixels of a frame that can be seen in another one: going there and back again must
+    lead home (Sundaram et al. 2010; with the bounds of Ruder et al. 2016, arXiv:1604.08610, eq. 5).
+
+    Args:
+        forward: from the frame to the other.
+        backward: from the other to the frame.
+
+    Returns:
+        (H, W)
+    """
+    height, width = forward.shape[:2]
+    back = moved(backward, forward)
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    x, y = columns + forward[..., 0], rows + forward[..., 1]
+    inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
+    gap = np.square(forward + back).sum(-1)
+    lengths = np.square(forward).sum(-1) + np.square(back).sum(-1)
+    seen: NDArray[np.bool_] = inside & (gap <= 0.01 * lengths + 0.5)
+    return seen
+
+
+def motion_between(frame: Pixels, before: Pixels) -> Motion:
+    """Estimates how a frame moved since the one before.
+
+    Args:
+        frame: (H, W, 3).
+        before: (H, W, 3).
+
+    Returns:
+        The motion, whose trust is exp(-(difference / 0.05)^2) where the place can be seen in both
+        frames, and 0 elsewhere.
+    """
+    flow = optical_flow(frame, before)
+    seen = visible(flow, optical_flow(before, frame))
+    smooth = [
+        cv2.GaussianBlur(one, (0, 0), _SMOOTHING).astype(np.float32) for one in (frame, before)
+    ]
+    difference = np.abs(smooth[0] - moved(smooth[1], flow)).mean(-1) / 255
+    trust = np.exp(-np.square(difference / _TOLERANCE)) * seen
+    return Motion(
+        torch.from_numpy(flow.transpose(2, 0, 1)[None].copy()),
+        torch.from_numpy(trust.astype(np.float32))[None, None],
+    )
