@@ -20,6 +20,7 @@ from av.video.reformatter import Interpolation
 from impasto.errors import FilmError
 from impasto.video.base import Colour, Film, Sound
 from impasto.video.frames import THUMBNAIL_SIDE, Frame, Pixels
+from impasto.video.hdr import HDR, to_srgb
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -36,8 +37,7 @@ _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.
 """Rounds like arithmetic. Without this, swscale makes pictures darker by one of 255."""
 
 # Numbers of ITU-T H.273, which FFmpeg uses too.
-_BT709, _SRGB, _BT601 = 1, 13, 6
-_HDR = {16: "PQ", 18: "HLG"}
+_BT709, _BT601 = 1, 6
 _MATRICES = {1, 4, 5, 6, 7, 9, 10}
 """What swscale knows of them."""
 _FULL = 2
@@ -56,8 +56,8 @@ class _FileFilm(Film):
     """By how many quarters, counterclockwise, stored frames are turned upright."""
     mirrored: bool
     """Whether they are first mirrored left to right."""
-    conversion: dict[str, int]
-    """To sRGB, for PyAV's ``reformat``."""
+    coded_colour: Colour
+    """What the stored numbers mean."""
 
     def sound(self) -> AbstractContextManager[Sound]:
         return self._sound()
@@ -162,11 +162,21 @@ class _FileFrame(Frame):
         return self._converted(height, width)
 
     def _converted(self, height: int, width: int) -> Pixels:
-        rgb: Any = self._decoded.reformat(
-            width, height, "rgb24", interpolation=_ACCURATE, **self._film.conversion
+        colour = self._film.coded_colour
+        pixels: Any = self._decoded.reformat(
+            width,
+            height,
+            "rgb24",
+            src_colorspace=colour.scaler_matrix,
+            src_color_range=colour.range,
+            dst_color_range=_FULL,
+            interpolation=_ACCURATE,
         ).to_ndarray()
-        mirrored = rgb[:, ::-1] if self._film.mirrored else rgb
-        return np.ascontiguousarray(np.rot90(mirrored, self._film.turns))
+        if colour.transfer in HDR:
+            pixels = to_srgb(pixels, colour.transfer)
+        if self._film.mirrored:
+            pixels = pixels[:, ::-1]
+        return np.ascontiguousarray(np.rot90(pixels, self._film.turns))
 
 
 @contextmanager
@@ -218,7 +228,7 @@ def open_file(path: Path) -> Film:
         height, width = frame.height, frame.width
         turns, mirrored = _orientation(frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        colour, conversion = _colour(frame)
+        coded = _colour(frame)
         return _FileFilm(
             path=path,
             size=(width, height) if turns % 2 else (height, width),
@@ -226,7 +236,8 @@ def open_file(path: Path) -> Film:
             time_base=stream.time_base,
             length=length,
             frames=stream.frames or (None if length is None else round(length * rate)),
-            colour=colour,
+            colour=Colour() if coded.transfer in HDR else coded,
+            coded_colour=coded,
             pixel_aspect=1 / aspect if turns % 2 else aspect,
             metadata={k: v for k, v in container.metadata.items() if k not in _OF_THE_FILE},
             remarks=tuple(_remarks(container, len(pictures), frame)),
@@ -235,7 +246,6 @@ def open_file(path: Path) -> Film:
             coded_size=(height, width),
             turns=turns,
             mirrored=mirrored,
-            conversion=conversion,
         )
 
 
@@ -263,30 +273,20 @@ def _remarks(container: InputContainer, tracks: int, frame: VideoFrame) -> Itera
         yield f"only the first of its {tracks} tracks of pictures is painted"
     if container.streams.subtitles:
         yield "its subtitles are left out"
-    if frame.color_trc in _HDR:
-        yield f"is HDR ({_HDR[frame.color_trc]}) and painted as SDR"
+    if frame.color_trc in HDR:
+        yield f"is HDR ({HDR[frame.color_trc]}) and painted as SDR"
     if frame.interlaced_frame:
         yield "is interlaced; it is painted better if it is deinterlaced before"
     if any(component.is_alpha for component in frame.format.components):
         yield "its transparency is left out"
 
 
-def _colour(frame: VideoFrame) -> tuple[Colour, dict[str, int]]:
-    """What a frame's numbers mean, and how they become sRGB."""
+def _colour(frame: VideoFrame) -> Colour:
     matrix = frame.colorspace
     if matrix not in _MATRICES:  # players guess so too
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
     full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
-    colour = Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
-    conversion = {
-        "src_colorspace": colour.scaler_matrix,
-        "src_color_range": colour.range,
-        "dst_color_range": _FULL,
-    }
-    if frame.color_trc in _HDR:
-        tones = {"dst_color_trc": _SRGB, "dst_color_primaries": _BT709}
-        return Colour(), conversion | tones
-    return colour, conversion
+    return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:
