@@ -1,34 +1,22 @@
-"""How painted frames are encoded: codecs, colours, and segments that can be joined.
-
-A segment is a short film in a file of its own. It begins with a key frame, its frames are stored in
-the order in which they are shown, and its time stamps count from the beginning of the whole film:
-put behind one another, the packets of segments are a film.
-"""
+"""How painted frames are encoded: codecs, their quality, and colours."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Interpolation
 from av.video.stream import VideoStream
 
-from impasto import files
-from impasto.errors import ControlError, OutputError
+from impasto.errors import ControlError
+from impasto.video.base import Colour, Film
 from impasto.video.frames import Pixels
-
-if TYPE_CHECKING:
-    from impasto.video.reader import Colour, Film
-
-AddFrame: TypeAlias = Callable[[Pixels, Fraction], None]
-"""Encodes a painted frame that is shown at so many seconds."""
 
 # SVT-AV1 tells its story on stderr, past FFmpeg's log; this leaves its errors.
 os.environ.setdefault("SVT_LOG", "1")
@@ -80,7 +68,9 @@ CODECS = {
     for codec in (
         Codec("h264", "libx264", 18, 51, even=True),
         Codec("h265", "libx265", 20, 51, {"x265-params": "log-level=error"}, even=True),
-        Codec("vp9", "libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "2"}, False, False),
+        Codec(
+            "vp9", "libvpx-vp9", 28, 63, {"b": "0", "row-mt": "1", "cpu-used": "2"}, False, False
+        ),
         Codec("av1", "libsvtav1", 28, 63, {"preset": "8"}, False, False),
         LOSSLESS,
     )
@@ -148,6 +138,17 @@ class Encoding:
             interpolation=_EXACT,
         )
 
+    def begin(self, container: OutputContainer, frame: av.VideoFrame) -> None:
+        """Adds to a container the stream of frames like this one, to be encoded."""
+        quality = {} if self.crf is None else {"crf": str(self.crf)}
+        stream: Any = container.add_stream(
+            self.codec.encoder, options={**self.codec.options, **quality}
+        )
+        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, frame.format.name
+        stream.codec_context.time_base = self.time_base
+        stream.codec_context.max_b_frames = 0  # so that segments can be joined
+        self.describe(stream)
+
     def describe(self, stream: VideoStream) -> None:
         """Writes into a stream what the colours mean and how wide the pixels are."""
         context = stream.codec_context
@@ -167,51 +168,3 @@ def opaque(pixels: Pixels) -> Pixels:
     alpha = pixels[..., 3:] / 255.0
     laid: Pixels = (pixels[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
     return laid
-
-
-@contextmanager
-def segment(path: Path, encoding: Encoding) -> Iterator[AddFrame]:
-    """Returns a context in which frames are encoded into a segment, which is there at its end.
-
-    Args:
-        path: the segment's file, in FFmpeg's own container NUT, which holds any codec and any time
-            base.
-        encoding: how.
-
-    Raises:
-        OutputError: the disk is full, or the codec cannot hold these frames.
-    """
-    codec = encoding.codec
-    stream: VideoStream | None = None
-    with files.replacing(path) as file, _refusals(path, codec):
-        with av.open(file, "w", format="nut") as container:
-
-            def add(pixels: Pixels, time: Fraction) -> None:
-                nonlocal stream
-                frame = encoding.frame(pixels)
-                if stream is None:
-                    quality = {} if encoding.crf is None else {"crf": str(encoding.crf)}
-                    stream = container.add_stream(codec.encoder, options={**codec.options, **quality})
-                    stream.width, stream.height = frame.width, frame.height
-                    stream.pix_fmt = frame.format.name
-                    stream.codec_context.time_base = encoding.time_base
-                    stream.codec_context.max_b_frames = 0
-                    encoding.describe(stream)
-                frame.time_base = encoding.time_base
-                frame.pts = round(time / encoding.time_base)
-                container.mux(stream.encode(frame))
-
-            yield add
-            if stream is not None:
-                container.mux(stream.encode(None))
-
-
-@contextmanager
-def _refusals(path: Path, codec: Codec) -> Iterator[None]:
-    """Raises `OutputError` for what FFmpeg refuses; errors of the disk are left to others."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
-        raise OutputError(f"{path}: {codec.name} cannot hold these frames ({error})") from error

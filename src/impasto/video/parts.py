@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from impasto.errors import FilmError, OutputError
 _RECORD = "film.json"
 _HEAD = 2**20
 """Bytes of a file by which it is known again, beside its length."""
+_LONG = 80
+"""Letters of values that nobody wants to read, such as hashes."""
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Parts:
     folder: Path
     done: int = 0
     """How many frames are painted."""
+    last: Fraction = Fraction(0)
+    """When the last of them is shown."""
     memory: Mapping[str, Tensor] | None = None
     """What the painter needs to know of them to go on; None at the beginning."""
 
@@ -50,7 +55,7 @@ class Parts:
                 another film or with other settings.
             OutputError: the folder cannot be made.
         """
-        parts = cls(output.with_name(f"{output.name}.parts"))
+        parts = cls(folder_of(output))
         record = json.loads(json.dumps(record))  # tuples are lists from now on
         if parts.segments():
             parts._load()
@@ -78,24 +83,27 @@ class Parts:
         """The file of the segment to be painted now."""
         return self.folder / f"{len(self.segments()):06}.nut"
 
-    def keep(self, segment: Path, done: int, memory: Mapping[str, Tensor]) -> None:
+    def keep(self, segment: Path, done: int, last: Fraction, memory: Mapping[str, Tensor]) -> None:
         """Writes down what is needed to go on after a segment, before that gets its name.
 
         Args:
             segment: the segment's file.
             done: how many frames are painted with it.
+            last: when its last frame is shown.
             memory: what the painter needs to know of them.
 
         Raises:
             OutputError: the disk is full.
         """
         tensors = {name: value.detach().cpu().contiguous() for name, value in memory.items()}
-        files.replace(_state(segment), save(tensors, {"done": str(done)}))
-        self.done, self.memory = done, tensors
+        state = save(tensors, {"done": str(done), "last": str(last)})
+        files.replace(_state(segment), state)
 
-    def forget(self, segment: Path) -> None:
-        """Removes what was needed to go on after a segment: another one has come after it."""
-        _state(segment).unlink(missing_ok=True)
+    def go_on(self, done: int, last: Fraction, memory: Mapping[str, Tensor]) -> None:
+        """Takes note of a segment that is kept; what was needed to go on before it can go."""
+        self.done, self.last, self.memory = done, last, memory
+        for segment in self.segments()[:-1]:
+            _state(segment).unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Removes all of it, and what a run that was killed has left."""
@@ -109,7 +117,8 @@ class Parts:
         path = _state(self.segments()[-1])
         try:
             with safe_open(path, "pt") as file:
-                self.done = int(file.metadata()["done"])
+                known = file.metadata()
+                self.done, self.last = int(known["done"]), Fraction(known["last"])
                 self.memory = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise self._damaged() from error
@@ -120,27 +129,26 @@ class Parts:
             then = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._damaged() from error
-        other = sorted(
-            name for name in {*then, *record} if then.get(name) != record.get(name)
-        )
+        other = sorted(name for name in {*then, *record} if then.get(name) != record.get(name))
         if other:
-            was, now = (_short(values.get(other[0])) for values in (then, record))
+            was, now = (json.dumps(values.get(other[0])) for values in (then, record))
+            values = f" ({was} then, {now} now)" if len(was + now) < _LONG else ""
             raise FilmError(
-                f"{self.folder}: was painted with another {other[0]} ({was} then, {now} now); "
-                "leave it as it was, or choose another output"
+                f"{self.folder}: was painted with another {other[0]}{values}; leave it as it was, "
+                "or choose another output"
             )
 
     def _damaged(self) -> FilmError:
         return FilmError(f"{self.folder}: is damaged; delete this folder to begin anew")
 
 
+def folder_of(output: Path) -> Path:
+    """Where the parts of an output are."""
+    return output.with_name(f"{output.name}.parts")
+
+
 def _state(segment: Path) -> Path:
     return segment.with_suffix(".safetensors")
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def fingerprint(path: Path) -> str:

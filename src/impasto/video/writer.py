@@ -1,6 +1,6 @@
 """What painted films are written as: films with their sound, animations, folders of pictures.
 
-All are made of the same segments (see `impasto.video.encoding`). Films join them as they are, the
+All are made of the same segments (see `impasto.video.segments`). Films join them as they are, the
 others decode them; their codec loses nothing.
 """
 
@@ -10,26 +10,28 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from heapq import merge
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 import av
 from av.audio.stream import AudioStream
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
+from av.packet import Packet
 from PIL import Image
 
 from impasto import files
-from impasto.errors import OutputError
+from impasto.errors import ControlError, OutputError
+from impasto.video.animation import ANIMATIONS, FASTEST, Animation
+from impasto.video.base import Film, Sound
 from impasto.video.encoding import CODECS, LOSSLESS, Codec, Encoding
+from impasto.video.parts import folder_of
+from impasto.video.segments import Segments, second
 
-if TYPE_CHECKING:
-    from impasto.video.reader import Film
-
+_NUMBERED = "{:06}.png"
 _MP4_CODECS = ("h264", "h265", "vp9", "av1")
 CONTAINERS: dict[str, tuple[str, Sequence[str]]] = {
     ".mp4": ("mp4", _MP4_CODECS),
@@ -41,52 +43,10 @@ CONTAINERS: dict[str, tuple[str, Sequence[str]]] = {
 """By extension FFmpeg's name of a container, and the codecs that it is written with; the first is
 the default.
 """
-ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
-"""By extension Pillow's name of an animation's format."""
 _RECIPE_KEYS = ("comment", "description", "synopsis")
 """The metadata that a recipe may be kept in; the film's own are not replaced."""
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
 """Metadata that is about the film's old file, not about the film."""
-
-
-@dataclass(frozen=True)
-class Segments:
-    """A painted film, as it is before it is written."""
-
-    paths: Sequence[Path]
-    encoding: Encoding
-    end: Fraction
-    """Seconds at which its last frame ends."""
-    recipe: Mapping[str, Any]
-    """All that decides how it is painted."""
-
-    def pictures(self) -> Iterator[Image.Image]:
-        """Decodes the frames."""
-        for path in self.paths:
-            with av.open(os.fspath(path)) as container:
-                for frame in container.decode(video=0):
-                    mode = "RGBA" if frame.format.name == "bgra" else "RGB"
-                    yield Image.fromarray(frame.to_ndarray(format=_PIXELS[mode]), mode)
-
-    def packets(self) -> Iterator[av.Packet]:
-        """Yields the packets, each with its duration."""
-        before: av.Packet | None = None
-        for path in self.paths:
-            with av.open(os.fspath(path)) as container:
-                for packet in container.demux(video=0):
-                    if not packet.size:  # says that it was the last
-                        continue
-                    if before is not None:
-                        before.duration = packet.pts - before.pts
-                        yield before
-                    before = packet
-        if before is not None:
-            before.duration = round(self.end / before.time_base) - before.pts
-            yield before
-
-    def durations(self) -> list[int]:
-        """For how many milliseconds each frame is shown, without errors that add up."""
-        ends = [Fraction(one.pts + one.duration) * one.time_base for one in self.packets()]
 
 
 @dataclass(frozen=True)
@@ -102,12 +62,11 @@ class Output(ABC):
         return Encoding.of(film, self.codec, self.crf)
 
     @abstractmethod
-    def check(self, film: Film, *, resume: bool = False) -> list[str]:
+    def check(self, film: Film) -> list[str]:
         """Finds out, before hours of painting, whether the film can be written.
 
         Args:
             film: the film to be painted.
-            resume: whether what is there already may be of an earlier run.
 
         Returns:
             What is not kept, a line each.
@@ -117,7 +76,7 @@ class Output(ABC):
         """
 
     @abstractmethod
-    def write(self, film: Film, segments: Segments) -> None:
+    def write(self, segments: Segments) -> None:
         """Writes the painted film.
 
         Raises:
@@ -133,11 +92,11 @@ class FilmOutput(Output):
         """FFmpeg's name of the container."""
         return CONTAINERS[self.path.suffix.lower()][0]
 
-    def check(self, film: Film, *, resume: bool = False) -> list[str]:
+    def check(self, film: Film) -> list[str]:
         """Finds out whether the container holds the film and its sound; see `Output.check`."""
         files.check_writable(self.path)
-        with _sound_of(film) as sound:
-            for stream in sound:
+        with film.sound() as sound:
+            for stream in sound.streams:
                 self._check_holds(stream)
         height, width = self.encoding(film).size(*film.size)
         notes = []
@@ -160,7 +119,7 @@ class FilmOutput(Output):
                 f"{' or '.join(holds) if holds else '.gif, .webp or a folder, which have none'}"
             )
 
-    def write(self, film: Film, segments: Segments) -> None:
+    def write(self, segments: Segments) -> None:
         """Joins the segments, and copies the sound packet by packet; see `Output.write`."""
         options = {}
         if self.container in ("mp4", "mov"):
@@ -168,7 +127,7 @@ class FilmOutput(Output):
             options["movie_timescale"] = str(segments.encoding.time_base.denominator)
         with (
             files.replacing(self.path) as file,
-            film.sound() as sound,
+            segments.film.sound() as sound,
             av.open(os.fspath(segments.paths[0])) as first,
             av.open(file, "w", format=self.container, options=options) as container,
         ):
@@ -177,14 +136,11 @@ class FilmOutput(Output):
             if self.codec.name == "h265" and options:
                 painted.codec_context.codec_tag = "hvc1"  # which Apple's players insist on
             copies = {one.index: _added(one, container) for one in sound.streams}
-            container.metadata.update(_metadata(film, segments.recipe))
+            container.metadata.update(_metadata(segments))
             pictures = ((packet, painted) for packet in segments.packets())
-            heard = (
-                (packet, copies[packet.stream_index])
-                for packet in takewhile(lambda one: _stamp(one) < segments.end, sound.packets)
-            )
+            heard = ((packet, copies[packet.stream_index]) for packet in _heard(sound, segments))
             # By time: FFmpeg keeps packets in memory until all streams have come so far.
-            for packet, stream in merge(pictures, heard, key=lambda one: _stamp(one[0])):
+            for packet, stream in merge(pictures, heard, key=lambda one: second(one[0])):
                 packet.stream = stream
                 container.mux(packet)
 
@@ -192,51 +148,52 @@ class FilmOutput(Output):
 class AnimationOutput(Output):
     """A GIF or an animated WebP."""
 
-    def check(self, film: Film, *, resume: bool = False) -> list[str]:
+    @property
+    def kind(self) -> Animation:
+        """Its format."""
+        return ANIMATIONS[self.path.suffix.lower()]
+
+    def check(self, film: Film) -> list[str]:
         """Finds out whether the file can be written; see `Output.check`."""
         files.check_writable(self.path)
-        with film.sound() as sound:
-            return [f"{self.path}: has no sound"] if sound.streams else []
-
-    def write(self, film: Film, segments: Segments) -> None:
-        """Writes the frames with their durations; see `Output.write`."""
-        durations = [round(float(seconds) * 1000) for seconds in segments.durations()]
-        frames = segments.pictures()
-        with files.replacing(self.path) as file:
-            next(frames).save(
-                file,
-                ANIMATIONS[self.path.suffix.lower()],
-                save_all=True,
-                append_images=frames,
-                duration=durations,
-                loop=film.plays,
-                **_ANIMATED,
+        notes = _silence(self.path, film)
+        if film.rate > FASTEST:
+            notes.append(
+                f"{self.path}: shows at most {FASTEST} frames a second, the others are left out"
             )
+        return notes
+
+    def write(self, segments: Segments) -> None:
+        """Encodes the frames again; see `Output.write`."""
+        with files.replacing(self.path) as file:
+            self.kind.write(file, segments)
 
 
 class FolderOutput(Output):
     """A folder of numbered PNG files."""
 
-    def check(self, film: Film, *, resume: bool = False) -> list[str]:
+    def check(self, film: Film) -> list[str]:
         """Finds out whether the folder can be made, and has nothing in it; see `Output.check`."""
         if self.path.is_dir():
             files.check_writable(self.path / _NUMBERED.format(1))
-            if not resume and any(self.path.iterdir()):
+            if any(self.path.iterdir()) and not folder_of(self.path).is_dir():
                 raise OutputError(f"{self.path}: is not empty; choose a new folder")
         else:
             files.check_writable(self.path)
-        with film.sound() as sound:
-            return [f"{self.path}: has no sound"] if sound.streams else []
+        return _silence(self.path, film)
 
-    def write(self, film: Film, segments: Segments) -> None:
+    def write(self, segments: Segments) -> None:
         """Writes each frame as a picture; see `Output.write`."""
         try:
             self.path.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be created ({error.strerror})") from error
-        for number, picture in enumerate(segments.pictures(), 1):
+        for number, frame in enumerate(segments.frames(), 1):
             encoded = io.BytesIO()
-            picture.save(encoded, "PNG")
+            alpha = frame.format.name == "bgra"
+            Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24")).save(
+                encoded, "PNG"
+            )
             files.replace(self.path / _NUMBERED.format(number), encoded.getvalue())
 
 
@@ -295,14 +252,23 @@ def _added(stream: AudioStream, container: OutputContainer) -> AudioStream:
     return added
 
 
-def _stamp(packet: av.Packet) -> Fraction:
-    """When a packet is decoded, in seconds."""
-    stamp = packet.pts if packet.dts is None else packet.dts
-    return stamp * packet.time_base
+def _heard(sound: Sound, segments: Segments) -> Iterator[Packet[Any]]:
+    """The sound of what is painted."""
+    if segments.complete:  # it may well be longer than the pictures
+        return sound.packets
+    # Tracks may be ahead of each other in the file, but not by much.
+    near = takewhile(lambda packet: second(packet) < segments.end + 2, sound.packets)
+    return (packet for packet in near if second(packet) < segments.end)
 
 
-def _metadata(film: Film, recipe: Mapping[str, Any]) -> dict[str, str]:
+def _silence(path: Path, film: Film) -> list[str]:
+    """The note that a kind of file has no sound, if the film has."""
+    with film.sound() as sound:
+        return [f"{path}: has no sound"] if sound.streams else []
+
+
+def _metadata(segments: Segments) -> dict[str, str]:
     """The film's title and the like, with the recipe."""
-    kept = {name: text for name, text in film.metadata.items() if name not in _OF_THE_FILE}
+    kept = {name: text for name, text in segments.film.metadata.items() if name not in _OF_THE_FILE}
     free = next((key for key in _RECIPE_KEYS if key not in kept), _RECIPE_KEYS[0])
-    return {**kept, free: json.dumps(recipe)}
+    return {**kept, free: json.dumps(segments.recipe)}
