@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -61,6 +63,8 @@ class Animation:
                     stream.pix_fmt = frame.format.name
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
+        if not self.palette:
+            _hold_last(file, round(segments.end * self.units) - (stamps[0] or 0))
 
     def _stamps(self, segments: Segments) -> list[int | None]:
         """When each frame is shown; None for those that come too fast for browsers."""
@@ -79,6 +83,26 @@ ANIMATIONS = {
     ".webp": Animation("webp", "libwebp_anim", 1000, palette=False),
 }
 """What can be written, by extension."""
+
+
+def _hold_last(file: BinaryIO, milliseconds: int) -> None:
+    """Makes the last frame of a WebP last until so long after the first was shown: the encoder does
+    not know how long it is meant to be shown.
+    """
+    place, left, size = len(b"RIFFsizeWEBP"), milliseconds, file.seek(0, os.SEEK_END)
+    last = None
+    while place < size:
+        file.seek(place)
+        kind, length = struct.unpack("<4sI", file.read(8))
+        if kind == b"ANMF":
+            last = place + 8 + 12  # after the frame's place and size
+            file.seek(last)
+            duration = int.from_bytes(file.read(3), "little")
+            left -= duration
+        place += 8 + length + length % 2
+    if last is not None:
+        file.seek(last)
+        file.write(max(left + duration, 1).to_bytes(3, "little"))
 
 
 def _at(segments: Segments, stamps: list[int | None], base: Fraction) -> Iterator[av.VideoFrame]:

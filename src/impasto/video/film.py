@@ -183,11 +183,17 @@ def paint_film(
             f"{reason(failure)}; the {parts.done} frames painted before are in {output}: add "
             "--resume to go on with them"
         ) from failure
+    height, width = segments.size
     if complete:
         parts.remove()
-    seconds = float(segments.end)
-    notes = [*film.notes, *notes]
-    return FilmResult(output, parts.done, segments.size, seconds, work.stopped, tuple(notes))
+    return FilmResult(
+        output,
+        parts.done,
+        (height, width),
+        float(segments.end),
+        work.stopped,
+        (*film.notes, *notes),
+    )
 
 
 @dataclass

@@ -25,10 +25,8 @@ class Frame(ABC):
     time: Fraction
     """When it is shown, in seconds from the beginning of the film."""
 
-    @property
-    @abstractmethod
-    def pixels(self) -> Pixels:
-        """The frame upright, at the film's own size."""
+    pixels: Pixels
+    """The frame upright, at the film's own size."""
 
     @property
     @abstractmethod
@@ -40,7 +38,7 @@ class Frame(ABC):
 class ArrayFrame(Frame):
     """A frame that is an array already."""
 
-    pixels: Pixels  # type: ignore[misc]  # a field in place of the property
+    pixels: Pixels
     time: Fraction = Fraction(0)
 
     @cached_property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ CONTAINERS: dict[str, tuple[str, Sequence[str]]] = {
 """By extension FFmpeg's name of a container, and the codecs that it is written with; the first is
 the default.
 """
+_OF_APPLE = ("mp4", "mov")
 _RECIPE_KEYS = ("comment", "description", "synopsis")
 """The metadata that a recipe may be kept in; the film's own are not replaced."""
 _OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
@@ -121,19 +123,17 @@ class FilmOutput(Output):
 
     def write(self, segments: Segments) -> None:
         """Joins the segments, and copies the sound packet by packet; see `Output.write`."""
-        options = {}
-        if self.container in ("mp4", "mov"):
-            # Otherwise a late beginning is rounded to thousandths of a second.
-            options["movie_timescale"] = str(segments.encoding.time_base.denominator)
         with (
             files.replacing(self.path) as file,
             segments.film.sound() as sound,
             av.open(os.fspath(segments.paths[0])) as first,
-            av.open(file, "w", format=self.container, options=options) as container,
+            av.open(
+                file, "w", format=self.container, options=self._options(segments, sound)
+            ) as container,
         ):
             painted = container.add_stream_from_template(first.streams.video[0], opaque=True)
             segments.encoding.describe(painted)
-            if self.codec.name == "h265" and options:
+            if self.codec.name == "h265" and self.container in _OF_APPLE:
                 painted.codec_context.codec_tag = "hvc1"  # which Apple's players insist on
             copies = {one.index: _added(one, container) for one in sound.streams}
             container.metadata.update(_metadata(segments))
@@ -143,6 +143,15 @@ class FilmOutput(Output):
             for packet, stream in merge(pictures, heard, key=lambda one: second(one[0])):
                 packet.stream = stream
                 container.mux(packet)
+
+    def _options(self, segments: Segments, sound: Sound) -> dict[str, str]:
+        """For FFmpeg: when streams begin, MP4 says in units that else are too coarse."""
+        if self.container not in _OF_APPLE:
+            return {}
+        rates = [stream.codec_context.sample_rate for stream in sound.streams]
+        units = segments.encoding.time_base.denominator
+        common = math.lcm(units, *rates)
+        return {"movie_timescale": str(common if common < 2**31 else units)}
 
 
 class AnimationOutput(Output):
