@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from impasto.errors import OutputError
 
@@ -52,14 +51,14 @@ def replace(path: Path, content: bytes) -> None:
     Raises:
         OutputError: permission or space is lacking, or the file is write-protected.
     """
-    with replacing(path) as file:
-        file.write(content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file beside its place, and renames it at the end of the context: it is there whole or
-    not at all.
+def replacing(path: Path) -> Iterator[Path]:
+    """Makes an empty file beside a file's place, and renames it at the end of the context: what is
+    written into it is there whole or not at all.
 
     A file that is replaced hands its permissions on; a link keeps being one, and the file that it
     leads to is replaced.
@@ -74,8 +73,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _check_replaceable(path, mode)
         # The name of the file itself may be as long as names can be.
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".impasto-")
-        with os.fdopen(handle, "w+b") as file:
-            yield file
+        os.close(handle)
+        yield Path(temporary)
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files
         os.replace(temporary, target)
     except (OSError, ValueError) as error:

@@ -9,7 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import Any, BinaryIO, cast
+from pathlib import Path
+from typing import Any, cast
 
 import av
 from av.filter import Graph
@@ -35,11 +36,11 @@ class Animation:
     palette: bool
     """Whether it has 256 colours in all."""
 
-    def write(self, file: BinaryIO, segments: Segments) -> None:
+    def write(self, file: Path, segments: Segments) -> None:
         """Writes a painted film.
 
         Args:
-            file: what it is written to.
+            file: where.
             segments: the painted film.
         """
         plays = segments.film.plays
@@ -54,7 +55,7 @@ class Animation:
             last = max(stamp for stamp in stamps if stamp is not None)
             options["final_delay"] = str(max(round(segments.end / base) - last, 1))
         quality = {} if self.palette else {"quality": "90"}
-        with av.open(file, "w", format=self.container, options=options) as container:
+        with av.open(os.fspath(file), "w", format=self.container, options=options) as container:
             stream: Any = container.add_stream(self.encoder, options=quality)
             stream.time_base = stream.codec_context.time_base = base
             for frame in frames:
@@ -85,24 +86,22 @@ ANIMATIONS = {
 """What can be written, by extension."""
 
 
-def _hold_last(file: BinaryIO, milliseconds: int) -> None:
+def _hold_last(file: Path, milliseconds: int) -> None:
     """Makes the last frame of a WebP last until so long after the first was shown: the encoder does
     not know how long it is meant to be shown.
     """
-    place, left, size = len(b"RIFFsizeWEBP"), milliseconds, file.seek(0, os.SEEK_END)
-    last = None
-    while place < size:
-        file.seek(place)
-        kind, length = struct.unpack("<4sI", file.read(8))
-        if kind == b"ANMF":
-            last = place + 8 + 12  # after the frame's place and size
-            file.seek(last)
-            duration = int.from_bytes(file.read(3), "little")
-            left -= duration
-        place += 8 + length + length % 2
-    if last is not None:
-        file.seek(last)
-        file.write(max(left + duration, 1).to_bytes(3, "little"))
+    with file.open("r+b") as webp:
+        place, left, size = len(b"RIFFsizeWEBP"), milliseconds, file.stat().st_size
+        while place < size:
+            webp.seek(place)
+            kind, length = struct.unpack("<4sI", webp.read(8))
+            if kind == b"ANMF":
+                webp.seek(12, os.SEEK_CUR)  # past the frame's place and size
+                last, duration = webp.tell(), int.from_bytes(webp.read(3), "little")
+                left -= duration
+            place += 8 + length + length % 2
+        webp.seek(last)
+        webp.write(max(left + duration, 1).to_bytes(3, "little"))
 
 
 def _at(segments: Segments, stamps: list[int | None], base: Fraction) -> Iterator[av.VideoFrame]:

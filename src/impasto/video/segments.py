@@ -42,9 +42,9 @@ def segment(path: Path, encoding: Encoding) -> Iterator[AddFrame]:
         OutputError: the disk is full, or the codec cannot hold these frames.
     """
     with (
-        files.replacing(path) as file,
+        files.replacing(path) as temporary,
         _refusals(path, encoding.codec),
-        av.open(file, "w", format="nut") as container,
+        av.open(os.fspath(temporary), "w", format="nut") as container,
     ):
 
         def add(pixels: Pixels, time: Fraction) -> None:

@@ -124,11 +124,14 @@ class FilmOutput(Output):
     def write(self, segments: Segments) -> None:
         """Joins the segments, and copies the sound packet by packet; see `Output.write`."""
         with (
-            files.replacing(self.path) as file,
+            files.replacing(self.path) as temporary,
             segments.film.sound() as sound,
             av.open(os.fspath(segments.paths[0])) as first,
             av.open(
-                file, "w", format=self.container, options=self._options(segments, sound)
+                os.fspath(temporary),
+                "w",
+                format=self.container,
+                options=self._options(segments, sound),
             ) as container,
         ):
             painted = container.add_stream_from_template(first.streams.video[0], opaque=True)
@@ -174,8 +177,8 @@ class AnimationOutput(Output):
 
     def write(self, segments: Segments) -> None:
         """Encodes the frames again; see `Output.write`."""
-        with files.replacing(self.path) as file:
-            self.kind.write(file, segments)
+        with files.replacing(self.path) as temporary:
+            self.kind.write(temporary, segments)
 
 
 class FolderOutput(Output):
