@@ -2,6 +2,7 @@
 
     ImpastoError            base: catch this to catch all of ours
     ├── ImageError          a picture cannot be read or is unfit for painting
+    ├── FilmError           a film cannot be read or holds nothing to paint
     ├── OutputError         a file cannot be written
     ├── ControlError        a control, a recipe or a layer name makes no sense (also a ValueError)
     ├── WeightsError        a weights file is missing, damaged or does not match
@@ -35,6 +36,10 @@ class ImpastoError(Exception):
 
 class ImageError(ImpastoError):
     """A picture cannot be read or is unfit for painting."""
+
+
+class FilmError(ImpastoError):
+    """A film cannot be read or holds nothing to paint."""
 
 
 class OutputError(ImpastoError):
