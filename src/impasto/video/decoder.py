@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _LISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "webm_dash_manifest"}
 """Formats that name other files. Anybody's film could name any file here."""
+_COUNTED = {"avi", "mpeg"}
+"""Formats in which not every frame has a stamp, so that it is counted from those before."""
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 """Metadata that is about the file and not about the film."""
 _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -40,8 +42,9 @@ _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.
 _BT709, _BT601 = 1, 6
 _MATRICES = {1, 4, 5, 6, 7, 9, 10}
 """What swscale knows of them."""
-_FULL = 2
-"""FFmpeg's number of the range from 0 to 255."""
+_LIMITED, _FULL = 1, 2
+"""FFmpeg's numbers of the ranges from 16 to 235 and from 0 to 255."""
+_FROM_LIMITED = ((np.arange(256) - 16) * 255 / 219 + 0.5).clip(0, 255).astype(np.uint8)
 
 
 @dataclass(kw_only=True)
@@ -50,6 +53,10 @@ class _FileFilm(Film):
     """Number of the stream of pictures."""
     origin: Fraction
     """Stamp at which the first of pictures and sound begins."""
+    seeks: bool
+    """Whether frames have the same stamps wherever reading begins."""
+    first_dts: int | None
+    """Of AVI, which has stamps in the order of decoding only, that of the first frame."""
     coded_size: tuple[int, int]
     """Height and width as stored."""
     turns: int
@@ -127,15 +134,18 @@ class _FileFilm(Film):
 
     def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
         """When a frame is shown: as the file says, if that is after the frame before it."""
-        if frame.pts is None:
+        stamp = frame.pts
+        if self.first_dts is not None:
+            stamp = None if frame.dts is None else frame.dts - self.first_dts
+        if stamp is None:
             time = Fraction(0) if before is None else before + 1 / self.rate
             return round(time / self.time_base) * self.time_base
-        time = frame.pts * self.time_base - self.origin
+        time = stamp * self.time_base - self.origin
         return time if before is None else max(time, before + self.time_base)
 
     def _seek(self, container: InputContainer) -> None:
         """Goes to a frame before ``start`` from which decoding can begin; or stays."""
-        if self.start > 0:
+        if self.start > 0 and self.seeks:
             stamp = int((self.start + self.origin) / self.time_base)
             with suppress(av.FFmpegError):
                 container.seek(stamp, stream=container.streams[self.stream])
@@ -172,6 +182,8 @@ class _FileFrame(Frame):
             dst_color_range=_FULL,
             interpolation=_ACCURATE,
         ).to_ndarray()
+        if _is_grey(self._decoded) and not colour.full_range:  # of which swscale knows nothing
+            pixels = _FROM_LIMITED[pixels]
         if colour.transfer in HDR:
             pixels = to_srgb(pixels, colour.transfer)
         if self._film.mirrored:
@@ -217,12 +229,7 @@ def open_file(path: Path) -> Film:
             raise FilmError(f"{path}: holds {what}; give a film")
         stream: Any = pictures[0]
         frame = _first_frame(path, container, stream)
-        starts = [
-            one.start_time * one.time_base
-            for one in (stream, *container.streams.audio)
-            if one.start_time is not None
-        ]
-        origin = min(starts, default=Fraction(0)) // stream.time_base * stream.time_base
+        origin = _origin(container, stream)
         length = _length(container, stream, origin)
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         height, width = frame.height, frame.width
@@ -243,6 +250,8 @@ def open_file(path: Path) -> Film:
             remarks=tuple(_remarks(container, len(pictures), frame)),
             stream=stream.index,
             origin=origin,
+            seeks=container.format.name not in _COUNTED,
+            first_dts=frame.dts if container.format.name == "avi" else None,
             coded_size=(height, width),
             turns=turns,
             mirrored=mirrored,
@@ -260,10 +269,21 @@ def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> 
     raise FilmError(f"{path}: none of its pictures can be decoded; it is damaged or encrypted")
 
 
+def _origin(container: InputContainer, pictures: Any) -> Fraction:
+    """Where the first of pictures and sound begins, as a multiple of the pictures' time base."""
+    starts: list[Fraction] = [
+        stream.start_time * stream.time_base
+        for stream in (pictures, *container.streams.audio)
+        if stream.start_time is not None
+    ]
+    base: Fraction = pictures.time_base
+    return min(starts, default=Fraction(0)) // base * base
+
+
 def _length(container: InputContainer, stream: Any, origin: Fraction) -> Fraction | None:
     """Seconds from the beginning of the film to the end of its pictures."""
     if stream.duration is not None:
-        end: Fraction = (stream.start_time + stream.duration) * stream.time_base
+        end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
         return end - origin
     return None if container.duration is None else Fraction(container.duration, av.time_base)
 
@@ -286,7 +306,12 @@ def _colour(frame: VideoFrame) -> Colour:
     if matrix not in _MATRICES:  # players guess so too
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
     full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    full_range |= _is_grey(frame) and frame.color_range != _LIMITED
     return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
+
+
+def _is_grey(frame: VideoFrame) -> bool:
+    return frame.format.name.startswith("gray")
 
 
 def _orientation(frame: VideoFrame) -> tuple[int, bool]:

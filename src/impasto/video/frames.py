@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -25,8 +24,10 @@ class Frame(ABC):
     time: Fraction
     """When it is shown, in seconds from the beginning of the film."""
 
-    pixels: Pixels
-    """The frame upright, at the film's own size."""
+    @property
+    @abstractmethod
+    def pixels(self) -> Pixels:
+        """The frame upright, at the film's own size."""
 
     @property
     @abstractmethod
@@ -34,17 +35,22 @@ class Frame(ABC):
         """The frame at a longer side of `THUMBNAIL_SIDE`, (h, w, 3)."""
 
 
-@dataclass(frozen=True)
 class ArrayFrame(Frame):
     """A frame that is an array already."""
 
-    pixels: Pixels
-    time: Fraction = Fraction(0)
+    def __init__(self, pixels: Pixels, time: Fraction = Fraction(0)) -> None:
+        self.time = time
+        self._pixels = pixels
+
+    @property
+    def pixels(self) -> Pixels:
+        """The frame upright, at the film's own size."""
+        return self._pixels
 
     @cached_property
     def thumbnail(self) -> Pixels:
         """The frame at a longer side of `THUMBNAIL_SIDE`, (h, w, 3)."""
-        return shrunk(self.pixels[..., :3])
+        return shrunk(self._pixels[..., :3])
 
 
 def shrunk(pixels: Pixels) -> Pixels:
@@ -52,5 +58,4 @@ def shrunk(pixels: Pixels) -> Pixels:
     height, width = pixels.shape[:2]
     scale = THUMBNAIL_SIDE / max(height, width)
     size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    small: Any = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return small
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -44,9 +44,10 @@ def _light(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:
     if HDR[transfer] == "PQ":
         root = signal ** (32 / 2523)
         base = (root - 107 / 128).clip(0) / (2413 / 128 - 2392 / 128 * root)
-        return 10000 * base ** (8192 / 1305)
+        light: NDArray[np.float64] = 10000 * base ** (8192 / 1305)
+        return light
     low = signal**2 / 3
     high = (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
     scene = np.where(signal > 0.5, high, low)
-    luma = scene @ np.array((0.2627, 0.6780, 0.0593))
+    luma: NDArray[np.float64] = scene @ np.array((0.2627, 0.6780, 0.0593))
     return 1000 * scene * luma[..., None] ** 0.2
