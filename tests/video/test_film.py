@@ -103,7 +103,7 @@ def test_a_film_that_is_stopped_can_be_watched_and_gone_on_with(source):
     assert same(frames_of("out.mkv"), whole[:20])
     with av.open("out.mkv") as container:
         heard = [p.pts * p.time_base for p in container.demux(audio=0) if p.size]
-    assert 0.75 < max(heard) - min(heard) < 0.8
+    assert 0.75 < max(heard) < 0.8 + 0.022  # Matroska begins with the silence before the sound
     calls = []
     result = paint("out.mkv", codec="ffv1", resume=True, on_frame=calls.append)
     assert [progress.done for progress in calls] == list(range(21, FRAMES + 1))
