@@ -1,0 +1,5 @@
+"""Stand-in."""
+
+from typing import Any
+
+Keyframes = Any
