@@ -181,6 +181,7 @@ class _Folder(Film):
                 pixels = _pixels(file)
             except ImageError:
                 damaged += 1
+                self.damaged = max(self.damaged, damaged)
                 continue
             if pixels.shape[:2] != self.size:
                 height, width = pixels.shape[:2]
@@ -189,7 +190,6 @@ class _Folder(Film):
                     f"{self.size[0]}; a film's frames must be of one size"
                 )
             yield ArrayFrame(pixels, time)
-        self.damaged = damaged
 
 
 def _open_folder(path: Path, rate: int) -> Film:
