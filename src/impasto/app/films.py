@@ -92,7 +92,7 @@ class BroughtFilm:
             )
         if film.length is not None and film.length > MOST_SECONDS:
             raise FilmError(
-                f"{self.path}: takes {film.length / 60:.1f} minutes, and films of up to "
+                f"{self.path}: takes {float(film.length) / 60:.1f} minutes, and films of up to "
                 f"{MOST_SECONDS // 60} are painted here: bring a part of it"
             )
         for frame in film.read():
@@ -115,11 +115,13 @@ class BroughtFilm:
         known = (self.painted, self.preview)
         return next((one for one in known if one and one.request == request), None)
 
-    def keep_preview(self, made: PaintedFilm | None) -> None:
+    def keep_preview(self, made: PaintedFilm) -> None:
         """Puts a painted beginning in place of the last one, unless another one is wanted now."""
-        if made.request == self.wanted:
-            made, self.preview = self.preview, made
-        _remove(made)
+        wanted = made.request == self.wanted
+        outdated = self.preview if wanted else made
+        if wanted:
+            self.preview = made
+        _remove(outdated)
 
     def keep(self, made: PaintedFilm) -> None:
         """Puts a painted film in place of the last one."""

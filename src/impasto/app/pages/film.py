@@ -54,7 +54,7 @@ def page() -> None:
 def _take(session: Session) -> None:
     """A film of the visitor's."""
     told = f"Up to {FILM_MB} MB and {MOST_SECONDS // 60} minutes."
-    for given in widgets.take_files(UPLOADER, f"{PAGE}.files", _KINDS, FILM_MB, told):
+    for given in widgets.take_files(UPLOADER, f"{PAGE}_file", _KINDS, FILM_MB, told):
         try:
             brought = BroughtFilm(given.name, given.getvalue())
         except ImpastoError as error:
