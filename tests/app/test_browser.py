@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +34,7 @@ from tests.helpers import browser as helper
 from tests.helpers import cli
 from tests.helpers.files import bomb
 from tests.helpers.pictures import painting_array, photo_array
+from tests.video.test_reader import moving, write_film
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
@@ -46,6 +48,7 @@ HEADINGS = {
     "Paint": re.compile("Turn your photo into a painting|Your painting"),
     "Many photos": "Paint many photos in one style",
     "Texture": "Make a texture from a painting",
+    "Film": "Paint a film",
 }
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 WAIT_MS = 40_000
@@ -997,3 +1000,34 @@ def test_many_photos(visit, photo_file, tmp_path):
         button(page, "Download 2 pictures").click()
     with zipfile.ZipFile(waited.value.path()) as archive:
         assert archive.namelist() == ["beach.jpg", "coffee.jpg"]
+
+
+def test_a_film(visit, tmp_path):
+    film = write_film(tmp_path / "beach.mp4", moving(60, 96, 128), sound=2.4)
+    page = visit("film")
+    give(page, "Your film", film)
+    style(page, "Olive Trees").click()
+    preview = page.locator("img.film")
+    preview.wait_for()
+    eventually(lambda: preview.evaluate("image => image.naturalWidth") == 128)
+    keep(page, "film-preview")
+    button(page, "Paint the whole film").click()
+    page.get_by_text("frames a second").wait_for()
+    keep(page, "film-job")
+    button(page, "Stop").click()
+    page.get_by_text("Stopped after").wait_for()
+    button(page, "Paint the rest").click()
+    button(page, "Stop").wait_for()
+    player = page.locator("video.film")
+    player.wait_for()
+    expect(page.get_by_text("Stopped after")).to_have_count(0)
+    keep(page, "film")
+    address = page.url.removesuffix("/film") + player.get_attribute("src")
+    part = page.request.get(address, headers={"Range": "bytes=0-9"})  # as Safari asks for films
+    assert (part.status, len(part.body())) == (206, 10)
+    with page.expect_download() as waited:
+        page.get_by_role("link", name="Download film").click()
+    assert waited.value.suggested_filename == "beach-painted.mp4"
+    with av.open(os.fspath(waited.value.path())) as container:
+        assert len(container.streams.audio) == 1
+        assert sum(1 for _ in container.decode(video=0)) == 60

@@ -173,10 +173,11 @@ def _progress(brought: BroughtFilm, job: Job) -> str:
 def _actions(session: Session, brought: BroughtFilm, request: Request) -> None:
     """What can be done with the film, or to get it."""
     painted, job = brought.painted, session.running(PAGE)
+    idle = job is None or job is brought.preview_job
     fits = painted is not None and painted.request == request
     whole = painted is not None and fits and not painted.stopped
     with st.container(horizontal=True, key="actions"):
-        if not whole and (job is None or job is brought.preview_job):
+        if idle and not whole:
             label = "Paint the rest" if fits else "Paint the whole film"
             if job_view.button(label, "brush", primary=not fits, disabled=not request.styles):
                 _begin(session, brought, request)
@@ -188,7 +189,7 @@ def _actions(session: Session, brought: BroughtFilm, request: Request) -> None:
                 icon=":material/download:",
                 type="primary" if fits else "secondary",
             )
-    if painted is None:
+    if painted is None or not idle:
         return
     if painted.stopped:
         st.info(sentence(painted.stopped), icon=":material/stop_circle:")
