@@ -120,9 +120,6 @@ class _FileFilm(Film):
                 except av.FFmpegError:
                     frames, damaged = [], damaged + 1
                 for frame in frames:
-                    if frame.is_corrupt:
-                        damaged += 1
-                        continue
                     time = self._time(frame, time)
                     ends = time + (frame.duration * self.time_base or 1 / self.rate)
                     yield _FileFrame(frame, time, self)
@@ -180,7 +177,6 @@ class _FileFrame(Frame):
             "rgb24",
             src_colorspace=colour.scaler_matrix,
             src_color_range=colour.range,
-            dst_color_range=_FULL,
             interpolation=_ACCURATE,
         ).to_ndarray()
         if _is_grey(self._decoded) and not colour.full_range:  # of which swscale knows nothing
@@ -307,7 +303,7 @@ def _colour(frame: VideoFrame) -> Colour:
     matrix = frame.colorspace
     if matrix not in _MATRICES:  # players guess so too
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    full_range = frame.color_range == _FULL
     full_range |= _is_grey(frame) and frame.color_range != _LIMITED
     full_range &= not frame.format.is_rgb  # whose range is of no account, and other than YCbCr's
     return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
