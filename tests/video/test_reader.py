@@ -400,6 +400,15 @@ def test_times_are_those_of_the_whole_film(tmp_path):
     assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(4)]
 
 
+def test_times_never_go_back(tmp_path):
+    """As stamps do where two recordings were joined as they are."""
+    path = write_film(tmp_path / "a.ts", moving(12))
+    path.write_bytes(path.read_bytes() * 2)
+    times = [frame.time for frame in open_film(path).read()]
+    assert len(times) == 24
+    assert all(one < other for one, other in pairwise(times))
+
+
 def test_frames_before_the_first_of_an_edit_list_are_not_shown(tmp_path):
     stamps = [number - 2 for number in range(8)]
     path = write_film(tmp_path / "a.mp4", moving(8), stamps=stamps)

@@ -103,11 +103,12 @@ class _FileFilm(Film):
         frames = self._decoded(seek=self.start > 0)
         first = next(frames, None)
         if self.start > 0 and (first is None or first.time > self.start):  # it went too far
+            frames.close()
             yield from self._decoded(seek=False)
         elif first is not None:
             yield from chain([first], frames)
 
-    def _decoded(self, *, seek: bool) -> Iterator[Frame]:
+    def _decoded(self, *, seek: bool) -> Generator[Frame]:
         damaged, ends, time = 0, Fraction(0), None
         with _opened(self.path) as container:
             stream: Any = container.streams[self.stream]
@@ -206,8 +207,10 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """The packets of streams, as far as the file can be read."""
-    with suppress(av.FFmpegError):
+    try:
         yield from container.demux(streams)
+    except av.FFmpegError:
+        yield av.Packet()  # an empty one asks the decoder for what it still has
 
 
 def open_file(path: Path) -> Film:
