@@ -31,7 +31,7 @@ from impasto.matching import Affine, coral
 from impasto.memory import MEASURED_AREA, tile_side
 from impasto.methods import Memory, Method, OnStep, Progress, Transfer
 from impasto.mixing import Mix, blend
-from impasto.moments import Moments
+from impasto.moments import Moments, one_above_the_other
 from impasto.motion import Motion, sampled_around
 from impasto.tiling import Box, by_strips, render
 
@@ -183,7 +183,9 @@ class CoarseToFine(Transfer):
     until a photo is painted."""
 
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
-        """Paints the photo (1, 3, H, W) if none was painted yet, since that fits the levels."""
+        """Paints the photo, or N frames of a film, (N, 3, H, W), if none was painted yet, since
+        that fits the levels.
+        """
         if len(self.palettes) < 2:
             self(content, mix)
 
@@ -279,7 +281,7 @@ class CoarseToFine(Transfer):
         """What a level makes of a picture (1, 3, H, W), to which it is fitted if it is not yet."""
         painted = None
         if number == len(self.fitted):
-            small = at_most(image, MEASURED_AREA)
+            small = at_most(image, MEASURED_AREA // len(image))
             codes = [style.code for style in self.styles]
             small_mix = mix.resized(small.shape[-2], small.shape[-1])
             fitted, while_fitting = self.method.fit(small, codes, small_mix, seed=self.seed)
@@ -290,14 +292,19 @@ class CoarseToFine(Transfer):
             return image
         transfer, boxes = self.fitted[number], steps.boxes[number]
         if len(boxes) > 1:
-            return render(
-                transfer.parts(image, mix, boxes),
-                image,
-                boxes,
-                lambda _, so_far: steps.report(so_far),
+            return torch.cat(
+                [
+                    render(
+                        transfer.parts(one, mix, boxes),
+                        one,
+                        boxes,
+                        lambda _, so_far: steps.report(so_far),
+                    )
+                    for one in torch.split(image, 1)
+                ]
             )
         if painted is None:
-            painted = transfer(image, mix)
+            painted = torch.cat([transfer(one, mix) for one in torch.split(image, 1)])
         steps.go_on(painted)
         return painted
 
@@ -330,7 +337,7 @@ class CoarseToFine(Transfer):
             self.palettes = [[], []]
             return image
         if number == len(self.palettes):
-            small = at_most(image, MEASURED_AREA)
+            small = at_most(image, MEASURED_AREA // len(image))
             small_mix = mix.resized(small.shape[-2], small.shape[-1])
             self.palettes.append(_fit_palettes(small, palettes, small_mix))
         maps = self.palettes[number]
@@ -442,8 +449,9 @@ def _blurred(image: Tensor, deviation: float) -> Tensor:
 
 def _fit_palettes(painted: Tensor, palettes: Sequence[Moments], mix: Mix) -> list[Affine]:
     """For each style, the map of the colours painted inside of its region to its palette."""
-    regions = mix.styles if mix.masked else [None] * len(palettes)
+    pixels = one_above_the_other(painted)[0]
+    masks = mix.styles.repeat(1, len(painted), 1) if mix.masked else [None] * len(palettes)
     return [
-        coral(Moments.of(painted[0], region), palette)
-        for region, palette in zip(regions, palettes, strict=True)
+        coral(Moments.of(pixels, mask), palette)
+        for mask, palette in zip(masks, palettes, strict=True)
     ]

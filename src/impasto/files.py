@@ -7,7 +7,8 @@ import os
 import shutil
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from impasto.errors import OutputError
@@ -45,7 +46,19 @@ def check_writable(path: Path, size: float = 1) -> None:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Writes a file beside its place, then renames it: whole or not at all.
+    """Writes a file whole or not at all; see `replacing`.
+
+    Raises:
+        OutputError: permission or space is lacking, or the file is write-protected.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Makes an empty file beside a file's place, and renames it at the end of the context: what is
+    written into it is there whole or not at all.
 
     A file that is replaced hands its permissions on; a link keeps being one, and the file that it
     leads to is replaced.
@@ -60,8 +73,8 @@ def replace(path: Path, content: bytes) -> None:
         _check_replaceable(path, mode)
         # The name of the file itself may be as long as names can be.
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".impasto-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
+        os.close(handle)
+        yield Path(temporary)
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files
         os.replace(temporary, target)
     except (OSError, ValueError) as error:

@@ -25,9 +25,10 @@ from impasto.errors import ControlError, OutputError, Stop, WeightsError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
 from impasto.memory import memory_guarded
-from impasto.methods.base import Method, OnStep, Progress, Transfer
+from impasto.methods.base import Memory, Method, OnStep, Progress, Transfer
 from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
+from impasto.motion import Motion
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
 from impasto.processes import check_not_forked
@@ -147,26 +148,87 @@ class Look:
         like = self.content if content is None else content
         if like is None:
             raise ControlError("this look was loaded without its photo: call it with a picture")
+        with self._guarded():
+            inputs = (
+                self._inputs(like) if self.fitted is None or content is not None else self.fitted
+            )
+            step = self._step(on_step, inputs)
+            result = self._finished(self._painted(inputs, step), inputs.pixels).cpu()
+        return images.like(replace(inputs.photo, pixels=result), like)
+
+    def follow(
+        self, frame: ImageLike, before: Memory, motion: Motion | None, on_step: OnStep | None = None
+    ) -> tuple[Any, Memory]:
+        """Paints a frame of a film so that it goes on from the frame before.
+
+        Args:
+            frame: a picture of the size of the photo.
+            before: what the call for the frame before returned; ignored for the first.
+            motion: how the picture moved since then, at the size that is painted; None for the
+                first frame.
+            on_step: as of `__call__`.
+
+        Returns:
+            The painting, in the type of the frame, and what the next frame needs of it.
+
+        Raises:
+            As `__call__`.
+        """
+        with self._guarded():
+            inputs = self._inputs(frame)
+            content, mix, step = inputs.prepared, inputs.mix, self._step(on_step, inputs)
+            if self.refinement is None:
+                painted, memory = self.transfer.follow(content, mix, before, motion, step)
+            else:
+                draft, memory = self.transfer.follow(content, self._drafted(mix), before, motion)
+                refined = {"painted": before["refined"]} if motion else {}
+                painted, kept = self.refinement.follow(
+                    content, mix, refined, motion, step, init=draft
+                )
+                memory["refined"] = kept["painted"]
+            result = self._finished(painted, inputs.pixels).cpu()
+        return images.like(replace(inputs.photo, pixels=result), frame), memory
+
+    def fit_frames(self, frames: Sequence[ImageLike]) -> None:
+        """Fits the look to several frames of a film together, rather than to its photo alone.
+
+        Args:
+            frames: pictures of the size of the photo.
+
+        Raises:
+            As `__call__`.
+        """
+        with self._guarded():
+            several = [
+                Inputs.of(images.read(frame), self.mix, self.controls, self.stylizer.device)
+                for frame in frames
+            ]
+            content = torch.cat([inputs.prepared for inputs in several])
+            self.transfer.finish_fitting(content, self._drafted(several[0].mix))
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        """Reports what goes wrong in a painting as errors of one line."""
         check_not_forked()
         footprint = max(
             (style.method.footprint for style in self.styles), key=lambda one: one.bytes_per_pixel
         )
         with memory_guarded(footprint, *render_size(self.size, self.controls.size)):
-            inputs = (
-                self._inputs(like) if self.fitted is None or content is not None else self.fitted
-            )
-            pixels, mode = inputs.pixels, self.controls.preserve_color
+            yield
 
-            def finished(image: Tensor) -> Tensor:
-                if mode != "luminance":
-                    return image
-                return by_strips(lambda part, photo: color.finish(part, photo, mode), image, pixels)
+    def _finished(self, painted: Tensor, photo: Tensor) -> Tensor:
+        """A painting with the photo's chroma, if that is kept."""
+        mode = self.controls.preserve_color
+        if mode != "luminance":
+            return painted
+        return by_strips(lambda part, own: color.finish(part, own, mode), painted, photo)
 
-            step = on_step and _finishing(on_step, finished)
-            if self.controls.stop_after is not None:
-                step = _ending(step, self.controls.stop_after)
-            result = finished(self._painted(inputs, step)).cpu()
-        return images.like(replace(inputs.photo, pixels=result), like)
+    def _step(self, on_step: OnStep | None, inputs: Inputs) -> OnStep | None:
+        """What is called after each step: it is passed finished pictures, and may end it all."""
+        step = on_step and _finishing(on_step, lambda image: self._finished(image, inputs.pixels))
+        if self.controls.stop_after is not None:
+            step = _ending(step, self.controls.stop_after)
+        return step
 
     def _inputs(self, content: ImageLike) -> Inputs:
         """Prepares another photo; before, the look is fitted to its own, if that is not done."""

@@ -75,6 +75,10 @@ class Moments:
         """Returns the moments with ``factor`` times the weight, for mixing with others."""
         return Moments(self.weight * factor, self.mean, self.cov)
 
+    def __getitem__(self, number: int) -> Moments:
+        """Returns the moments of one of several independent sets."""
+        return Moments(self.weight[number], self.mean[number], self.cov[number])
+
     def normalised(self) -> Moments:
         """Returns the moments with weight 1."""
         return Moments(torch.ones_like(self.weight), self.mean, self.cov)
@@ -304,3 +308,10 @@ def interpolate(x: Tensor, xp: Tensor, fp: Tensor, *, right: bool = False) -> Te
     f0, f1 = fp.gather(-1, before), fp.gather(-1, after)
     share = ((x - x0) / (x1 - x0).clamp_min(_TINY)).clamp(0, 1)
     return f0 + share * (f1 - f0)
+
+
+def one_above_the_other(maps: Tensor) -> Tensor:
+    """Joins the maps of N pictures, so that they are measured as one: (N, C, H, W) ->
+    (1, C, N H, W).
+    """
+    return maps if len(maps) == 1 else torch.cat(tuple(maps), -2)[None]

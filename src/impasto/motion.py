@@ -93,4 +93,5 @@ def sampled_around(maps: Tensor, offsets: Tensor) -> Tensor:
     columns = torch.arange(width, device=maps.device)
     y = ((rows + offsets[0, 1]) * _FINER).round().long() % (height * _FINER)
     x = ((columns + offsets[0, 0]) * _FINER).round().long() % (width * _FINER)
-    return finer[..., y, x]
+    found: Tensor = finer[..., y, x]
+    return found

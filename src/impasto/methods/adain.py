@@ -32,7 +32,7 @@ from impasto.methods.path import (
     moments_inside,
 )
 from impasto.mixing import Mix
-from impasto.moments import Moments, Quantiles
+from impasto.moments import Moments, Quantiles, one_above_the_other
 from impasto.networks.adain import AdainNetwork, Map, Matching, in_decoder, matcher_at
 from impasto.networks.encoder import Precision, precision_setting
 from impasto.settings import check_settings, setting
@@ -149,14 +149,14 @@ class Adain(ArbitraryStyle):
     def _statistics(
         self, layer: str, box: Box, features: Tensor, regions: Tensor, stride: int
     ) -> list[Statistics]:
-        """Statistics of the features (1, C, h, w) of a tile, without its halo, for each of the
+        """Statistics of the features (N, C, h, w) of a tile, without its halo, for each of the
         regions (K, h, w) or (K, 1, 1).
         """
         if self.config.matching != "histogram" or in_decoder(layer):
-            return list(moments_inside(box, features[0], regions, stride))
-        features = box.inner(features, stride)[0]
+            return [of[0] for of in moments_inside(box, features, regions, stride)]
+        joined = one_above_the_other(box.inner(features, stride))[0]
         if regions.shape[-2:] == (1, 1):
-            regions = regions.expand(-1, *features.shape[-2:])
+            regions = regions.expand(-1, *joined.shape[-2:])
         else:
-            regions = box.inner(regions, stride)
-        return [Quantiles.of(features, region) for region in regions]
+            regions = box.inner(regions, stride).repeat(1, len(features), 1)
+        return [Quantiles.of(joined, region) for region in regions]

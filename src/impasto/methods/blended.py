@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from impasto.errors import Stop
-from impasto.methods.base import OnStep, Progress, Transfer
+from impasto.methods.base import Memory, OnStep, Progress, Transfer
 from impasto.mixing import Mix
+from impasto.motion import Motion
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,45 @@ class BlendedTransfer(Transfer):
 
         `impasto.Stop` raised in ``on_step`` ends the painting early, with the picture so far.
         """
+        return self._blended(
+            content, mix, on_step, lambda transfer, inside, step: transfer(content, inside, step)
+        )
+
+    def follow(
+        self,
+        content: Tensor,
+        mix: Mix,
+        before: Memory,
+        motion: Motion | None,
+        on_step: OnStep | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """Paints the next frame of a film with one transfer after the other; see
+        `Transfer.follow`.
+        """
+        memory: Memory = {}
+
+        def followed(transfer: Transfer, inside: Mix, step: OnStep) -> Tensor:
+            prefix = f"{self.transfers.index(transfer)}."
+            own = {
+                name.removeprefix(prefix): maps
+                for name, maps in before.items()
+                if name.startswith(prefix)
+            }
+            # Its styles may have had no weight in the frame before.
+            painted, kept = transfer.follow(content, inside, own, motion if own else None, step)
+            memory.update({prefix + name: maps for name, maps in kept.items()})
+            return painted
+
+        return self._blended(content, mix, on_step, followed), memory
+
+    def _blended(
+        self,
+        content: Tensor,
+        mix: Mix,
+        on_step: OnStep | None,
+        paint: Callable[[Transfer, Mix, OnStep], Tensor],
+    ) -> Tensor:
+        """Blends what a function paints with each transfer, its part of the mix, and its steps."""
         parts = [
             (transfer, mix.only(numbers), share)
             for transfer, numbers in zip(self.transfers, self.styles, strict=True)
@@ -67,7 +107,7 @@ class BlendedTransfer(Transfer):
                     stopped = True
                     raise
 
-            painted = transfer(content, inside, step)
+            painted = paint(transfer, inside, step)
             result = result + share * (painted - content)
             if stopped:
                 break

@@ -22,6 +22,7 @@ from impasto.errors import ControlError
 from impasto.gallery import TrainedLook
 from impasto.methods.base import Footprint, Method, OnStep, Transfer
 from impasto.mixing import Mix, blend
+from impasto.moments import one_above_the_other
 from impasto.networks import TrainedNetwork, load_network
 from impasto.networks.encoder import Precision, dtype_of, precision_setting
 from impasto.networks.layers import calculated_in
@@ -214,12 +215,12 @@ class Painter:
         layers: list[Statistics] = []
 
         def statistics(layer: int, x: Tensor) -> Statistics:
-            layers.append(measured(x))
+            layers.append(measured(one_above_the_other(x)))
             return layers[layer]
 
         painted = self._run(image, statistics)
         recolouring = self.styles[0].recolouring
-        recolour = None if recolouring is None else recolouring(painted)
+        recolour = None if recolouring is None else recolouring(one_above_the_other(painted))
         painter = replace(self, statistics=layers, recolour=recolour)
         return painter, recolour(painted) if recolour else painted
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from impasto.methods.base import Method, OnStep, Transfer
 from impasto.mixing import Mix, blend
-from impasto.moments import Moments
+from impasto.moments import Moments, one_above_the_other
 from impasto.networks import Network, TrainedNetwork, load_network
 from impasto.networks.adain import AdainNetwork
 from impasto.networks.encoder import dtype_of
@@ -119,15 +119,17 @@ def moments_inside(box: Box, features: Tensor, regions: Tensor, stride: int) -> 
 
     Args:
         box: the tile.
-        features: features of the tile with its halo, (..., C, h, w).
+        features: features of the tile with its halo, (N, C, h, w), of N pictures that are measured
+            together.
         regions: weights of K regions, (K, h, w), or (K, 1, 1) if they are the same everywhere.
         stride: pixels per feature, along each side.
 
     Returns:
-        K moments, whose weights are the areas of the regions.
+        K moments of vectors (1, C), whose weights are the areas of the regions.
     """
-    features = box.inner(features, stride)
+    joined = one_above_the_other(box.inner(features, stride))
     if regions.shape[-2:] == (1, 1):
-        whole = Moments.of(features)
+        whole = Moments.of(joined)
         return [whole * share for share in regions[:, 0, 0]]
-    return [Moments.of(features, region) for region in box.inner(regions, stride)]
+    regions = box.inner(regions, stride).repeat(1, len(features), 1)
+    return [Moments.of(joined, region) for region in regions]

@@ -113,7 +113,7 @@ class Film(ABC):
             return self.frames
         return None if self.duration is None else math.ceil(self.duration * self.rate)
 
-    def read(self) -> Iterator[Frame]:
+    def read(self) -> Generator[Frame]:
         """The frames between ``start`` and ``end``, in order; their times are those of the film.
 
         Raises:

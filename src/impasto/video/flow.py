@@ -32,7 +32,7 @@ def optical_flow(frame: Pixels, other: Pixels) -> Flow:
     """
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     greys = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (frame, other)]
-    flow: Any = method.calc(*greys, None)  # type: ignore[call-overload]
+    flow: Flow = method.calc(*greys, None)  # type: ignore[call-overload]
     return flow
 
 
@@ -41,7 +41,7 @@ def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
     height, width = flow.shape[:2]
     columns, rows = np.meshgrid(np.arange(width), np.arange(height))
     places = flow + np.stack((columns, rows), -1)
-    result: Any = cv2.remap(
+    result: NDArray[Any] = cv2.remap(
         image, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )  # type: ignore[call-overload]
     return result
