@@ -109,7 +109,7 @@ def video(
         given,
         device=device,
         stability=stability,
-        keyframes=keyframes and read_keyframes(keyframes, len(given)),
+        keyframes=read_keyframes(keyframes, len(given)) if keyframes else None,
     )
     _say_all(notes)
     started = time.monotonic()
