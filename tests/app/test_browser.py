@@ -60,13 +60,14 @@ START_S = 60
 
 
 @pytest.fixture(scope="module")
-def server():
-    """Its address."""
+def server(tmp_path_factory):
+    """Its address. It leaves no files."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     command = cli.command("app", "--port", port, "--max-megapixels", 2)
-    environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true"}
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true", "TMPDIR": str(temporary)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -82,6 +83,7 @@ def server():
     process.send_signal(signal.SIGINT)
     _, complaints = process.communicate(timeout=30)
     assert (process.returncode, complaints.strip()) == (0, b"")
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +410,7 @@ def test_the_picture_stays_in_sight(visit, size):
 @pytest.mark.parametrize("size", ["landscape", "portrait"])
 def test_all_pages_are_reached_by_name_on_a_phone(visit, size):
     page = visit(size=size)
-    for name in ("Many photos", "Texture", "Paint"):
+    for name in ("Many photos", "Texture", "Film", "Paint"):
         link = page.get_by_role("link", name=name, exact=True)
         expect(link).to_be_in_viewport(ratio=1)
         link.tap()
@@ -1003,7 +1005,8 @@ def test_many_photos(visit, photo_file, tmp_path):
 
 
 def test_a_film(visit, tmp_path):
-    film = write_film(tmp_path / "beach.mp4", moving(60, 96, 128), sound=2.4)
+    count = 500  # so that there is time to stop it
+    film = write_film(tmp_path / "beach.mp4", moving(count, 96, 128), sound=count / 25)
     page = visit("film")
     give(page, "Your film", film)
     style(page, "Olive Trees").click()
@@ -1015,12 +1018,9 @@ def test_a_film(visit, tmp_path):
     page.get_by_text("frames a second").wait_for()
     keep(page, "film-job")
     button(page, "Stop").click()
-    page.get_by_text("Stopped after").wait_for()
-    button(page, "Paint the rest").click()
-    button(page, "Stop").wait_for()
+    page.get_by_text(f" of {count} frames.").wait_for()
     player = page.locator("video.film")
     player.wait_for()
-    expect(page.get_by_text("Stopped after")).to_have_count(0)
     keep(page, "film")
     address = page.url.removesuffix("/film") + player.get_attribute("src")
     part = page.request.get(address, headers={"Range": "bytes=0-9"})  # as Safari asks for films
@@ -1030,4 +1030,4 @@ def test_a_film(visit, tmp_path):
     assert waited.value.suggested_filename == "beach-painted.mp4"
     with av.open(os.fspath(waited.value.path())) as container:
         assert len(container.streams.audio) == 1
-        assert sum(1 for _ in container.decode(video=0)) == 60
+        assert 0 < sum(1 for _ in container.decode(video=0)) < count

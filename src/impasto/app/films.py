@@ -111,7 +111,9 @@ class BroughtFilm:
         return _bytes_in(self.folder)
 
     def painted_by(self, request: Request) -> PaintedFilm | None:
-        """What was painted by a request: as much as there is."""
+        """What was painted by a request, the most of it; if that names no styles, whatever was."""
+        if not request.styles:
+            return self.painted
         known = (self.painted, self.preview)
         return next((one for one in known if one and one.request == request), None)
 
@@ -146,6 +148,15 @@ class PaintedFilm:
     def name(self) -> str:
         """Name among the films of its session; when it grows it gets another one."""
         return f"{self.path.parent.name}-{self.frames}{self.path.suffix}"
+
+    def command(self, film: str) -> str:
+        """Returns the command line that paints the whole film like that.
+
+        Args:
+            film: its file.
+        """
+        recipe = Recipe.of(self.request.options)
+        return recipe.command(film, self.request.recipe_styles, self.path.name, film=True)
 
 
 def _remove(painted: PaintedFilm | None) -> None:

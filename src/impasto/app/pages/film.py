@@ -42,7 +42,10 @@ def page() -> None:
     with left.container(key="head"):
         st.title("Paint a film", anchor=False)
         if session.brought_film is None:
-            st.write("Its first seconds are painted at once, the rest when you like them.")
+            st.write(
+                "Choose a film and a painting: the first seconds are painted at once, to show what "
+                f"it will look like. Films may take {MOST_SECONDS // 60} minutes."
+            )
             _take(session)
             job_view.failure(PAGE)
     with right.container(key="panel"):
@@ -119,6 +122,8 @@ def _begin_preview_if_wanted(session: Session, brought: BroughtFilm, request: Re
     work = partial(paint_preview, brought, request)
     brought.preview_job = Job(work, quick=False, watched=session.is_connected)
     session.begin(brought.preview_job, PAGE, brought.keep_preview)
+    if session.job is None:  # there was no place: the next time that the page is drawn
+        brought.wanted = None
 
 
 def _begin(session: Session, brought: BroughtFilm, request: Request) -> None:
@@ -174,7 +179,7 @@ def _actions(session: Session, brought: BroughtFilm, request: Request) -> None:
     """What can be done with the film, or to get it."""
     painted, job = brought.painted, session.running(PAGE)
     idle = job is None or job is brought.preview_job
-    fits = painted is not None and painted.request == request
+    fits = painted is not None and painted is brought.painted_by(request)
     whole = painted is not None and fits and not painted.stopped
     with st.container(horizontal=True, key="actions"):
         if idle and not whole:
@@ -189,6 +194,8 @@ def _actions(session: Session, brought: BroughtFilm, request: Request) -> None:
                 icon=":material/download:",
                 type="primary" if fits else "secondary",
             )
+            with st.popover("As code", icon=":material/code:"):
+                st.code(painted.command(brought.name), None, wrap_lines=True)
     if painted is None or not idle:
         return
     if painted.stopped:

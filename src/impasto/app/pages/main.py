@@ -21,8 +21,8 @@ PAGES = {
     batch.PAGE: st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
     texture.PAGE: st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 }
+# Labels of those that get what is pasted, or dropped anywhere.
 UPLOADERS = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
-"""Labels of the uploaders that get what is pasted, or dropped anywhere."""
 if HAS_VIDEO:
     from impasto.app.pages import film
 
