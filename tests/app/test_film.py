@@ -34,6 +34,7 @@ from tests.app.test_pages import (
     waited,
 )
 from tests.helpers import cli
+from tests.helpers.app import upload
 from tests.helpers.pictures import photo_array
 from tests.video.test_reader import write_film
 
@@ -309,3 +310,16 @@ def test_files_go_with_their_session_and_count_as_its_memory(tmp_path):
     gc.collect()
     assert not folder.exists()
     assert session.find(token) is None
+
+
+def test_a_session_that_ends_lets_go_although_streamlit_refers_to_it(tmp_path):
+    visitor = Session(photo=upload(), connections={"a", "b"})
+    visitor.brought_film = BroughtFilm("a.mp4", film_bytes(tmp_path))
+    job = visitor.job = Job(lambda _: None, quick=False)
+    folder, key = visitor.brought_film.folder, visitor.key
+    session.forget(["a", "other"])
+    assert folder.exists()
+    session.forget(["b"])
+    assert not folder.exists()
+    assert (visitor.memory, visitor.photo, visitor.job, job.stopped) == (0, None, None, True)
+    assert not session.adopt(key)

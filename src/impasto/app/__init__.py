@@ -87,7 +87,8 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
         tempfile.tempdir = folder  # so that films go with the server, however it ends
         load_config_options(_settings(address))
         request.warm_up()
-        server.run(server.create(address, find, session.memory_of_all), address, listening)
+        app = server.create(address, find, session.memory_of_all, session.forget)
+        server.run(app, address, listening)
         ended = job_queue.close()
     if not ended:
         # A step inside PyTorch cannot be interrupted, and nobody wants its files any more.

@@ -68,7 +68,7 @@ class BroughtFilm:
         self.preview_job: Job | None = None
         """What paints the beginning."""
         self.folder = Path(tempfile.mkdtemp(prefix="impasto-film-"))
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self.remove = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         suffix = Path(name).suffix.lower()
         self.path = self.folder / f"{file_stem(Path(name).stem) or 'film'}{suffix}"
         try:

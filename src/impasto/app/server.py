@@ -18,7 +18,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -113,7 +113,10 @@ class Pictures(Protocol):
 
 
 def create(
-    address: Address, find: Callable[[str], Pictures | None], kept: Callable[[], int]
+    address: Address,
+    find: Callable[[str], Pictures | None],
+    kept: Callable[[], int],
+    forget: Callable[[Collection[str]], None],
 ) -> App:
     """Returns the app, for any ASGI server.
 
@@ -121,6 +124,7 @@ def create(
         address: where it will be.
         find: gives the session of a token, None if it has ended.
         kept: tells how many bytes all sessions take.
+        forget: lets go of what was kept for connections that have ended.
     """
     path = address.path
     page = partial(_page, html=_html(address))
@@ -140,7 +144,7 @@ def create(
             Middleware(Guard, address=address),
             Middleware(UploadLimits, path=path, kept=kept),
         ],
-        lifespan=_lifespan,
+        lifespan=partial(_lifespan, forget=forget),
         on_script_error=_tell,
     )
 
@@ -326,15 +330,15 @@ async def _film(find: Callable[[str], Pictures | None], request: Request) -> Res
 
 
 @asynccontextmanager
-async def _lifespan(_: App) -> AsyncIterator[None]:
-    sweeping = asyncio.create_task(_sweep())
+async def _lifespan(_: App, forget: Callable[[Collection[str]], None]) -> AsyncIterator[None]:
+    sweeping = asyncio.create_task(_sweep(forget))
     try:
         yield
     finally:
         sweeping.cancel()
 
 
-async def _sweep() -> None:
+async def _sweep(forget: Callable[[Collection[str]], None]) -> None:
     """Ends sessions whose connection was lost so long ago that nobody will come back to them.
 
     Streamlit only forgets them when the next visitor comes.
@@ -349,6 +353,7 @@ async def _sweep() -> None:
         for one in ended:
             streamlit.close_session(one)
         if ended:
+            forget(ended)
             await to_thread.run_sync(_collect)
 
 

@@ -143,6 +143,13 @@ class Session:
                 self._ending.append((self.job, self.on_result))
         self.job = None
 
+    def forget(self) -> None:
+        """Lets go of everything."""
+        self.end()
+        if self.brought_film:
+            self.brought_film.remove()
+        vars(self).update(vars(Session()))
+
     def running(self, page: str) -> Job | None:
         """Returns the job, if it was begun on that page."""
         return self.job if self.job_page == page else None
@@ -350,6 +357,18 @@ def adopt(key: str) -> bool:
 def find(token: str) -> Session | None:
     """Returns the session of that token, None if it has ended."""
     return _live.get(token)
+
+
+def forget(connections: Collection[str]) -> None:
+    """Lets go of what visitors have whose last connection is among those that have ended.
+
+    Streamlit itself refers to a session that has ended until somebody else comes.
+    """
+    for session in set(_live.values()):
+        known = bool(session.connections)
+        session.connections = session.connections.difference(connections)
+        if known and not session.connections:
+            session.forget()
 
 
 def memory_of_all() -> int:
