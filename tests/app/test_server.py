@@ -78,8 +78,8 @@ class Probe:
         return Image.new("RGB", (1 + numbers[name], 20), "red") if name in numbers else None
 
 create, probe = server.create, Probe()
-server.create = lambda address, find, kept: create(
-    address, lambda token: probe if token == "probe" else find(token), kept
+server.create = lambda address, find, *given: create(
+    address, lambda token: probe if token == "probe" else find(token), *given
 )
 """
 
