@@ -45,7 +45,7 @@ def test_what_moves_with_the_picture_does_not_flicker(judge):
     assert steady.frames == steady.moments + 1 == 12
     assert steady.edges == pytest.approx(1, abs=0.01)
     assert set(steady.flicker) == {1, 10}
-    assert all(0.8 < one.visible < 1 for one in steady.flicker.values())
+    assert all(0.65 < one.visible < 1 for one in steady.flicker.values())
     assert all(one.rmse < 0.012 for one in steady.flicker.values())
     for flickering in (shaken, lit):
         worse = scores(judge, flickering, photo).flicker[1]
@@ -66,7 +66,7 @@ def test_what_comes_into_view_does_not_count(judge):
     flow, seen = film.flow(2, 0), film.visible(2, 0)
     known = judge.flicker_along(flow, seen, after, before)
     everywhere = judge.flicker_along(flow, np.ones_like(seen), after, before)
-    assert known.rmse < 0.01 < 0.04 < everywhere.rmse
+    assert known.rmse < 0.015 < 0.04 < everywhere.rmse
     # With motion that is estimated, what was hidden is nearly found.
     (estimated,) = judge.flicker(after, after, before, before)
     assert estimated.rmse < everywhere.rmse / 2
