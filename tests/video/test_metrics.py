@@ -37,7 +37,7 @@ def inverted(frame):
 
 
 def test_what_moves_with_the_picture_does_not_flicker(judge):
-    photo = films.pan(12, speed=(2, 1), size=(80, 120)).frames
+    photo = films.pan(12, speed=(1.5, 0.5), size=(100, 160)).frames
     painted = [inverted(frame) for frame in photo]
     shaken = [np.roll(one, number % 2, 1) for number, one in enumerate(painted)]
     lit = [(one * (0.9 if number % 2 else 1.0)).astype("u1") for number, one in enumerate(painted)]
@@ -45,7 +45,7 @@ def test_what_moves_with_the_picture_does_not_flicker(judge):
     assert steady.frames == steady.moments + 1 == 12
     assert steady.edges == pytest.approx(1, abs=0.01)
     assert set(steady.flicker) == {1, 10}
-    assert all(0.65 < one.visible < 1 for one in steady.flicker.values())
+    assert all(0.8 < one.visible < 1 for one in steady.flicker.values())
     assert all(one.rmse < 0.012 for one in steady.flicker.values())
     for flickering in (shaken, lit):
         worse = scores(judge, flickering, photo).flicker[1]
@@ -98,7 +98,8 @@ def test_rmse_and_vgg_by_numpy(judge):
     assert result.vgg == pytest.approx(np.mean(distances) / seen.mean(), rel=1e-2)
 
 
-def test_frames_are_not_compared_across_cuts(judge):
+def test_frames_are_not_compared_across_cuts(judge, monkeypatch):
+    monkeypatch.setattr(metrics, "_LEAST_VISIBLE", 0)
     photo = [*films.pan(6, name="coffee").frames, *films.pan(6, name="astronaut").frames]
     result = scores(judge, photo, photo)
     assert set(result.flicker) == {1}
