@@ -50,7 +50,7 @@ def test_what_moves_with_the_picture_does_not_flicker(judge):
     for flickering in (shaken, lit):
         worse = scores(judge, flickering, photo).flicker[1]
         assert worse.rmse > 2 * steady.flicker[1].rmse
-        assert worse.vgg > 2 * steady.flicker[1].vgg
+        assert worse.vgg > 1.5 * steady.flicker[1].vgg
 
 
 def test_a_dirty_window_differs_along_the_motion(judge):
