@@ -1,8 +1,10 @@
 """Films are read as they are: colours, stamps, orientation, damage and all."""
 
+import math
 import os
 import weakref
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from PIL import Image
 from impasto.errors import ControlError, FilmError, ImageError
 from impasto.video import decoder
 from impasto.video.frames import shrunk
+from impasto.video.hdr import to_srgb
 from impasto.video.reader import Colour, open_film
 from tests.helpers.pictures import photo_array
 
@@ -63,6 +66,7 @@ def write_film(
         stream = container.add_stream(codec, rate=25, options=options or {})
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
         stream.time_base = stream.codec_context.time_base = time_base
+        stream.codec_context.thread_count = 1  # the same bytes every time
         for name, value in (tags or {}).items():
             setattr(stream.codec_context, name, value)
         packets = []
@@ -130,6 +134,27 @@ def test_matrix_and_range_are_those_of_the_film(tmp_path, matrix, color_range):
     assert (film.colour.matrix, film.colour.full_range) == (matrix, color_range == FULL)
 
 
+@pytest.mark.parametrize("color_range", [LIMITED, FULL])
+def test_colours_are_not_rounded_down(tmp_path, color_range):
+    """Nor are those of 4:2:0, which swscale by default makes darker by one."""
+    rng = np.random.default_rng(0)
+    patches = [[rng.integers(80, 180), *rng.integers(100, 156, 2)] for _ in range(40)]
+    frames, expected = [], []
+    for patch in patches:
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for plane, value in zip(frame.planes, patch, strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frames.append(frame)
+        values = np.array(patch).reshape(3, 1, 1)
+        expected.append(to_rgb(values, 6, color_range == FULL))
+    tags = {"colorspace": 6, "color_range": color_range}
+    path = write_film(tmp_path / "a.mkv", frames, "ffv1", tags=tags)
+    read = [frame.pixels for frame in open_film(path).read()]
+    error = np.stack(read) - np.stack(expected)
+    assert np.abs(error).max() <= 1
+    assert abs(error.mean()) < 0.1
+
+
 @pytest.mark.parametrize(("width", "matrix"), [(32, 6), (1280, 1)])
 def test_a_film_that_names_no_matrix_has_that_of_its_size(tmp_path, width, matrix):
     planes = some_planes(width=width)
@@ -158,31 +183,57 @@ def test_ten_bits(tmp_path):
     assert np.abs(read.pixels - to_rgb(planes, 6, False, bits=10)).max() <= 1
 
 
-def test_hdr_becomes_sdr_and_says_so(tmp_path):
-    # Grey of 0, 10, 100 and 203 cd/m2, the last of which is white, by the definition of PQ.
-    linear = (np.array([0, 10, 100, 203]) / 10000) ** (2610 / 16384)
-    signal = ((3424 / 4096 + 18.8515625 * linear) / (1 + 18.6875 * linear)) ** (2523 / 32)
+def pq(light):
+    """Signal of light in cd/m2, by the definition of PQ."""
+    power = (light / 10000) ** (2610 / 16384)
+    return ((3424 / 4096 + 18.8515625 * power) / (1 + 18.6875 * power)) ** (2523 / 32)
+
+
+def hlg(light):
+    """Signal of grey light in cd/m2 on a display of 1000, by the definition of HLG."""
+    scene = (light / 1000) ** (1 / 1.2)
+    b = 1 - 4 * 0.17883277
+    c = 0.5 - 0.17883277 * np.log(4 * 0.17883277)
+    high = 0.17883277 * np.log((12 * scene - b).clip(1e-9)) + c
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+
+
+def hdr_film(path, signal, trc):
+    """Patches of grey, 8 wide each."""
     luma = np.repeat(16 + 219 * signal, 8)[None].repeat(24, 0)
     planes = np.stack((luma, np.full_like(luma, 128), np.full_like(luma, 128)))
-    tags = {"colorspace": 9, "color_range": LIMITED, "color_trc": 16, "color_primaries": 9}
-    path = write_film(
-        tmp_path / "a.mkv",
-        [planes.round().astype(np.uint8)],
-        "ffv1",
-        "yuv444p",
-        layout="yuv444p",
-        tags=tags,
-    )
+    tags = {"colorspace": 9, "color_range": LIMITED, "color_trc": trc, "color_primaries": 9}
+    planes = planes.round().astype(np.uint8)
+    return write_film(path, [planes], "ffv1", "yuv444p", layout="yuv444p", tags=tags)
+
+
+@pytest.mark.parametrize(("name", "trc", "curve"), [("PQ", 16, pq), ("HLG", 18, hlg)])
+def test_hdr_becomes_sdr_and_says_so(tmp_path, name, trc, curve):
+    path = hdr_film(tmp_path / "a.mkv", curve(np.array([0, 10, 100, 203, 1000])), trc)
     film = open_film(path)
     (frame,) = film.read()
-    black, dark, bright, white = frame.pixels[12, 4::8].mean(-1)
+    black, dark, bright, white, glare = frame.pixels[12, 4::8].mean(-1)
     assert black <= 2
     assert 240 <= white <= 250
-    # Seen in sRGB, it is as light as it was against white.
+    assert 252 <= glare <= 255
+    # Against a white of 203 cd/m2, it is as light in sRGB as it was.
     for value, light in ((dark, 10 / 203), (bright, 100 / 203)):
         assert value == pytest.approx(255 * (1.055 * light ** (1 / 2.4) - 0.055), abs=4)
-    assert film.notes == (f"{path}: is HDR (PQ) and painted as SDR",)
+    assert film.notes == (f"{path}: is HDR ({name}) and painted as SDR",)
     assert film.colour == Colour()
+
+
+def test_hdr_keeps_colours():
+    """Red, green and blue of sRGB at a third of white, given in BT.2020."""
+    light = 203 / 3 * np.eye(3)
+    from_bt709 = np.array(  # of ITU-R BT.2087
+        ((0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956))
+    )
+    pixels = (255 * pq(light @ from_bt709.T)).round().astype(np.uint8)[None]
+    expected = 255 * (1.055 / 3 ** (1 / 2.4) - 0.055) * np.eye(3)
+    error = np.abs(to_srgb(pixels, 16)[0] - expected)
+    assert error[np.eye(3) == 1].max() <= 4
+    assert error.max() <= 20  # dark ones are steps apart in 8 bits
 
 
 @pytest.mark.parametrize(
@@ -191,8 +242,10 @@ def test_hdr_becomes_sdr_and_says_so(tmp_path):
 def test_rgb_is_left_alone(tmp_path, codec, pix_fmt):
     frames = list(moving(2))
     path = write_film(tmp_path / "a.mov", frames, codec, pix_fmt, options={"qp": "0"})
-    for frame, original in zip(open_film(path).read(), frames, strict=True):
+    film = open_film(path)
+    for frame, original in zip(film.read(), frames, strict=True):
         assert (frame.pixels == original).all()
+    assert not film.colour.full_range
 
 
 def test_palette_and_interlaced(tmp_path):
@@ -334,11 +387,26 @@ def test_times_are_those_of_the_whole_film(tmp_path):
     film = open_film(path)
     assert [frame.time for frame in film.read()] == [Fraction(stamp, 25) for stamp in stamps]
 
+    path = write_film(tmp_path / "a.mp4", moving(4), stamps=stamps, sound=1, sound_start=0.1)
+    film = open_film(path)
+    for frame, stamp in zip(film.read(), stamps, strict=True):
+        assert frame.time % film.time_base == 0
+        assert float(frame.time) == pytest.approx(stamp / 25 - 0.1, abs=0.03)
+
     path = write_film(tmp_path / "b.ts", moving(4), stamps=stamps)
     with av.open(str(path)) as container:
         assert container.start_time > 0
     film = open_film(path)
     assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(4)]
+
+
+def test_times_never_go_back(tmp_path):
+    """As stamps do where two recordings were joined as they are."""
+    path = write_film(tmp_path / "a.ts", moving(12))
+    path.write_bytes(path.read_bytes() * 2)
+    times = [frame.time for frame in open_film(path).read()]
+    assert len(times) == 24
+    assert all(one < other for one, other in pairwise(times))
 
 
 def test_frames_before_the_first_of_an_edit_list_are_not_shown(tmp_path):
@@ -365,6 +433,7 @@ def test_start_and_end(tmp_path, name, codec):
     path = write_film(tmp_path / name, frames, codec, options={"g": "12", "bf": "2"})
     whole = list(open_film(path).read())
     assert len(whole) == 60
+    assert all(one.time < other.time for one, other in pairwise(whole))
     for start, end in ((0.04, 0.2), (0.4, 1.2), (1.3, None), (None, 0.5), (1.72, 9)):
         film = open_film(path, start, end)
         # Where the time base is that of frames, the one that is shown at the start is the first.
@@ -385,6 +454,8 @@ def test_nothing_between_start_and_end(tmp_path, start, end):
     path = write_film(tmp_path / "a.mp4", moving(12))
     with pytest.raises(ControlError, match=r"a\.mp4: nothing is between second"):
         open_film(path, start, end)
+    with pytest.raises(ControlError, match=r"a\.mp4: start and end must be numbers"):
+        open_film(path, start, math.nan)
 
 
 def test_sound_is_that_of_the_file(tmp_path):
@@ -481,7 +552,13 @@ def test_damaged_frames_are_left_out(tmp_path):
 @pytest.mark.parametrize("fraction", [0.3, 0.5, 0.7])
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts"])
 def test_damage_is_no_end(tmp_path, name, fraction):
-    path = write_film(tmp_path / name, moving(100), options={"g": "10"})
+    matroska = {"cluster_time_limit": "400"}  # milliseconds; reading goes on at the next cluster
+    path = write_film(
+        tmp_path / name,
+        moving(100),
+        options={"g": "10"},
+        container_options=matroska if name == "a.mkv" else None,
+    )
     damage(path, fraction)
     frames = list(open_film(path).read())
     assert len(frames) > 50
@@ -524,6 +601,7 @@ def cut_header(path):
 BAD = {
     "sound.m4a": (sound_only, "holds sound but no pictures"),
     "text.mp4": (lambda path: path.write_text("Hello, this is no film.\n" * 50), "cannot be read"),
+    "text.txt": (lambda path: path.write_text("Hello, this is no film.\n" * 50), "cannot be read"),
     "empty.mp4": (lambda path: path.write_bytes(b""), "is empty"),
     "cut.mp4": (cut_header, "cut off"),
     "small.mkv": (lambda path: write_film(path, moving(2, 8, 8), "ffv1"), "8x8 is too small"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -72,9 +72,7 @@ class Job:
             raise ControlError("no style is given: name a picture")
         names = ("device", "as_json", "history", "plot", "save_look", "strip_metadata")
         own = {name: options.pop(name) for name in names if name in options}
-        recipe = options.pop("recipe")
-        values = read_recipe(recipe) if recipe else {}
-        values |= {name: value for name, value in options.items() if value is not None}
+        values = values_of(options.pop("recipe"), options)
         every = values.pop("snapshot_every", None)
         if every is not None and every < 1:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
@@ -196,7 +194,7 @@ class Job:
         with progress_of("texture" if content is None else content.name) as watcher.show:
             result = look(on_step=watcher)
         height, width = result.size
-        recipe = {**look.recipe(), "styles": [_named(style) for style in self.styles]}
+        recipe = {**look.recipe(), "styles": [named(style) for style in self.styles]}
         if content is None:
             recipe |= {"width": width, "height": height}
         if watcher.step < watcher.steps:  # ended by Ctrl-C, or by the clock
@@ -251,7 +249,17 @@ class Job:
         return FAILED if any("error" in row for row in rows) else 0
 
 
-def _named(style: Style) -> dict[str, Any]:
+def values_of(recipe: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe says, overridden by the flags that are given.
+
+    Raises:
+        ControlError, ImageError: there is no such recipe.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**(read_recipe(recipe) if recipe else {}), **given}
+
+
+def named(style: Style) -> dict[str, Any]:
     """A style as recipes describe it: by file name, without the folders of whoever painted."""
     mask = None if style.mask is None else Path(str(style.mask)).name
     return {"source": Path(str(style.source)).name, "weight": style.weight, "mask": mask}

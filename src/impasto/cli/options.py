@@ -53,13 +53,23 @@ def _option(knob: Field[Any], owners: Sequence[str]) -> Callable[[Function], Fun
     )
 
 
+method_option = click.option(
+    "--method",
+    metavar="NAME",
+    help="How to paint: auto, or one that `impasto methods` lists.  [default: auto]",
+)
+refine_option = click.option(
+    "--refine",
+    metavar="STEPS|SECONDS",
+    help="After a network has painted, improve the picture with the optimiser, for so many steps "
+    "(50) or seconds (30s).",
+)
+
+
 def painting_options(command: Function) -> Function:
     """The options that ``stylize`` and ``texture`` share."""
     path = click.Path(path_type=Path)
     for option in (
-        click.option(
-            "--json", "as_json", is_flag=True, help="Print a report as JSON instead of a line."
-        ),
         click.option(
             "--plot", type=path, help="Draw the optimiser's losses into this PNG, SVG or PDF file."
         ),
@@ -71,6 +81,17 @@ def painting_options(command: Function) -> Function:
             metavar="STEPS",
             type=int,
             help="Save a picture of the work in progress every so many steps, next to the result.",
+        ),
+    ):
+        command = option(command)
+    return shared_options(command)
+
+
+def shared_options(command: Function) -> Function:
+    """The options that all commands share that paint."""
+    for option in (
+        click.option(
+            "--json", "as_json", is_flag=True, help="Print a report as JSON instead of a line."
         ),
         click.option(
             "--device",

@@ -14,7 +14,12 @@ import click
 from impasto import images
 from impasto.cli.base import check_apart, tell
 from impasto.cli.job import Job
-from impasto.cli.options import painting_options, setting_options
+from impasto.cli.options import (
+    method_option,
+    painting_options,
+    refine_option,
+    setting_options,
+)
 from impasto.cli.targets import made, targets_of
 from impasto.controls import OF_PHOTOS, Controls, Style
 from impasto.errors import ControlError
@@ -23,10 +28,11 @@ from impasto.naming import is_clutter
 from impasto.stylizer import paint_sheet
 from impasto.textures import fit_texture
 
-_SETTINGS: dict[str, type[Any]] = {
+SETTINGS: dict[str, type[Any]] = {
     "": Controls,
     **{name: method_class(name).Config for name in METHODS},
 }
+"""The settings of a painting, by whose they are."""
 
 
 @click.command()
@@ -39,17 +45,8 @@ _SETTINGS: dict[str, type[Any]] = {
     help="The picture to write; its extension decides the format. For several photos, a folder, "
     "which is made if there is none.",
 )
-@click.option(
-    "--method",
-    metavar="NAME",
-    help="How to paint: auto, or one that `impasto methods` lists.  [default: auto]",
-)
-@click.option(
-    "--refine",
-    metavar="STEPS|SECONDS",
-    help="After a network has painted, improve the picture with the optimiser, for so many steps "
-    "(50) or seconds (30s).",
-)
+@method_option
+@refine_option
 @click.option(
     "--save-look",
     type=click.Path(path_type=Path),
@@ -64,7 +61,7 @@ _SETTINGS: dict[str, type[Any]] = {
     "Without this flag it is kept.",
 )
 @painting_options
-@setting_options(_SETTINGS)
+@setting_options(SETTINGS)
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **options: Any) -> int:
     """Paint photos in the style of an artwork.
 
@@ -115,7 +112,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
     help="How to paint: auto, or one that `impasto methods` lists.  [default: gatys]",
 )
 @painting_options
-@setting_options(_SETTINGS, without=("size", *OF_PHOTOS))
+@setting_options(SETTINGS, without=("size", *OF_PHOTOS))
 def texture(
     pictures: Sequence[str],
     styles: Sequence[str],

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -21,6 +22,9 @@ from impasto.look import Look
 from impasto.methods import OnStep, Progress
 from impasto.naming import fitted
 
+if TYPE_CHECKING:
+    from impasto.video.film import FilmProgress, OnFrame
+
 _PLAIN_LINES = 10
 """How many lines of progress a painting prints where there is no terminal."""
 _PACE_S = 120.0
@@ -29,9 +33,9 @@ PATIENCE_S = 3.0
 """Networks say nothing of their progress before so many seconds have passed."""
 
 
-def progress_of(name: str) -> Bar | nullcontext[OnStep]:
+def progress_of(name: str) -> AbstractContextManager[OnStep]:
     """What shows the progress of a painting: a bar on a terminal, lines elsewhere."""
-    return Bar(name) if on_terminal() else nullcontext(_plain_progress(name))
+    return _bar_progress(name) if on_terminal() else nullcontext(_plain_progress(name))
 
 
 def _losses(progress: Progress) -> str:
@@ -58,42 +62,72 @@ def _plain_progress(name: str) -> OnStep:
     return show
 
 
-class Bar:
-    """A progress bar on a terminal."""
-
-    def __init__(self, name: str) -> None:
-        self.bar = RichProgress(
-            TextColumn("{task.description}", markup=False),  # names may hold brackets
-            BarColumn(),
-            TextColumn("{task.fields[steps]}", markup=False),
-            TextColumn("{task.fields[losses]}", markup=False),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            speed_estimate_period=_PACE_S,
+@contextmanager
+def _bar_progress(name: str) -> Iterator[OnStep]:
+    with _bar(name) as show:
+        yield lambda progress: show(
+            progress.fraction, f"{progress.step}/{progress.steps}", _losses(progress).lstrip(", ")
         )
-        self.task = self.bar.add_task(printable(name), total=None, steps="", losses="")
 
-    def __enter__(self) -> OnStep:
-        self.bar.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.bar.stop()
-
-    def __call__(self, progress: Progress) -> None:
-        """Shows a step."""
-        self.bar.update(
-            self.task,
-            completed=progress.fraction,
-            total=1.0,
-            steps=f"{progress.step}/{progress.steps}",
-            losses=_losses(progress).lstrip(", "),
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[float | None, str, str], None]]:
+    """A progress bar on a terminal. It is told how much is done, if that is known, how far that is
+    in words, and a remark.
+    """
+    progress = RichProgress(
+        TextColumn("{task.description}", markup=False),  # names may hold brackets
+        BarColumn(),
+        TextColumn("{task.fields[place]}", markup=False),
+        TextColumn("{task.fields[remark]}", markup=False),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        speed_estimate_period=_PACE_S,
+    )
+    task = progress.add_task(printable(name), total=None, place="", remark="")
+    with progress:
+        yield lambda fraction, place, remark: progress.update(
+            task,
+            completed=fraction,
+            total=None if fraction is None else 1.0,
+            place=place,
+            remark=remark,
         )
+
+
+@contextmanager
+def film_progress_of(name: str) -> Iterator[OnFrame]:
+    """What shows the progress of a film: a bar on a terminal, lines elsewhere."""
+    if not on_terminal():
+        yield _plain_film_progress(name)
+        return
+    with _bar(name) as show:
+        yield lambda progress: show(progress.fraction, _place(progress), _pace(progress))
+
+
+def _plain_film_progress(name: str) -> OnFrame:
+    started, lines = time.monotonic(), 0
+
+    def show(progress: FilmProgress) -> None:
+        nonlocal lines
+        due = int((progress.fraction or 0) * _PLAIN_LINES)
+        if due > lines and time.monotonic() - started > PATIENCE_S:
+            lines = due
+            left = progress.seconds_left
+            rest = "" if left is None else f", {left:.0f} s left"
+            say(f"{name}: frame {_place(progress)}, {_pace(progress)}{rest}")
+
+    return show
+
+
+def _place(progress: FilmProgress) -> str:
+    return f"{progress.done}/{progress.count or '?'}"
+
+
+def _pace(progress: FilmProgress) -> str:
+    """Frames a second, or seconds a frame if these are many."""
+    rate = progress.rate
+    return f"{rate:.1f} frames/s" if rate >= 1 else f"{1 / rate:.1f} s/frame"
 
 
 @dataclass

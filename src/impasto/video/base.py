@@ -85,11 +85,11 @@ class Film(ABC):
     """Second of the film from which it is read; what its painting begins with."""
     end: Fraction | None = None
     damaged: int = 0
-    """How many frames the latest reading left out."""
+    """How many frames were left out by readings so far."""
     remarks: tuple[str, ...] = ()
     """What is known about it before it is read."""
     cut_off: str = ""
-    """What the latest reading found missing at its end."""
+    """What a reading found missing at its end."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _LISTS = {"concat", "dash", "hls", "image2", "imf", "rtsp", "sdp", "webm_dash_manifest"}
 """Formats that name other files. Anybody's film could name any file here."""
+_TEXTS = {"adf", "bin", "idf", "tty", "xbin"}
+"""Formats of coloured text, which any text may be taken for."""
 _COUNTED = {"avi", "mpeg"}
 """Formats in which not every frame has a stamp, so that it is counted from those before."""
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
@@ -101,11 +103,12 @@ class _FileFilm(Film):
         frames = self._decoded(seek=self.start > 0)
         first = next(frames, None)
         if self.start > 0 and (first is None or first.time > self.start):  # it went too far
+            frames.close()
             yield from self._decoded(seek=False)
         elif first is not None:
             yield from chain([first], frames)
 
-    def _decoded(self, *, seek: bool) -> Iterator[Frame]:
+    def _decoded(self, *, seek: bool) -> Generator[Frame]:
         damaged, ends, time = 0, Fraction(0), None
         with _opened(self.path) as container:
             stream: Any = container.streams[self.stream]
@@ -114,18 +117,14 @@ class _FileFilm(Film):
                 self._seek(container)
             for packet in _until_failure(container, [stream]):
                 try:
-                    decoded = stream.decode(packet)
+                    frames = stream.decode(packet)
                 except av.FFmpegError:
-                    damaged += 1
-                    continue
-                for frame in decoded:
-                    if frame.is_corrupt:
-                        damaged += 1
-                        continue
+                    frames, damaged = [], damaged + 1
+                for frame in frames:
                     time = self._time(frame, time)
                     ends = time + (frame.duration * self.time_base or 1 / self.rate)
                     yield _FileFrame(frame, time, self)
-        self.damaged = damaged
+                self.damaged = max(self.damaged, damaged)
         if self.length is not None and self.length - ends > max(2 / self.rate, Fraction(1, 2)):
             self.cut_off = (
                 f"its pictures end at second {float(ends):.2f} of {float(self.length):.2f}; "
@@ -179,7 +178,6 @@ class _FileFrame(Frame):
             "rgb24",
             src_colorspace=colour.scaler_matrix,
             src_color_range=colour.range,
-            dst_color_range=_FULL,
             interpolation=_ACCURATE,
         ).to_ndarray()
         if _is_grey(self._decoded) and not colour.full_range:  # of which swscale knows nothing
@@ -194,7 +192,8 @@ class _FileFrame(Frame):
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
     # FFmpeg would take a colon in the name for a protocol.
-    kinds = {kind for kind in av.formats_available if not kind.endswith("_pipe")} - _LISTS
+    kinds = {kind for kind in av.formats_available if not kind.endswith("_pipe")}
+    kinds -= _LISTS | _TEXTS
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(kinds))}
     try:
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
@@ -208,8 +207,10 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """The packets of streams, as far as the file can be read."""
-    with suppress(av.FFmpegError):
+    try:
         yield from container.demux(streams)
+    except av.FFmpegError:
+        yield av.Packet()  # an empty one asks the decoder for what it still has
 
 
 def open_file(path: Path) -> Film:
@@ -305,8 +306,9 @@ def _colour(frame: VideoFrame) -> Colour:
     matrix = frame.colorspace
     if matrix not in _MATRICES:  # players guess so too
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    full_range = frame.color_range == _FULL
     full_range |= _is_grey(frame) and frame.color_range != _LIMITED
+    full_range &= not frame.format.is_rgb  # whose range is of no account, and other than YCbCr's
     return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -121,6 +121,7 @@ def paint_film(
     crf: int | None = None,
     resume: bool = False,
     recipe: Mapping[str, Any] | None = None,
+    sources: Sequence[Path] = (),
     on_frame: OnFrame | None = None,
 ) -> FilmResult:
     """Paints a film and writes it.
@@ -139,6 +140,7 @@ def paint_film(
         resume: go on with what an earlier run has left.
         recipe: all that decides how the frames are painted. It is written into the film, and only
             with the same can work be resumed.
+        sources: the files of styles and masks; work can be resumed only with the same.
         on_frame: called after each frame with a `FilmProgress`; it may raise `impasto.Stop`.
 
     Raises:
@@ -152,6 +154,7 @@ def paint_film(
     recipe = recipe or {}
     record = {
         "film": fingerprint(film.path),
+        "style or mask": [fingerprint(path) for path in sources],
         "start": str(film.start),
         "end": film.end and str(film.end),
         "codec": target.codec.name,

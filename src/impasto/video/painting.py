@@ -42,6 +42,9 @@ _LOOKAHEAD = 25
 """Frames that are kept to find samples of a shot in, where a film cannot be read twice."""
 _FLOW_AREA = 1280 * 720
 """Flow is estimated on no more pixels than this."""
+_MOST_TRUST = 0.95
+"""How much of a painting is taken over at most. Taken over whole, from frame to frame, it would
+become harsher and harsher."""
 _AHEAD = 2
 """So many frames have their flow before they are needed."""
 
@@ -108,6 +111,7 @@ class FilmPainter:
         """What the next frame needs of the one before; it can be kept, to go on from there."""
         given = [one if isinstance(one, Style) else one.style for one in as_styles(styles)]
         if keyframes is not None:
+            keyframes.check_styles(len(given))
             given = [
                 replace(one, weight=mean) for one, mean in zip(given, keyframes.mean, strict=True)
             ]
@@ -194,7 +198,8 @@ class FilmPainter:
             for one in (frame, before)
         ]
         motion = motion_between(*small)
-        return Motion(motion.flow, motion.trust * self.stability).resized(height, width)
+        trust = (motion.trust * self.stability).clamp(max=_MOST_TRUST)
+        return Motion(motion.flow, trust).resized(height, width)
 
     def _fitted(self, samples: Sequence[Pixels]) -> Look:
         """The look of a shot, fitted to some of its frames."""

@@ -69,6 +69,8 @@ def open_film(
 
 
 def _cut(film: Film, start: float | None, end: float | None) -> None:
+    if not all(math.isfinite(second) for second in (start, end) if second is not None):
+        raise ControlError(f"{film.path}: start and end must be numbers of seconds")
     # The decimal number that was meant: as binary fraction, 0.04 is later than frame 1 of 25.
     first, last = (None if second is None else Fraction(str(second)) for second in (start, end))
     film.start = Fraction(math.floor((first or 0) / film.time_base)) * film.time_base
@@ -181,6 +183,7 @@ class _Folder(Film):
                 pixels = _pixels(file)
             except ImageError:
                 damaged += 1
+                self.damaged = max(self.damaged, damaged)
                 continue
             if pixels.shape[:2] != self.size:
                 height, width = pixels.shape[:2]
@@ -189,7 +192,6 @@ class _Folder(Film):
                     f"{self.size[0]}; a film's frames must be of one size"
                 )
             yield ArrayFrame(pixels, time)
-        self.damaged = damaged
 
 
 def _open_folder(path: Path, rate: int) -> Film:
