@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from impasto.controls import Controls, Style
     from impasto.errors import (
         ControlError,
+        FilmError,
         ImageError,
         ImpastoError,
         OutputError,
@@ -33,6 +34,7 @@ __version__ = version("impasto")
 
 _HOMES = {
     "ControlError": "errors",
+    "FilmError": "errors",
     "Controls": "controls",
     "History": "history",
     "ImageError": "errors",
@@ -53,6 +55,7 @@ _HOMES = {
 __all__ = [
     "ControlError",
     "Controls",
+    "FilmError",
     "History",
     "ImageError",
     "ImpastoError",

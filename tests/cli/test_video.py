@@ -121,8 +121,7 @@ def test_what_makes_no_sense_is_refused(film, refused, flags, text):
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_film_and_resume_goes_on(film, run):
-    flags = ["video", "film.mp4", "painting.png", "--method", "gatys"]
-    flags += ["--size", "32", "--iterations", "4", "--device", "cpu"]
+    flags = ["video", "film.mp4", "painting.png", "-o", "out.mp4", *FLAGS]
     with subprocess.Popen(command(*flags), stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not Path("out.mp4.parts/film.json").exists():
             time.sleep(0.001)

@@ -21,6 +21,8 @@ from impasto.errors import ImpastoError, Stop
 from impasto.images import Picture
 from impasto.methods import METHODS, Method, load_method
 from impasto.methods.fast import Blending, Fast, FastConfig
+from impasto.methods.gatys import Gatys
+from impasto.motion import Motion
 from impasto.networks.adain import Matching
 from impasto.stylizer import Stylizer
 from tests.helpers.networks import tiny_adain, tiny_gatys, tiny_styletr, write_fast
@@ -237,6 +239,56 @@ def test_a_look_paints_its_photo_and_the_next_frame(stylizer, photo, painting):
     torch.testing.assert_close(look(), painted)  # whatever was painted in between
     with pytest.raises(ImpastoError, match="fit it anew"):
         look(photo[..., :40])
+
+
+def still(photo, trust):
+    """No motion at all, and how far that is certain."""
+    height, width = photo.shape[-2:]
+    return Motion(torch.zeros(1, 2, height, width), torch.full((1, 1, height, width), trust))
+
+
+def test_a_film_begins_as_a_photo_is_painted(stylizer, photo, painting):
+    look = stylizer.fit(photo, source(stylizer, painting))
+    painted, memory = look.follow(photo, {}, None)
+    torch.testing.assert_close(painted, look())
+    again, _ = look.follow(photo, memory, still(photo, 0.0))
+    if isinstance(stylizer.method, Gatys):  # goes on from what is there
+        assert (again - painted).abs().max() < 0.5
+    else:
+        torch.testing.assert_close(again, painted)
+
+
+def test_a_frame_goes_on_from_the_one_before(stylizer, photo, painting):
+    look = stylizer.fit(photo, source(stylizer, painting))
+    frame = (photo + 0.03 * torch.randn_like(photo)).clamp(0, 1)
+    before, memory = look.follow(photo, {}, None)
+    alone, _ = look.follow(frame, {}, None)
+    kept, _ = look.follow(frame, memory, still(photo, 1.0))
+    half, _ = look.follow(frame, memory, still(photo, 0.5))
+    torch.testing.assert_close(kept, before, atol=1e-4, rtol=0)
+    distances = [(one - before).square().mean() for one in (kept, half, alone)]
+    assert distances == sorted(distances)
+
+
+def test_a_look_is_fitted_to_several_frames(stylizer, photo, painting):
+    style = source(stylizer, painting)
+    usual, once, twice, dark = (stylizer.fit(photo, style) for _ in range(4))
+    once.fit_frames([photo])
+    twice.fit_frames([photo, photo])
+    dark.fit_frames([photo, 0.3 * photo])
+    torch.testing.assert_close(once(photo), usual(photo))
+    torch.testing.assert_close(twice(photo), usual(photo), atol=2e-3, rtol=0)
+    if not isinstance(stylizer.method, Gatys):  # which measures every picture anew
+        assert not torch.allclose(dark(photo), usual(photo), atol=2e-3)
+
+
+def test_mixed_methods_follow_a_film(stylizer, photo, painting):
+    trained = write_fast(LOOKS / "trained.safetensors", {"look": 1 - painting})
+    look = stylizer.fit(photo, [source(stylizer, painting), trained])
+    before, memory = look.follow(photo, {}, None)
+    torch.testing.assert_close(before, look())
+    kept, _ = look.follow(photo.flip(-1), memory, still(photo, 1.0))
+    torch.testing.assert_close(kept, before, atol=1e-4, rtol=0)
 
 
 def test_a_look_is_fitted_to_other_photos(stylizer, photo, painting):

@@ -1,8 +1,10 @@
 """Films are read as they are: colours, stamps, orientation, damage and all."""
 
+import math
 import os
 import weakref
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,27 @@ def test_matrix_and_range_are_those_of_the_film(tmp_path, matrix, color_range):
     assert np.abs(frame.pixels - expected).max() <= 1
     assert np.abs((frame.pixels - expected).mean()) < 0.1
     assert (film.colour.matrix, film.colour.full_range) == (matrix, color_range == FULL)
+
+
+@pytest.mark.parametrize("color_range", [LIMITED, FULL])
+def test_colours_are_not_rounded_down(tmp_path, color_range):
+    """Nor are those of 4:2:0, which swscale by default makes darker by one."""
+    rng = np.random.default_rng(0)
+    patches = [[rng.integers(80, 180), *rng.integers(100, 156, 2)] for _ in range(40)]
+    frames, expected = [], []
+    for patch in patches:
+        frame = av.VideoFrame(64, 48, "yuv420p")
+        for plane, value in zip(frame.planes, patch, strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        frames.append(frame)
+        values = np.array(patch).reshape(3, 1, 1)
+        expected.append(to_rgb(values, 6, color_range == FULL))
+    tags = {"colorspace": 6, "color_range": color_range}
+    path = write_film(tmp_path / "a.mkv", frames, "ffv1", tags=tags)
+    read = [frame.pixels for frame in open_film(path).read()]
+    error = np.stack(read) - np.stack(expected)
+    assert np.abs(error).max() <= 1
+    assert abs(error.mean()) < 0.1
 
 
 @pytest.mark.parametrize(("width", "matrix"), [(32, 6), (1280, 1)])
@@ -364,11 +387,26 @@ def test_times_are_those_of_the_whole_film(tmp_path):
     film = open_film(path)
     assert [frame.time for frame in film.read()] == [Fraction(stamp, 25) for stamp in stamps]
 
+    path = write_film(tmp_path / "a.mp4", moving(4), stamps=stamps, sound=1, sound_start=0.1)
+    film = open_film(path)
+    for frame, stamp in zip(film.read(), stamps, strict=True):
+        assert frame.time % film.time_base == 0
+        assert float(frame.time) == pytest.approx(stamp / 25 - 0.1, abs=0.03)
+
     path = write_film(tmp_path / "b.ts", moving(4), stamps=stamps)
     with av.open(str(path)) as container:
         assert container.start_time > 0
     film = open_film(path)
     assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(4)]
+
+
+def test_times_never_go_back(tmp_path):
+    """As stamps do where two recordings were joined as they are."""
+    path = write_film(tmp_path / "a.ts", moving(12))
+    path.write_bytes(path.read_bytes() * 2)
+    times = [frame.time for frame in open_film(path).read()]
+    assert len(times) == 24
+    assert all(one < other for one, other in pairwise(times))
 
 
 def test_frames_before_the_first_of_an_edit_list_are_not_shown(tmp_path):
@@ -395,6 +433,7 @@ def test_start_and_end(tmp_path, name, codec):
     path = write_film(tmp_path / name, frames, codec, options={"g": "12", "bf": "2"})
     whole = list(open_film(path).read())
     assert len(whole) == 60
+    assert all(one.time < other.time for one, other in pairwise(whole))
     for start, end in ((0.04, 0.2), (0.4, 1.2), (1.3, None), (None, 0.5), (1.72, 9)):
         film = open_film(path, start, end)
         # Where the time base is that of frames, the one that is shown at the start is the first.
@@ -415,6 +454,8 @@ def test_nothing_between_start_and_end(tmp_path, start, end):
     path = write_film(tmp_path / "a.mp4", moving(12))
     with pytest.raises(ControlError, match=r"a\.mp4: nothing is between second"):
         open_film(path, start, end)
+    with pytest.raises(ControlError, match=r"a\.mp4: start and end must be numbers"):
+        open_film(path, start, math.nan)
 
 
 def test_sound_is_that_of_the_file(tmp_path):

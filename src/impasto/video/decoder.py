@@ -103,11 +103,12 @@ class _FileFilm(Film):
         frames = self._decoded(seek=self.start > 0)
         first = next(frames, None)
         if self.start > 0 and (first is None or first.time > self.start):  # it went too far
+            frames.close()
             yield from self._decoded(seek=False)
         elif first is not None:
             yield from chain([first], frames)
 
-    def _decoded(self, *, seek: bool) -> Iterator[Frame]:
+    def _decoded(self, *, seek: bool) -> Generator[Frame]:
         damaged, ends, time = 0, Fraction(0), None
         with _opened(self.path) as container:
             stream: Any = container.streams[self.stream]
@@ -120,9 +121,6 @@ class _FileFilm(Film):
                 except av.FFmpegError:
                     frames, damaged = [], damaged + 1
                 for frame in frames:
-                    if frame.is_corrupt:
-                        damaged += 1
-                        continue
                     time = self._time(frame, time)
                     ends = time + (frame.duration * self.time_base or 1 / self.rate)
                     yield _FileFrame(frame, time, self)
@@ -180,7 +178,6 @@ class _FileFrame(Frame):
             "rgb24",
             src_colorspace=colour.scaler_matrix,
             src_color_range=colour.range,
-            dst_color_range=_FULL,
             interpolation=_ACCURATE,
         ).to_ndarray()
         if _is_grey(self._decoded) and not colour.full_range:  # of which swscale knows nothing
@@ -210,8 +207,10 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """The packets of streams, as far as the file can be read."""
-    with suppress(av.FFmpegError):
+    try:
         yield from container.demux(streams)
+    except av.FFmpegError:
+        yield av.Packet()  # an empty one asks the decoder for what it still has
 
 
 def open_file(path: Path) -> Film:
@@ -307,7 +306,7 @@ def _colour(frame: VideoFrame) -> Colour:
     matrix = frame.colorspace
     if matrix not in _MATRICES:  # players guess so too
         matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    full_range = frame.color_range == _FULL or frame.format.name.startswith("yuvj")
+    full_range = frame.color_range == _FULL
     full_range |= _is_grey(frame) and frame.color_range != _LIMITED
     full_range &= not frame.format.is_rgb  # whose range is of no account, and other than YCbCr's
     return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)

@@ -111,6 +111,7 @@ class FilmPainter:
         """What the next frame needs of the one before; it can be kept, to go on from there."""
         given = [one if isinstance(one, Style) else one.style for one in as_styles(styles)]
         if keyframes is not None:
+            keyframes.check_styles(len(given))
             given = [
                 replace(one, weight=mean) for one, mean in zip(given, keyframes.mean, strict=True)
             ]

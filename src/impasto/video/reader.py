@@ -69,6 +69,8 @@ def open_film(
 
 
 def _cut(film: Film, start: float | None, end: float | None) -> None:
+    if not all(math.isfinite(second) for second in (start, end) if second is not None):
+        raise ControlError(f"{film.path}: start and end must be numbers of seconds")
     # The decimal number that was meant: as binary fraction, 0.04 is later than frame 1 of 25.
     first, last = (None if second is None else Fraction(str(second)) for second in (start, end))
     film.start = Fraction(math.floor((first or 0) / film.time_base)) * film.time_base
