@@ -143,8 +143,8 @@ def to_yuv(rgb, matrix, full_range):
     luma = kr * red + (1 - kr - kb) * green + kb * blue
     chroma = ((blue - luma) / (2 - 2 * kb), (red - luma) / (2 - 2 * kr))
     if full_range:
-        return luma * 255, *(255 * part + 128 for part in chroma)
-    return 16 + 219 * luma, *(128 + 224 * part for part in chroma)
+        return np.stack([luma * 255, *(255 * part + 128 for part in chroma)])
+    return np.stack([16 + 219 * luma, *(128 + 224 * part for part in chroma)])
 
 
 @pytest.mark.parametrize("full_range", [False, True])
