@@ -100,10 +100,7 @@ class FilmOutput(Output):
         with film.sound() as sound:
             for stream in sound.streams:
                 self._check_holds(stream)
-        height, width = self.encoding(film).size(*film.size)
         notes = []
-        if (height, width) != film.size:
-            notes.append(f"{self.codec.name} needs even sides: the last row or column is doubled")
         if film.pixel_aspect != 1 and not self.codec.keeps_aspect and self.container != "mp4":
             notes.append(
                 f"{self.path}: does not say with {self.codec.name} that pixels are not square; "
