@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def test_a_folder_of_pictures_goes_in_and_comes_out(folder, run):
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(film, refused, flags, text):
     assert text in refused("video", *([] if "-o" in flags else ["-o", "out.mp4"]), *flags)
+
+
+@pytest.mark.slow
+def test_without_the_extra_it_says_how_to_get_it(film):
+    code = "import sys; sys.modules['av'] = None; from impasto import cli; cli.main()"
+    call = [sys.executable, "-c", code, "video", "film.mp4", "painting.png", "-o", "out.mp4"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    needed = "`impasto video` needs the package 'av': pip install 'impasto[video]'"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"impasto: error: {needed}\n"
 
 
 @pytest.mark.slow
