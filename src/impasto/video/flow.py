@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import cv2
@@ -25,6 +24,8 @@ the sensor away."""
 _SMALL_AREA = 400 * 250
 """Area, in pixels, below which flow is estimated at full and not at half size; it takes four times
 as long."""
+_LEAST_SIDE = 32
+"""Shortest side, in pixels, of pictures whose flow OpenCV can estimate."""
 _WAY_BACK = 2.0
 """Square of the distance, in pixels, from home at which the way there and back may end."""
 
@@ -37,12 +38,22 @@ def optical_flow(frame: Pixels, other: Pixels) -> Flow:
         frame: (H, W, 3).
         other: (H, W, 3).
     """
+    height, width = frame.shape[:2]
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    if math.prod(frame.shape[:2]) < _SMALL_AREA:
+    if height * width < _SMALL_AREA:
         method.setFinestScale(0)
-    greys = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (frame, other)]
-    flow: Flow = method.calc(*greys, None)  # type: ignore[call-overload]
-    return flow
+    flow: Flow = method.calc(grey(frame), grey(other), None)  # type: ignore[call-overload]
+    return flow[:height, :width]
+
+
+def grey(frame: Pixels) -> NDArray[np.uint8]:
+    """Returns the lightness of a frame (H, W, 3). One that is too small for OpenCV's flow, which
+    would crash, is continued at the bottom and on the right.
+    """
+    lightness = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    bottom, right = (max(_LEAST_SIDE - side, 0) for side in lightness.shape)
+    padded = cv2.copyMakeBorder(lightness, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return padded.astype(np.uint8, copy=False)
 
 
 def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
