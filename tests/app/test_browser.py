@@ -20,6 +20,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,6 +34,7 @@ from tests.helpers import browser as helper
 from tests.helpers import cli
 from tests.helpers.files import bomb
 from tests.helpers.pictures import painting_array, photo_array
+from tests.video.test_reader import moving, write_film
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
@@ -46,6 +48,7 @@ HEADINGS = {
     "Paint": re.compile("Turn your photo into a painting|Your painting"),
     "Many photos": "Paint many photos in one style",
     "Texture": "Make a texture from a painting",
+    "Film": "Paint a film",
 }
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 WAIT_MS = 40_000
@@ -57,13 +60,14 @@ START_S = 60
 
 
 @pytest.fixture(scope="module")
-def server():
-    """Its address."""
+def server(tmp_path_factory):
+    """Its address. It leaves no files."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
     command = cli.command("app", "--port", port, "--max-megapixels", 2)
-    environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true"}
+    temporary = tmp_path_factory.mktemp("temporary")
+    environment = {**os.environ, "STREAMLIT_SERVER_HEADLESS": "true", "TMPDIR": str(temporary)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -79,6 +83,7 @@ def server():
     process.send_signal(signal.SIGINT)
     _, complaints = process.communicate(timeout=30)
     assert (process.returncode, complaints.strip()) == (0, b"")
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -405,7 +410,7 @@ def test_the_picture_stays_in_sight(visit, size):
 @pytest.mark.parametrize("size", ["landscape", "portrait"])
 def test_all_pages_are_reached_by_name_on_a_phone(visit, size):
     page = visit(size=size)
-    for name in ("Many photos", "Texture", "Paint"):
+    for name in ("Many photos", "Texture", "Film", "Paint"):
         link = page.get_by_role("link", name=name, exact=True)
         expect(link).to_be_in_viewport(ratio=1)
         link.tap()
@@ -997,3 +1002,32 @@ def test_many_photos(visit, photo_file, tmp_path):
         button(page, "Download 2 pictures").click()
     with zipfile.ZipFile(waited.value.path()) as archive:
         assert archive.namelist() == ["beach.jpg", "coffee.jpg"]
+
+
+def test_a_film(visit, tmp_path):
+    count = 500  # so that there is time to stop it
+    film = write_film(tmp_path / "beach.mp4", moving(count, 96, 128), sound=count / 25)
+    page = visit("film")
+    give(page, "Your film", film)
+    style(page, "Olive Trees").click()
+    preview = page.locator("img.film")
+    preview.wait_for()
+    eventually(lambda: preview.evaluate("image => image.naturalWidth") == 128)
+    keep(page, "film-preview")
+    button(page, "Paint the whole film").click()
+    page.get_by_text("frames a second").wait_for()
+    keep(page, "film-job")
+    button(page, "Stop").click()
+    page.get_by_text(f" of {count} frames.").wait_for()
+    player = page.locator("video.film")
+    player.wait_for()
+    keep(page, "film")
+    address = page.url.removesuffix("/film") + player.get_attribute("src")
+    part = page.request.get(address, headers={"Range": "bytes=0-9"})  # as Safari asks for films
+    assert (part.status, len(part.body())) == (206, 10)
+    with page.expect_download() as waited:
+        page.get_by_role("link", name="Download film").click()
+    assert waited.value.suggested_filename == "beach-painted.mp4"
+    with av.open(os.fspath(waited.value.path())) as container:
+        assert len(container.streams.audio) == 1
+        assert 0 < sum(1 for _ in container.decode(video=0)) < count

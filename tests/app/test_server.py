@@ -31,7 +31,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from impasto.app import server
+from impasto.app import LARGEST_UPLOAD_MB, server
 from impasto.app.guards import Address
 from impasto.errors import SetupError
 from tests.helpers import browser as helper
@@ -435,7 +435,7 @@ def test_uploads_have_an_end():
         assert put(served, others, 4_000_000, "a")[0] == 204
         assert put(served, others, 1_500_000, "b")[0] == 413
         status, told = put(served, others, 100, "b", length="50000000000")
-        assert (status, told) == (413, "A file may have 30 MB at most.\n")
+        assert (status, told) == (413, f"A file may have {LARGEST_UPLOAD_MB} MB at most.\n")
         assert put(served, others, 100, "b", length="")[0] == 411
         assert put(served, "nobody", 100)[0] == 400
         status, told = put(served, thirds, 4_000_000)

@@ -1,9 +1,10 @@
 """The web app: style transfer for people who never saw a terminal. `impasto app` serves it.
 
-- ``pages/``: what there is to do: paint a photo, paint many, make a texture; and the frame around
-  it, ``main.py``, which Streamlit runs for each visitor and each click
+- ``pages/``: what there is to do: paint a photo, paint many, paint a film, make a texture; and the
+  frame around it, ``main.py``, which Streamlit runs for each visitor and each click
 - ``session.py``: everything of one visitor, in one object
-- ``request.py``: what a visitor asks for, how it is painted, and how to ask for it elsewhere
+- ``request.py``: what a visitor asks for, how it is painted, and how to ask for it elsewhere;
+  ``films.py``: the same for films
 - ``job_queue.py``: who paints when; ``job_view.py``: what the page shows of it
 - ``styles.py``, ``widgets.py``, ``examples.py``: what there is to choose from
 - ``components.py``, ``static/``: the pieces of page that Streamlit lacks, in JavaScript
@@ -15,6 +16,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import tempfile
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from impasto.errors import SetupError
@@ -23,7 +26,11 @@ if TYPE_CHECKING:
     from impasto.app.guards import Address
 
 MAX_MEGAPIXELS = 50
-UPLOAD_MB = 30
+HAS_VIDEO = all(find_spec(name) is not None for name in ("av", "cv2"))
+"""Whether the extra ``video`` is installed, without which there is no page for films."""
+UPLOAD_MB, FILM_MB = 30, 100
+"""How large the file of a picture, and that of a film, may be."""
+LARGEST_UPLOAD_MB = FILM_MB if HAS_VIDEO else UPLOAD_MB
 _MEGAPIXELS = "IMPASTO_APP_MEGAPIXELS"
 """Environment variable that tells the page, which Streamlit runs, of `serve`'s limit."""
 
@@ -72,12 +79,18 @@ def serve(host: str, port: int, max_megapixels: int, base_url: str | None = None
     def find(token: str) -> server.Pictures | None:
         return examples.Examples() if token == examples.TOKEN else session.find(token)
 
-    with _listen(host, port) as listening:
+    with (
+        # What it cannot remove are files of a step that goes on; the rest is gone.
+        tempfile.TemporaryDirectory(prefix="impasto-", ignore_cleanup_errors=True) as folder,
+        _listen(host, port) as listening,
+    ):
+        tempfile.tempdir = folder  # so that films go with the server, however it ends
         load_config_options(_settings(address))
         request.warm_up()
         server.run(server.create(address, find, session.memory_of_all), address, listening)
-    if not job_queue.close():
-        # A step inside PyTorch cannot be interrupted, and no file is being written.
+        ended = job_queue.close()
+    if not ended:
+        # A step inside PyTorch cannot be interrupted, and nobody wants its files any more.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
@@ -90,7 +103,7 @@ def _settings(address: Address) -> dict[str, Any]:
     return {
         "server.baseUrlPath": address.path,
         "server.port": address.port,
-        "server.maxUploadSize": UPLOAD_MB,
+        "server.maxUploadSize": LARGEST_UPLOAD_MB,
         "server.maxWidgetStateSize": LARGEST_MESSAGE_MB,
         "server.fileWatcherType": "none",
         "server.disconnectedSessionTTL": int(10 * GRACE_S),  # the server ends them before that

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import resources
+from pathlib import Path
 
 from PIL import Image, ImageDraw
 
@@ -67,6 +68,10 @@ class Examples:
 
     def picture(self, name: str) -> Image.Image | None:  # noqa: ARG002
         """There are no others."""
+        return None
+
+    def film(self, name: str) -> Path | None:  # noqa: ARG002
+        """There are none."""
         return None
 
 

@@ -24,7 +24,7 @@ from streamlit import runtime
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
-from impasto.app import UPLOAD_MB
+from impasto.app import LARGEST_UPLOAD_MB
 from impasto.errors import SetupError
 
 MOST_FILES, MOST_BYTES = 40, 200_000_000
@@ -37,7 +37,7 @@ IDLE_S = 15.0
 """An upload of which nothing has arrived for this long is given up."""
 _OVERHEAD = 1_000_000
 """Bytes that a request may have beyond the file that it uploads."""
-_FOLDERS = {"_stcore", "media", "picture", "static"}
+_FOLDERS = {"_stcore", "film", "media", "picture", "static"}
 """What the app's addresses may begin with if they have several parts."""
 _CLOSED = ("_stcore/metrics", "_stcore/agent", "_stcore/script-health-check")
 """Parts of these that the app does not need."""
@@ -289,7 +289,7 @@ class UploadLimits:
 
         if problem is None:
             return await self.app(scope, receive_in_time, send)
-        if upload.size <= UPLOAD_MB * 1024**2 + _OVERHEAD:
+        if upload.size <= LARGEST_UPLOAD_MB * 1024**2 + _OVERHEAD:
             # It is read and forgotten: a browser looks at the answer only after it has sent all.
             async for _ in Request(scope, receive_in_time).stream():
                 pass
@@ -299,8 +299,8 @@ class UploadLimits:
         """Returns why there is no room for a file."""
         mine = _stored().get(upload.session, [])
         mine += [one.size for one in self.arriving if one.session == upload.session]
-        if upload.size > UPLOAD_MB * 1024**2 + _OVERHEAD:
-            return f"A file may have {UPLOAD_MB} MB at most."
+        if upload.size > LARGEST_UPLOAD_MB * 1024**2 + _OVERHEAD:
+            return f"A file may have {LARGEST_UPLOAD_MB} MB at most."
         if len(mine) >= MOST_FILES or sum(mine) + upload.size > MOST_BYTES:
             return "You have uploaded as much as there is room for: remove a file first."
         if self.kept() + self._uploaded() + upload.size > MOST_BYTES_OF_ALL:

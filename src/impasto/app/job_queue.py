@@ -158,15 +158,32 @@ class Job:
         Raises:
             Stop: the job is to end.
         """
-        self.advance(progress.step, progress.steps, progress.fraction)
+        image = partial(_image, progress)
         if progress.losses:
             self.history(progress)
         if self.snapshot_every and progress.step % self.snapshot_every == 0:
-            self._take_snapshot(_image(progress))
+            self._take_snapshot(progress.step, image())
+        self.report(progress.step, progress.steps, progress.fraction, image)
+
+    def report(
+        self, step: int, steps: int, fraction: float, image: Callable[[], Image.Image]
+    ) -> None:
+        """Records a step, and now and then what it looks like.
+
+        Args:
+            step: steps done.
+            steps: steps in all.
+            fraction: the share of the work that is done, 0..1.
+            image: returns how far the picture is.
+
+        Raises:
+            Stop: the job is to end.
+        """
+        self.advance(step, steps, fraction)
         now = time.monotonic()
         if now - self._shown > _PREVIEW_EVERY_S:
             self._shown = now
-            self.show(_image(progress))
+            self.show(image())
         self._news.set()
         self.check()
 
@@ -175,12 +192,12 @@ class Job:
         self.step, self.steps, self.fraction = step, steps, fraction
         self._pace.append((self._worked(), fraction))
 
-    def _take_snapshot(self, image: Image.Image) -> None:
-        self.snapshots[self.step] = image
+    def _take_snapshot(self, step: int, image: Image.Image) -> None:
+        self.snapshots[step] = image
         if len(self.snapshots) * image.width * image.height > SNAPSHOT_PIXELS:
             self.snapshot_every *= 2
-            for step in [step for step in self.snapshots if step % self.snapshot_every]:
-                del self.snapshots[step]
+            for other in [one for one in self.snapshots if one % self.snapshot_every]:
+                del self.snapshots[other]
 
     def show(self, image: Image.Image) -> None:
         """Makes this the preview of the work."""
@@ -239,13 +256,26 @@ class Job:
         """How long the rest of the work will take, without other jobs in between; None as long as
         that is not known.
         """
+        speed = self._speed()
+        return None if speed is None else (1 - self.fraction) / speed
+
+    @property
+    def steps_a_second(self) -> float | None:
+        """How many steps are done in a second of work, where all take as long; None as long as that
+        is not known.
+        """
+        speed = self._speed()
+        return None if speed is None else speed * self.steps
+
+    def _speed(self) -> float | None:
+        """The share of the work that is done in a second of it; None if not enough was seen."""
         pace = list(self._pace)
         if len(pace) < 2:
             return None
         (since, before), (until, now) = pace[0], pace[-1]
         if until - since < _PACE_S or now <= before:
             return None
-        return (1 - now) * (until - since) / (now - before)
+        return (now - before) / (until - since)
 
 
 class Tile(Job):

@@ -74,13 +74,19 @@ def elsewhere(session: Session, page: str, titles: Mapping[str, str]) -> None:
     live(lambda: st.info(f"On the page {title}: {progress(job)}.", icon=":material/brush:"), job)
 
 
-def busy(session: Session, page: str) -> Busy | None:
-    """What the viewer shows of a job; None if there is none."""
+def busy(session: Session, page: str, told: Callable[[Job], str] | None = None) -> Busy | None:
+    """What the viewer shows of a job; None if there is none.
+
+    Args:
+        session: the visitor's.
+        page: the page that the job was begun on.
+        told: says how far it is; `progress` if None.
+    """
     job = session.running(page)
     if job is None:
         return None
     preview = session.url(f"job-{job.id}-{job.step}") if job.preview else None
-    return Busy(progress(job), job.fraction if job.started else None, preview)
+    return Busy((told or progress)(job), job.fraction if job.started else None, preview)
 
 
 def progress(job: Job, unit: str = "Step") -> str:

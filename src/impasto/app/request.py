@@ -275,8 +275,8 @@ class Result:
     @property
     def file(self) -> str:
         """Name of its file, without extension; two pictures of one photo and style differ."""
-        title = _UNFIT.sub("-", self.title or self.request.title).lstrip("-.")
-        return f"{title[:_LONGEST_TITLE] or 'picture'}{f'-{self.id}' if self.id else ''}"
+        title = file_stem(self.title or self.request.title) or "picture"
+        return f"{title}{f'-{self.id}' if self.id else ''}"
 
     @property
     def stop_after(self) -> int | None:
@@ -321,6 +321,11 @@ class Result:
         """Files of photo, styles and picture."""
         photo = None if self.request.photo is None else self.request.photo.name
         return photo, self.request.recipe_styles, f"{self.file}.png"
+
+
+def file_stem(title: str) -> str:
+    """A title as the name of a file on any system, without extension; may be empty."""
+    return _UNFIT.sub("-", title).lstrip("-.")[:_LONGEST_TITLE]
 
 
 def _told(setting: str, value: object) -> str:

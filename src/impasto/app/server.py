@@ -2,6 +2,7 @@
 
 - a page whose head says what it is: title, description, picture for links, icons
 - pictures, which browsers fetch and keep: ``picture/TOKEN/NAME.webp``
+- painted films, likewise: ``film/TOKEN/NAME``
 - sessions, which end soon after their tab was closed
 """
 
@@ -23,6 +24,7 @@ from functools import cache, partial
 from pathlib import Path
 from string import Template
 from typing import Protocol
+from urllib.parse import urlencode
 
 import click
 import psutil
@@ -75,6 +77,13 @@ _FILES = {
     "index.js": "text/javascript",
 }
 """Files of the page and their kinds."""
+_FILM_KINDS = {
+    ".gif": "image/gif",
+    ".mkv": "video/x-matroska",
+    ".mp4": "video/mp4",
+    ".webp": "image/webp",
+}
+"""Kinds of painted films, by extension."""
 _STATIC = Path(__file__).parent / "static"
 _DATA = Path(__file__).parents[1] / "data"
 _APP = Path(__file__).parent
@@ -99,6 +108,9 @@ class Pictures(Protocol):
         name.
         """
 
+    def film(self, name: str) -> Path | None:
+        """Returns the file of a painted film, None if there is none of that name."""
+
 
 def create(
     address: Address, find: Callable[[str], Pictures | None], kept: Callable[[], int]
@@ -114,6 +126,7 @@ def create(
     page = partial(_page, html=_html(address))
     routes = [
         Route(f"{path}/picture/{{token}}/{{name}}.webp", _Gallery(find).answer),
+        Route(f"{path}/film/{{token}}/{{name}}", partial(_film, find)),
         *(Route(f"{path}/{name}", partial(_file, name)) for name in _FILES),
         Route(f"{path}/", page),
         Route(f"{path}/{{name}}", page),
@@ -274,6 +287,39 @@ def _small(file: Path) -> bytes:
 def _bundled(name: str) -> bytes | None:
     file = _bundled_files().get(name)
     return _small(file) if file else None
+
+
+# Films
+
+
+def film_url(token: str, name: str, download: str = "") -> str:
+    """Returns where browsers find a painted film of a session.
+
+    Args:
+        token: the session's.
+        name: of the film; it must never change what it is of: browsers keep films.
+        download: what the file is to be called on the visitor's disk; empty to show it.
+    """
+    url = f"{config.get_option('server.baseUrlPath')}/film/{token}/{name}"
+    return f"{url}?{urlencode({'download': download})}" if download else url
+
+
+async def _film(find: Callable[[str], Pictures | None], request: Request) -> Response:
+    """Answers with a film, or what a player asks for of it, or with 404."""
+    session = find(request.path_params["token"])
+    path = session.film(request.path_params["name"]) if session else None
+    if path is None or not path.is_file():
+        return _nothing()
+    download = request.query_params.get("download")
+    headers = {"Cache-Control": "private, max-age=3600, immutable"}
+    kind = "attachment" if download else "inline"
+    return FileResponse(
+        path,
+        headers=headers,
+        media_type=_FILM_KINDS[path.suffix],
+        filename=download or path.name,
+        content_disposition_type=kind,
+    )
 
 
 # Ends

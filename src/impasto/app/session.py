@@ -11,6 +11,7 @@ import secrets
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -32,6 +33,7 @@ MOST_OWN, MOST_OWN_BYTES = 12, 120e6
 _MOST_IN_STYLE = 64
 """How many small pictures of photos in styles a session has; browsers keep those they have seen."""
 if TYPE_CHECKING:
+    from impasto.app.films import BroughtFilm
     from impasto.app.pages.batch import Batch
 
 
@@ -69,6 +71,8 @@ class Session:
     """The last texture."""
     batch: Batch | None = None
     """The last result of painting many photos."""
+    brought_film: BroughtFilm | None = None
+    """The film that is to be painted, with what was painted of it."""
     wanted: Request | None = None
     """What was painted last without being asked for by a button."""
     job: Job | None = None
@@ -214,11 +218,12 @@ class Session:
         """Bytes that everything of the visitor takes."""
         made = [*list(self.results.values()), self.texture, self.deleted]
         brought = {self.photo, *list(self.own.values()), *list(self.photos.values())}
-        batch = self.batch
+        batch, film = self.batch, self.brought_film
         return (
             _memory([one for one in made if one], [one for one in brought if one])
             + sum(map(len, list(self.drawn.values())))
             + (len(batch.archive) if batch else 0)
+            + (film.bytes if film else 0)
         )
 
     @property
@@ -272,11 +277,20 @@ class Session:
         result = result or self.results.get(kind)
         return result.picture(rest) if result else None
 
+    def film(self, name: str) -> Path | None:
+        """Returns the file of a painted film that the page shows, None if there is none of that
+        name.
+        """
+        brought = self.brought_film
+        painted = [one for one in (brought.preview, brought.painted) if one] if brought else []
+        return next((one.path for one in painted if one.name == name), None)
+
     def _upload(self, name: str) -> Upload | None:
-        """Returns a photo or a painting that the visitor brought."""
+        """Returns a photo or a painting that the visitor brought, or a frame of a film."""
         if name in self.photos:  # many, so that none of them is kept unpacked
             return replace(self.photos[name])
-        photos = [self.photo, *(one.request.photo for one in list(self.results.values()))]
+        still = self.brought_film and self.brought_film.still
+        photos = [self.photo, still, *(one.request.photo for one in list(self.results.values()))]
         uploads = [one for one in (*photos, *self.own.values()) if one and one.id == name]
         return uploads[0] if uploads else None
 

@@ -9,7 +9,7 @@ from functools import cache
 import streamlit as st
 
 from impasto import formats, gallery
-from impasto.app import UPLOAD_MB, job_view, max_pixels
+from impasto.app import UPLOAD_MB, job_view, max_pixels, widgets
 from impasto.app.components import Event, Item, choose
 from impasto.app.request import StyleChoice, Upload
 from impasto.app.server import BUNDLED, picture_url
@@ -36,20 +36,11 @@ def _bundled() -> list[gallery.Painting]:
 def upload_pictures(label: str, key: str, *, several: bool = False) -> list[Upload]:
     """An uploader; returns the files that a visitor has just given it, not read yet.
 
-    It is empty again afterwards, so that the server keeps each file once, and that the same file
-    can be given again. They must be put away before anything else is drawn: there Streamlit ends
-    the run for the next one if the visitor has done something, and they would be lost.
+    See `widgets.take_files`.
     """
-    turns = f"{key}.turns"
-    turn = st.session_state.setdefault(turns, 0)
     limits = f"Up to {UPLOAD_MB} MB and {max_pixels() / 1e6:g} megapixels."
-    given = st.file_uploader(
-        label, _FORMATS, several, f"{key}.{turn}", limits, max_upload_size=UPLOAD_MB
-    )
-    listed = given if isinstance(given, list) else [given] if given else []
-    if listed:
-        st.session_state[turns] += 1
-    return [Upload(file.name, file.getvalue()) for file in listed]
+    files = widgets.take_files(label, key, _FORMATS, UPLOAD_MB, limits, several=several)
+    return [Upload(file.name, file.getvalue()) for file in files]
 
 
 def pick_styles(

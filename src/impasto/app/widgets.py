@@ -7,6 +7,7 @@ from dataclasses import Field, fields
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from impasto.app.request import COLOURS, Upload
 from impasto.app.session import current
@@ -58,6 +59,39 @@ _OPTIMISER_KNOBS: dict[str, Any] = {
 }
 _LARGEST_NUMBER = 2**53 - 1
 """The largest integer that JavaScript represents exactly."""
+
+
+def take_files(
+    label: str,
+    key: str,
+    kinds: Sequence[str],
+    largest: int,
+    told: str,
+    *,
+    several: bool = False,
+) -> list[UploadedFile]:
+    """An uploader; returns the files that a visitor has just given it.
+
+    It is empty again afterwards, so that the server keeps each file once, and that the same file
+    can be given again. They must be put away before anything else is drawn: there Streamlit ends
+    the run for the next one if the visitor has done something, and they would be lost.
+
+    Args:
+        label: names it.
+        key: before the names of its values in Streamlit's session.
+        kinds: extensions, without dots.
+        largest: megabytes that a file may have.
+        told: what else there is to say about it.
+        several: whether more than one file can be given at a time.
+    """
+    turns = f"{key}.turns"
+    turn = st.session_state.setdefault(turns, 0)
+    given = st.file_uploader(label, kinds, several, f"{key}.{turn}", told, max_upload_size=largest)
+    listed = given if isinstance(given, list) else [given] if given else []
+    if listed:
+        st.session_state[turns] += 1
+    # Browsers look at the size, but not everybody who sends files uses one.
+    return [file for file in listed if file.size <= largest * 2**20]
 
 
 def pick_preset(key: str) -> None:

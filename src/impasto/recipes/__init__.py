@@ -94,16 +94,24 @@ class Recipe:
         """
         return [name for name, sha in self.sha256.items() if used.get(name, sha) != sha]
 
-    def command(self, photo: str | None, styles: Sequence[Mapping[str, Any]], output: str) -> str:
-        """Writes the command that paints a picture by this recipe.
+    def command(
+        self,
+        photo: str | None,
+        styles: Sequence[Mapping[str, Any]],
+        output: str,
+        *,
+        film: bool = False,
+    ) -> str:
+        """Writes the command that paints a picture or a film by this recipe.
 
         Args:
-            photo: file of the photo; None for a texture.
+            photo: file of the photo or the film; None for a texture.
             styles: for each style a mapping with ``source``, ``weight`` and ``mask``, as recipes in
                 pictures have them.
-            output: file that the picture is written to.
+            output: file that is written.
+            film: whether it is a film.
         """
-        words = ["impasto", "texture" if photo is None else "stylize"]
+        words = ["impasto", "texture" if photo is None else "video" if film else "stylize"]
         words += [] if photo is None else [_path(photo)]
         plain = len(styles) == 1 and styles[0]["mask"] is None
         for style in styles:

@@ -8,7 +8,7 @@ from importlib import resources
 import streamlit as st
 
 from impasto import __version__
-from impasto.app import components, job_view, session, styles
+from impasto.app import HAS_VIDEO, components, job_view, session, styles
 from impasto.app.pages import batch, history, paint, texture
 
 ABOUT = f"""**Impasto {__version__}** paints photographs in the style of any artwork.
@@ -21,6 +21,13 @@ PAGES = {
     batch.PAGE: st.Page(batch.page, title="Many photos", url_path=batch.PAGE),
     texture.PAGE: st.Page(texture.page, title="Texture", url_path=texture.PAGE),
 }
+# Labels of those that get what is pasted, or dropped anywhere.
+UPLOADERS = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
+if HAS_VIDEO:
+    from impasto.app.pages import film
+
+    PAGES[film.PAGE] = st.Page(film.page, title="Film", url_path=film.PAGE)
+    UPLOADERS[film.PAGE] = film.UPLOADER
 STATIC = resources.files("impasto.app") / "static"
 
 
@@ -31,9 +38,7 @@ def frame() -> None:
     page = st.navigation(list(PAGES.values()), position="hidden")
     name = page.url_path or paint.PAGE
     visitor = session.current()
-    # They get what is pasted, or dropped anywhere.
-    uploaders = {batch.PAGE: batch.UPLOADER, texture.PAGE: styles.UPLOADER}
-    kept = components.page(visitor.key, uploader=uploaders.get(name, paint.uploader(visitor)))
+    kept = components.page(visitor.key, uploader=UPLOADERS.get(name, paint.uploader(visitor)))
     if kept and session.adopt(kept):
         history.resume(session.current())
         st.rerun()
