@@ -16,7 +16,7 @@ SMALLER = {"size=768": "size=64", "refine=30": "refine=2", "== 30": "== 1"}
 
 
 def blocks():
-    for name in ("README.md", "docs/how-to/python.md"):
+    for name in ("README.md", "docs/how-to/python.md", "docs/how-to/films.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         found = re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?^```python\n(.*?)^```", text, re.M | re.S)
         assert len(found) == text.count("```python"), f"{name}: one block below each heading"

@@ -70,9 +70,7 @@ class Judge:
     def __init__(self, encoder: Encoder | None = None, vit: Encoder | None = None) -> None:
         self.encoder = encoder or load_encoder("vgg19")
         self.vit = vit or load_vit()
-        # The last layer of each block.
-        relus = (tap for tap in self.encoder.taps if tap.startswith("relu"))
-        self.content_layers = tuple({tap.split("_")[0]: tap for tap in relus}.values())
+        self.content_layers = content_layers(self.encoder)
         self.keys = list(self.vit.taps)[-1]
 
     @torch.inference_mode()
@@ -117,6 +115,12 @@ class Judge:
             for ratio in (height / width, width / height)
         ]
         return self.vit(resize(image, *sides), [self.keys])[self.keys]
+
+
+def content_layers(encoder: Encoder) -> tuple[str, ...]:
+    """The layers that are compared with the photo's: the last one of each of VGG's blocks."""
+    relus = (tap for tap in encoder.taps if tap.startswith("relu"))
+    return tuple({tap.split("_")[0]: tap for tap in relus}.values())
 
 
 def content_distance(features: Tensor, target: Tensor) -> Tensor:

@@ -250,12 +250,12 @@ def still(photo, trust):
 def test_a_film_begins_as_a_photo_is_painted(stylizer, photo, painting):
     look = stylizer.fit(photo, source(stylizer, painting))
     painted, memory = look.follow(photo, {}, None)
-    torch.testing.assert_close(painted, look())
+    torch.testing.assert_close(painted, look(), atol=1e-4, rtol=0)
     again, _ = look.follow(photo, memory, still(photo, 0.0))
     if isinstance(stylizer.method, Gatys):  # goes on from what is there
         assert (again - painted).abs().max() < 0.5
     else:
-        torch.testing.assert_close(again, painted)
+        torch.testing.assert_close(again, painted, atol=1e-4, rtol=0)
 
 
 def test_a_frame_goes_on_from_the_one_before(stylizer, photo, painting):
@@ -276,17 +276,17 @@ def test_a_look_is_fitted_to_several_frames(stylizer, photo, painting):
     once.fit_frames([photo])
     twice.fit_frames([photo, photo])
     dark.fit_frames([photo, 0.3 * photo])
-    torch.testing.assert_close(once(photo), usual(photo))
-    torch.testing.assert_close(twice(photo), usual(photo), atol=2e-3, rtol=0)
+    torch.testing.assert_close(once(photo), usual(photo), atol=1e-4, rtol=0)
+    assert (twice(photo) - usual(photo)).abs().mean() < 1e-3
     if not isinstance(stylizer.method, Gatys):  # which measures every picture anew
-        assert not torch.allclose(dark(photo), usual(photo), atol=2e-3)
+        assert (dark(photo) - usual(photo)).abs().mean() > 2e-3
 
 
 def test_mixed_methods_follow_a_film(stylizer, photo, painting):
     trained = write_fast(LOOKS / "trained.safetensors", {"look": 1 - painting})
     look = stylizer.fit(photo, [source(stylizer, painting), trained])
     before, memory = look.follow(photo, {}, None)
-    torch.testing.assert_close(before, look())
+    torch.testing.assert_close(before, look(), atol=1e-4, rtol=0)
     kept, _ = look.follow(photo.flip(-1), memory, still(photo, 1.0))
     torch.testing.assert_close(kept, before, atol=1e-4, rtol=0)
 

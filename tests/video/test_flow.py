@@ -42,3 +42,11 @@ def test_a_painting_is_kept_where_the_photo_says_so():
 def test_nothing_is_kept_of_another_picture():
     coffee, chelsea = (films.pan(1, name=name).frames[0] for name in ("coffee", "chelsea"))
     assert motion_between(coffee, chelsea).trust.mean() < 0.25
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 160), (12, 300), (200, 17)])
+def test_small_frames_have_a_flow(size):
+    film = films.pan(2, size=size, speed=(1, 0))
+    before, frame = film.frames
+    assert optical_flow(frame, before).shape == (*size, 2)
+    assert motion_between(frame, before).trust.mean() > 0.3

@@ -22,7 +22,7 @@ NOISE = 0.02
 FILMS = {
     "pan": films.pan(8, noise=NOISE),
     "zoom": films.zoom(8, noise=NOISE),
-    "square": films.moving_square(8, back=(1.3, 0.4), noise=NOISE),
+    "square": films.moving_square(8, (7.3, 2.1), (180, 320), NOISE, side=72, back=(1.3, 0.4)),
 }
 
 
@@ -84,15 +84,20 @@ def test_edges_stay_sharp(both):
 
 @pytest.mark.slow
 def test_no_ghost_stays_behind_a_square():
-    film = films.moving_square(7, speed=(12, 0), noise=NOISE)
-    steady = painted(film, video.FilmControls.stability)[-1]
-    alone, square = (painted(one, 0.0)[-1] for one in (film, films.pan(7, speed=(0, 0))))
-    # Where it was three frames ago, and is no more.
-    behind = torch.from_numpy(film.visible(6, 6) & ~film.visible(6, 3) & film.visible(6, 5))
-    behind &= torch.from_numpy(np.abs(film.flow(6, 5)).sum(-1) == 0)
-    assert behind.sum() > 100
-    gap = (steady - square).abs().mean(1)[0][behind].mean()
-    assert gap < 1.2 * (alone - square).abs().mean(1)[0][behind].mean()
+    """What was uncovered three frames ago and more has the colours that it would have without the
+    frames before. Strokes may be others, so both are blurred.
+    """
+    film = films.moving_square(10, speed=(12, 0), noise=NOISE)
+    last, blur = 9, torch.nn.AvgPool2d(9, 1, 4, count_include_pad=False)
+    steady, alone = (blur(painted(film, stability)[last]) for stability in (0.9, 0.0))
+    grid = np.stack(np.meshgrid(*map(np.arange, film.size[::-1])), -1).astype(float)
+    left = grid[..., 0] * 0 + 1  # how long ago a pixel was covered
+    for number in range(last + 1):
+        left[film.layers[1].covers(number, grid)] = last - number
+    uncovered = torch.from_numpy((left >= 3) & (left <= 6))
+    assert uncovered.sum() > 1000
+    gap = (steady - alone).abs().mean(1)[0]
+    assert gap[uncovered].mean() < 0.025
 
 
 def test_nothing_of_a_shot_is_in_the_next(look):
@@ -104,14 +109,13 @@ def test_nothing_of_a_shot_is_in_the_next(look):
 
 def test_statistics_are_those_of_the_shot(look):
     """A film that begins in the dark is not painted as if all of it were dark."""
-    bright = films.pan(12).frames
-    fading = [(frame * min(1, n / 6)).astype("u1") for n, frame in enumerate(bright)]
-    painted = [list(video.paint(film, look, stability=0))[-1] for film in (bright, fading)]
-    by_the_dark = list(video.paint([fading[1]] * 30 + fading[-1:], look, stability=0))[-1]
-    gap, wrong = (
-        np.abs(painted[0].astype(float) - one).mean() for one in (painted[1], by_the_dark)
+    photo = films.pan(1, size=(48, 64)).frames[0]
+    dark = (0.1 * photo).astype("u1")
+    usual, fading, night = (
+        list(video.paint(film, look, stability=0))[-1].astype(float)
+        for film in ([photo], [dark] * 2 + [photo] * 6, [dark] * 30 + [photo])
     )
-    assert gap < 0.5 * wrong
+    assert np.abs(fading - usual).mean() < 0.5 * np.abs(night - usual).mean()
 
 
 def test_iterators_are_painted_as_they_come(look):
@@ -145,10 +149,11 @@ def test_weights_follow_the_keyframes(look, tmp_path):
     frames = [photo_array()] * 5
     keyframes = Keyframes({0: [1, 0], 0.16: [0, 1]})
     changing = list(video.paint(frames, [look, other], keyframes=keyframes, stability=0))
-    first, last = (list(video.paint(frames, one, stability=0))[0] for one in (look, other))
+    first, last = (next(video.paint(frames, one, stability=0)) for one in (look, other))
     middle = (first.astype(float) + last) / 2
     for one, expected in ((changing[0], first), (changing[2], middle), (changing[4], last)):
-        assert np.abs(one.astype(float) - expected).max() <= 2
+        # Levels were fitted to what the mean of the weights paints before.
+        assert np.abs(one.astype(float) - expected).mean() < 0.1 * np.abs(last - middle).mean()
 
 
 def test_a_mask_may_be_a_film(look, tmp_path):

@@ -30,7 +30,7 @@ _COMMANDS = {
     "styles": Home("impasto.cli.info:styles", "List the styles that have a name."),
     "stylize": Home("impasto.cli.paint:stylize", "Paint photos in the style of an artwork."),
     "texture": Home("impasto.cli.paint:texture", "Paint a texture from a style alone."),
-    "video": Home("impasto.cli.video:video", "Paint films without flicker.", "video"),
+    "video": Home("impasto.cli.video:video", "Paint a film in the style of an artwork.", "video"),
     "weights": Home("impasto.cli.info:weights", "List, fetch and check the networks' weights."),
 }
 _TRAININGS = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 
 from impasto import files, images
 from impasto.cli.base import (
@@ -27,19 +29,37 @@ FEW_PAIRS = 20
 """Up to so many pairs are printed one by one."""
 
 
+def _check_style(context: click.Context, style: click.Parameter, path: Path | None) -> Path | None:
+    """Pictures need their style, films do without."""
+    film = context.params["video"]
+    if path is None and not film:
+        raise click.MissingParameter(ctx=context, param=style)
+    if path is not None and film:
+        raise click.UsageError("--style is not for --video: leave it out", ctx=context)
+    return path
+
+
 @click.command()
 @click.argument("painted", metavar="OUT_DIR", type=click.Path(path_type=Path))
 @click.option(
     "--content",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder of the photos that were painted, or one photo for all pictures.",
+    help="The folder of the photos that were painted, or one photo for all pictures; with --video "
+    "the film that was painted.",
 )
 @click.option(
     "--style",
     type=click.Path(path_type=Path),
-    required=True,
-    help="The folder of the style pictures, or one style for all pictures.",
+    callback=_check_style,
+    help="The folder of the style pictures, or one style for all pictures.  [required but with "
+    "--video]",
+)
+@click.option(
+    "--video",
+    is_flag=True,
+    is_eager=True,
+    help="OUT_DIR is a painted film: measure how much it flickers, and how sharp its edges are.",
 )
 @click.option(
     "--csv",
@@ -56,16 +76,24 @@ FEW_PAIRS = 20
     type=click.Path(path_type=Path),
     help="Write a page that shows each picture with its scores into this HTML file.",
 )
-def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) -> int:
+def evaluate(painted: Path, content: Path, style: Path, video: bool, **outputs: Path | None) -> int:
     """Measure how good painted pictures are.
 
     Each picture in OUT_DIR is compared with its photo and its style. They are found by the
     picture's name, which begins with the photo's name and ends with the style's (cat_renoir.png),
     or by the recipe that impasto wrote into the picture.
+
+    With --video, OUT_DIR is a painted film. Up to 20 of its frames, evenly spread over it, are
+    compared with those 1 and 10 frames before, moved as the film that was painted moves.
     """
     wanted = {kind: path for kind, path in outputs.items() if path}
+    if video and set(wanted) - {"json"}:
+        raise click.UsageError("--csv and --html are not for --video: use --json")
     for path in wanted.values():
         files.check_writable(path)
+    if video:
+        check_apart(list(wanted.values()), [painted, content])
+        return _evaluate_film(painted, content, wanted.get("json"))
     pairs, left = find_pairs(painted, content, style)
     check_apart(
         list(wanted.values()),
@@ -80,6 +108,34 @@ def evaluate(painted: Path, content: Path, style: Path, **outputs: Path | None) 
         skipped = f", {len(left)} without a pair skipped" if left else ""
         tell(f"{len(results)} judged{skipped}{f', {broken} failed' if broken else ''}")
     return FAILED if broken or unwritten else 0
+
+
+def _evaluate_film(painted: Path, content: Path, json_path: Path | None) -> int:
+    """Judges a painted film, prints its scores, and writes them if they are wanted."""
+    try:
+        from impasto.video.metrics import FilmJudge  # noqa: PLC0415
+        from impasto.video.reader import open_film  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"--video needs the package '{error.name}': pip install 'impasto[video]'"
+        ) from error
+    films = open_film(painted), open_film(content)
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not on_terminal(), transient=True) as progress:
+        task = progress.add_task("judging", total=1)
+        scores = FilmJudge().film(*films, lambda done: progress.update(task, completed=done))
+    for note in (note for film in films for note in film.notes):
+        say(f"note: {note}")
+    tell(f"{'':12}" + "".join(f"{name:>10}" for name in ("rmse", "vgg", "visible")))
+    for distance, flicker in scores.flicker.items():
+        name = f"{distance} frame{'s' * (distance > 1)}"
+        tell(f"{name:12}" + "".join(f"{value:10.4f}" for value in asdict(flicker).values()))
+    tell(f"{'edges':12}{scores.edges:10.4f}")
+    tell(f"{scores.moments} of {scores.frames} frames judged")
+    if json_path is not None:
+        content_of = {"painted": str(painted), "content": str(content), **asdict(scores)}
+        files.replace(json_path, json.dumps(content_of, indent=2).encode())
+    return 0
 
 
 def _judge_all(pairs: Sequence[Pair]) -> list[Result]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -72,7 +72,9 @@ class Job:
             raise ControlError("no style is given: name a picture")
         names = ("device", "as_json", "history", "plot", "save_look", "strip_metadata")
         own = {name: options.pop(name) for name in names if name in options}
-        values = values_of(options.pop("recipe"), options)
+        recipe = options.pop("recipe")
+        values = read_recipe(recipe) if recipe else {}
+        values |= {name: value for name, value in options.items() if value is not None}
         every = values.pop("snapshot_every", None)
         if every is not None and every < 1:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
@@ -247,16 +249,6 @@ class Job:
         if any(row.get("stopped") for row in rows):
             return INTERRUPTED
         return FAILED if any("error" in row for row in rows) else 0
-
-
-def values_of(recipe: str | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a recipe says, overridden by the flags that are given.
-
-    Raises:
-        ControlError, ImageError: there is no such recipe.
-    """
-    given = {name: value for name, value in options.items() if value is not None}
-    return {**(read_recipe(recipe) if recipe else {}), **given}
 
 
 def named(style: Style) -> dict[str, Any]:

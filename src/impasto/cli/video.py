@@ -14,20 +14,21 @@ import click
 
 from impasto import __version__
 from impasto.cli.base import FAILED, INTERRUPTED, check_apart, fail, say, tell
-from impasto.cli.job import named, values_of
+from impasto.cli.job import named
 from impasto.cli.options import method_option, refine_option, setting_options, shared_options
 from impasto.cli.paint import SETTINGS, parse_style
 from impasto.cli.progress import film_progress_of
 from impasto.controls import LOOK_SUFFIX, Style
 from impasto.errors import ControlError, Stop, reason
 from impasto.interrupt import interruptible
-from impasto.recipes import Recipe
+from impasto.recipes import Recipe, read_recipe, settings_in
 from impasto.video.encoding import CODECS
 from impasto.video.film import FilmProgress, FilmResult, OnFrame, paint_film
-from impasto.video.keyframes import read_keyframes
+from impasto.video.keyframes import Keyframes, read_keyframes
 from impasto.video.painting import FilmControls, FilmPainter
 from impasto.video.reader import open_film
-from impasto.video.writer import output_of
+from impasto.video.writer import CONTAINERS, output_of
+from impasto.video.writer import read_recipe as read_film_recipe
 
 
 @click.command()
@@ -102,14 +103,11 @@ def video(
     sources = [Path(str(one)) for style in given for one in (style.source, style.mask) if one]
     check_apart([output], [path, *sources])
     notes = [*film.notes, *target.check(film)]
-    values = values_of(recipe, options)
+    values = _recipe_of(recipe) | {name: v for name, v in options.items() if v is not None}
     stability = values.pop("stability", FilmControls.stability)
+    changes = _keyframes(keyframes, values.pop("keyframes", None), len(given))
     painter = FilmPainter(
-        Recipe.of(values),
-        given,
-        device=device,
-        stability=stability,
-        keyframes=read_keyframes(keyframes, len(given)) if keyframes else None,
+        Recipe.of(values), given, device=device, stability=stability, keyframes=changes
     )
     _say_all(notes)
     started = time.monotonic()
@@ -147,6 +145,26 @@ def _check_styles(styles: Sequence[Style]) -> None:
             )
 
 
+def _recipe_of(name: str | None) -> dict[str, Any]:
+    """The settings of a recipe, which may also be a film that impasto painted."""
+    if name is None:
+        return {}
+    if Path(name).suffix.lower() in CONTAINERS:
+        return settings_in(read_film_recipe(Path(name)))
+    return read_recipe(name)
+
+
+def _keyframes(path: Path | None, kept: dict[str, Any] | None, styles: int) -> Keyframes | None:
+    """The keyframes of a file; else those of a recipe, if it has some."""
+    if path is not None:
+        return read_keyframes(path, styles)
+    if kept is None:
+        return None
+    keyframes = Keyframes({float(moment): weights for moment, weights in kept.items()})
+    keyframes.check_styles(styles)
+    return keyframes
+
+
 def _recipe(painter: FilmPainter, styles: Sequence[Style]) -> dict[str, Any]:
     """All that decides how the frames are painted."""
     return {
@@ -154,7 +172,7 @@ def _recipe(painter: FilmPainter, styles: Sequence[Style]) -> dict[str, Any]:
         **painter.stylizer.described(painter.styles, painter.stylizer.refine),
         **asdict(painter.controls),
         "stability": painter.stability,
-        "keyframes": painter.keyframes and asdict(painter.keyframes),
+        "keyframes": painter.keyframes and dict(painter.keyframes.weights),
         "styles": [named(style) for style in styles],
     }
 

@@ -214,6 +214,11 @@ def read_recipe(name: str, package: str = __name__) -> dict[str, Any]:
         from impasto.images import read_recipe as recipe_inside
 
         values = recipe_inside(path)
+    return settings_in(values)
+
+
+def settings_in(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings among all that a recipe tells, by the names that they have today."""
     return {key: value for key, value in renamed(values).items() if key not in _NOT_SETTINGS}
 
 

@@ -187,6 +187,8 @@ def paint_film(
             "--resume to go on with them"
         ) from failure
     height, width = segments.size
+    if work.size not in (None, (height, width)):
+        notes.append(f"{output}: {target.codec.name} needs even sides: a row or column is doubled")
     if complete:
         parts.remove()
     return FilmResult(
@@ -209,6 +211,8 @@ class _Work:
     encoding: Encoding
     on_frame: OnFrame | None
     stopped: bool = False
+    size: tuple[int, int] | None = None
+    """Height and width of painted frames; None if none was left to paint."""
     times: deque[Fraction] = field(default_factory=deque)
     """When frames are shown that the painter has got and not yet painted, from the start."""
     finished: deque[float] = field(default_factory=lambda: deque(maxlen=_PACE_FRAMES))
@@ -247,6 +251,7 @@ class _Work:
         """Paints a segment whose first frame is painted already. It may become a short one."""
         path, done = self.parts.next_segment(), self.parts.done
         length = max(round(SEGMENT_SECONDS * self.film.rate), 1)
+        self.size = first.shape[0], first.shape[1]
         failure: Exception | None = None
         encoded: Future[None] | None = None
         with segment(path, self.encoding) as add, ThreadPoolExecutor(1) as encoder:

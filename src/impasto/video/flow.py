@@ -21,6 +21,14 @@ _SMOOTHING = 1.5
 """Frames are compared after a Gaussian blur of this deviation in pixels, which takes the noise of
 the sensor away."""
 
+_SMALL_AREA = 400 * 250
+"""Area, in pixels, below which flow is estimated at full and not at half size; it takes four times
+as long."""
+_LEAST_SIDE = 32
+"""Shortest side, in pixels, of pictures whose flow OpenCV can estimate."""
+_WAY_BACK = 2.0
+"""Square of the distance, in pixels, from home at which the way there and back may end."""
+
 
 def optical_flow(frame: Pixels, other: Pixels) -> Flow:
     """Estimates where each pixel of a frame is in another one (DIS, Kroeger et al. 2016,
@@ -30,10 +38,22 @@ def optical_flow(frame: Pixels, other: Pixels) -> Flow:
         frame: (H, W, 3).
         other: (H, W, 3).
     """
+    height, width = frame.shape[:2]
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    greys = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (frame, other)]
-    flow: Flow = method.calc(*greys, None)  # type: ignore[call-overload]
-    return flow
+    if height * width < _SMALL_AREA:
+        method.setFinestScale(0)
+    flow: Flow = method.calc(grey(frame), grey(other), None)  # type: ignore[call-overload]
+    return flow[:height, :width]
+
+
+def grey(frame: Pixels) -> NDArray[np.uint8]:
+    """Returns the lightness of a frame (H, W, 3). One that is too small for OpenCV's flow, which
+    would crash, is continued at the bottom and on the right.
+    """
+    lightness = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    bottom, right = (max(_LEAST_SIDE - side, 0) for side in lightness.shape)
+    padded = cv2.copyMakeBorder(lightness, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+    return padded.astype(np.uint8, copy=False)
 
 
 def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
@@ -49,7 +69,8 @@ def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
 
 def visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     """Finds the pixels of a frame that can be seen in another one: going there and back again must
-    lead home (Sundaram et al. 2010; with the bounds of Ruder et al. 2016, arXiv:1604.08610, eq. 5).
+    lead home (Sundaram et al. 2010, eq. 5; with more patience for short ways, since the flow at
+    the edges of what moves is only nearly right).
 
     Args:
         forward: from the frame to the other.
@@ -65,7 +86,7 @@ def visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
     gap = np.square(forward + back).sum(-1)
     lengths = np.square(forward).sum(-1) + np.square(back).sum(-1)
-    seen: NDArray[np.bool_] = inside & (gap <= 0.01 * lengths + 0.5)
+    seen: NDArray[np.bool_] = inside & (gap <= 0.01 * lengths + _WAY_BACK)
     return seen
 
 

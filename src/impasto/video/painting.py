@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import cv2
+import torch
 from torch import Tensor
 
 from impasto import formats, gallery, images
@@ -42,9 +43,9 @@ _LOOKAHEAD = 25
 """Frames that are kept to find samples of a shot in, where a film cannot be read twice."""
 _FLOW_AREA = 1280 * 720
 """Flow is estimated on no more pixels than this."""
-_MOST_TRUST = 0.95
-"""How much of a painting is taken over at most. Taken over whole, from frame to frame, it would
-become harsher and harsher."""
+_OLDEST = 20.0
+"""Frames that a painting counts for at most, so that at least a twentieth is painted anew. Taken
+over whole, from frame to frame, it would become harsher and harsher."""
 _AHEAD = 2
 """So many frames have their flow before they are needed."""
 
@@ -166,11 +167,12 @@ class FilmPainter:
                 if one.samples is not None:
                     look = self._fitted(one.samples)
                 assert look is not None
-                picture = images.read(one.frame.pixels)
-                painted, self.memory = replace(look, mix=self._mix(look, one.frame)).follow(
-                    picture, self.memory, one.motion
+                motion, age = self._ripened(one.motion)
+                pixels, self.memory = replace(look, mix=self._mix(look, one.frame)).follow(
+                    one.frame.pixels, self.memory, motion
                 )
-                pixels: Pixels = images.like(painted, one.frame.pixels)
+                if age is not None:
+                    self.memory["age"] = age
                 yield pixels
 
     def _prepared(
@@ -198,8 +200,22 @@ class FilmPainter:
             for one in (frame, before)
         ]
         motion = motion_between(*small)
-        trust = (motion.trust * self.stability).clamp(max=_MOST_TRUST)
-        return Motion(motion.flow, trust).resized(height, width)
+        return motion.resized(height, width)
+
+    def _ripened(self, motion: Motion | None) -> tuple[Motion | None, Tensor | None]:
+        """The motion with as much trust as a painting has earned, and the age of the painting at
+        each pixel, (1, 1, H, W), in frames that went into it.
+
+        What has just come into view is painted beside the edge of what hid it, which shows. So it
+        is not kept as it is, but becomes the mean of all frames that it is seen in.
+        """
+        if motion is None:
+            return None, None
+        if "age" not in self.memory:
+            self.memory["age"] = torch.ones_like(motion.trust)
+        age = (motion.trust * motion.moved(self.memory["age"], "bilinear") + 1).clamp(max=_OLDEST)
+        trust = (motion.trust * self.stability).minimum(1 - 1 / age)
+        return replace(motion, trust=trust), age
 
     def _fitted(self, samples: Sequence[Pixels]) -> Look:
         """The look of a shot, fitted to some of its frames."""

@@ -128,7 +128,7 @@ def _open_animation(path: Path) -> Film:
     image: Any
     with formats.decoding(str(path)), Image.open(path) as image:
         if getattr(image, "n_frames", 1) == 1:
-            raise FilmError(f"{path}: is a picture and not a film; use `impasto paint`")
+            raise FilmError(f"{path}: is a picture and not a film; use `impasto stylize`")
         first = int(getattr(image, "default_image", False))
         durations = list(_durations(image, first))
         loop, kind, size = image.info.get("loop"), image.format, (image.height, image.width)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from impasto.video.flow import Flow, moved
+from impasto.video.flow import Flow, grey, moved
 from impasto.video.frames import Frame, Pixels
 
 _CUT = 0.5
@@ -17,9 +17,6 @@ _PATCH = 16
 """Side in pixels of the patches of thumbnails that are compared."""
 _FAINT = 2
 """Standard deviation, of 0..255, below which a patch hardly counts: it shows next to nothing."""
-
-_LEAST_SIDE = 32
-"""OpenCV's flow crashes on smaller pictures; thumbnails of very wide films are padded to it."""
 
 
 def shot_samples(
@@ -97,7 +94,7 @@ def change(before: Pixels, after: Pixels, start: tuple[float, float] = (0, 0)) -
     Returns:
         0 if nothing is new, about 0.7 if all is, less if there is little to see in either.
     """
-    old, new = _grey(before), _grey(after)
+    old, new = _smooth(before), _smooth(after)
     flow: Flow = np.full((*new.shape, 2), start, np.float32)
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     method.calc(new, old, flow)
@@ -117,13 +114,8 @@ def _spread(frames: list[Frame], most: int) -> list[Pixels]:
     return [frames[index].pixels for index in sorted(indices)]
 
 
-def _grey(thumbnail: Pixels) -> NDArray[np.uint8]:
-    grey = cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)
-    height, width = grey.shape
-    missing = [max(_LEAST_SIDE - side, 0) for side in (height, width)]
-    padded = cv2.copyMakeBorder(grey, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
-    blurred: NDArray[np.uint8] = cv2.GaussianBlur(padded, (0, 0), 1).astype(np.uint8)
-    return blurred
+def _smooth(thumbnail: Pixels) -> NDArray[np.uint8]:
+    return cv2.GaussianBlur(grey(thumbnail), (0, 0), 1).astype(np.uint8)
 
 
 def _mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -133,7 +125,7 @@ def _mean(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _shift(before: Pixels, after: Pixels) -> tuple[float, float]:
     """By how much the whole picture seems to have moved (phase correlation)."""
-    old, new = (_grey(one).astype(np.float32) for one in (before, after))
+    old, new = (_smooth(one).astype(np.float32) for one in (before, after))
     window = cv2.createHanningWindow(old.shape[::-1], cv2.CV_32F)
     (x, y), _ = cv2.phaseCorrelate(new, old, window)
     return x, y

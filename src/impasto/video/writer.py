@@ -12,6 +12,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from heapq import merge
 from itertools import takewhile
@@ -25,11 +26,12 @@ from av.packet import Packet
 from PIL import Image
 
 from impasto import files
-from impasto.errors import ControlError, OutputError
+from impasto.errors import ControlError, FilmError, OutputError
 from impasto.video.animation import ANIMATIONS, FASTEST, Animation
 from impasto.video.base import Film, Sound
 from impasto.video.encoding import CODECS, LOSSLESS, Codec, Encoding
 from impasto.video.parts import folder_of
+from impasto.video.reader import open_film
 from impasto.video.segments import Segments, second
 
 _NUMBERED = "{:06}.png"
@@ -47,8 +49,6 @@ the default.
 _OF_APPLE = ("mp4", "mov")
 _RECIPE_KEYS = ("comment", "description", "synopsis")
 """The metadata that a recipe may be kept in; the film's own are not replaced."""
-_OF_THE_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder")
-"""Metadata that is about the film's old file, not about the film."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,7 @@ class FilmOutput(Output):
         with film.sound() as sound:
             for stream in sound.streams:
                 self._check_holds(stream)
-        height, width = self.encoding(film).size(*film.size)
         notes = []
-        if (height, width) != film.size:
-            notes.append(f"{self.codec.name} needs even sides: the last row or column is doubled")
         if film.pixel_aspect != 1 and not self.codec.keeps_aspect and self.container != "mp4":
             notes.append(
                 f"{self.path}: does not say with {self.codec.name} that pixels are not square; "
@@ -245,6 +242,21 @@ def output_of(path: Path, codec: str | None = None, crf: int | None = None) -> O
     return kind(path, LOSSLESS)
 
 
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe inside a film that impasto painted.
+
+    Raises:
+        FilmError: it cannot be read, or holds none.
+    """
+    metadata = open_film(path).metadata
+    for key in _RECIPE_KEYS:
+        with suppress(ValueError):
+            recipe = json.loads(metadata.get(key, ""))
+            if isinstance(recipe, dict) and "impasto" in recipe:
+                return recipe
+    raise FilmError(f"{path}: holds no recipe; give a YAML file, or what impasto painted")
+
+
 def _holds(container: str, stream: AudioStream) -> bool:
     """Whether a container holds such a sound: it is asked to begin a file with it."""
     try:
@@ -281,6 +293,6 @@ def _silence(path: Path, film: Film) -> list[str]:
 
 def _metadata(segments: Segments) -> dict[str, str]:
     """The film's title and the like, with the recipe."""
-    kept = {name: text for name, text in segments.film.metadata.items() if name not in _OF_THE_FILE}
+    kept = segments.film.metadata
     free = next((key for key in _RECIPE_KEYS if key not in kept), _RECIPE_KEYS[0])
     return {**kept, free: json.dumps(segments.recipe)}
