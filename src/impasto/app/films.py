@@ -270,5 +270,5 @@ def plain(error: object, *folders: Path) -> str:
     text = reason(error) if isinstance(error, BaseException) else str(error)
     for folder in folders:
         text = text.replace(f"{folder}{os.sep}", "")
-    text = text.replace("use `impasto paint`", "take it to the page Paint")
+    text = text.replace("use `impasto stylize`", "take it to the page Paint")
     return re.sub(r"; the \d+ (painted )?frames .*", "", text)  # and how to go on with them
