@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,6 +12,10 @@ from torch.nn import functional as F
 
 _FINER = 4
 """Maps that repeat are refined so many times before they are looked up."""
+
+_PATCHES, _GHOST = 30, 0.12
+"""Mean colours of patches are compared, of which so many fit on a side of the picture, and their
+difference at which a painting counts for a third."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,11 @@ class Motion:
         Returns:
             (1, 3, H, W), in [0, 1].
         """
-        return torch.lerp(painted, self.moved(before).clamp(0, 1), self.trust)
+        moved = self.moved(before).clamp(0, 1)
+        half = round(math.sqrt(painted.shape[-2] * painted.shape[-1]) / _PATCHES / 2)
+        gap = F.avg_pool2d(moved - painted, 2 * half + 1, 1, half, count_include_pad=False)
+        alike = torch.exp(-(gap.abs().mean(1, keepdim=True) / _GHOST).square())
+        return torch.lerp(painted, moved, self.trust * alike)
 
 
 def sampled(maps: Tensor, offsets: Tensor, mode: str = "bicubic") -> Tensor:

@@ -15,7 +15,7 @@ from impasto.video.frames import Pixels
 Flow = NDArray[np.float32]
 """From each pixel of a frame to its place in another one, in pixels, x before y: (H, W, 2)."""
 
-_TOLERANCE = 0.05
+_TOLERANCE = 0.03
 """Difference of two frames along the motion, 0..1, at which trust has fallen to 1 / e."""
 _SMOOTHING = 1.5
 """Frames are compared after a Gaussian blur of this deviation in pixels, which takes the noise of
