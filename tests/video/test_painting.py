@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from impasto import Style, video
-from impasto.errors import ControlError
+from impasto.errors import ControlError, ImageError
 from impasto.motion import sampled
 from impasto.recipes import Recipe
 from impasto.video import Keyframes
@@ -156,18 +156,42 @@ def test_weights_follow_the_keyframes(look, tmp_path):
         assert np.abs(one.astype(float) - expected).mean() < 0.1 * np.abs(last - middle).mean()
 
 
-def test_a_mask_may_be_a_film(look, tmp_path):
-    frames, masks = films.pan(4, size=(48, 64)).frames, tmp_path / "masks"
-    masks.mkdir()
-    for number in range(3):  # black, then a half; the last one stays
+def write_masks(folder, count, columns):
+    """A film of masks that are white in these columns, as a folder of frames."""
+    folder.mkdir()
+    for number in range(count):
         mask = np.zeros((48, 64), np.uint8)
-        mask[:, 32:] = 255 * (number > 0)
-        Image.fromarray(mask).save(masks / f"{number}.png")
-    results = list(video.paint(frames, Style(look, mask=masks), stability=0))
+        mask[:, columns(number)] = 255
+        Image.fromarray(mask).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_mask_may_be_a_film(look, tmp_path):
+    """Black, then a half; the last one stays."""
+    frames = films.pan(4, size=(48, 64)).frames
+    masks = write_masks(tmp_path / "masks", 3, lambda number: slice(32 if number else 64, 64))
+    results = list(video.paint(frames, Style(look, mask=masks)))
     assert np.array_equal(results[0], frames[0])
     for number in (1, 2, 3):
         assert np.array_equal(results[number][:, :32], frames[number][:, :32])
         assert np.abs(results[number][:, 40:].astype(int) - frames[number][:, 40:]).mean() > 5
+
+
+def test_paint_stays_inside_of_a_mask_that_moves(look, tmp_path):
+    frames = films.pan(6, size=(48, 64), speed=(4, 0)).frames
+    masks = write_masks(tmp_path / "masks", 6, lambda number: slice(8 * number, 8 * number + 16))
+    everywhere = list(video.paint(frames, look))
+    for number, result in enumerate(video.paint(frames, Style(look, mask=masks))):
+        inside = slice(8 * number, 8 * number + 16)
+        assert np.abs(result[:, inside].astype(int) - everywhere[number][:, inside]).max() <= 1
+        outside = np.delete(result - frames[number], np.r_[inside], axis=1)
+        assert not outside.any()
+
+
+def test_a_mask_that_moves_has_the_size_of_the_film(look, tmp_path):
+    masks = write_masks(tmp_path / "masks", 1, lambda _: slice(0, 9))
+    with pytest.raises(ImageError, match="masks: it is 64x48, the film is 200x120"):
+        next(video.paint(films.pan(1).frames, Style(look, mask=masks)))
 
 
 def test_alpha_is_kept(look):

@@ -365,7 +365,7 @@ class GatysTransfer(Transfer):
         strength = mix.strength
         if strength == 0:
             return content
-        covered = (1 - mix.photo) / strength
+        covered = mix.coverage
 
         def composed(image: Tensor) -> Tensor:
             image = images.resize(image, *content.shape[-2:])

@@ -26,7 +26,7 @@ _SMALL_AREA = 400 * 250
 as long."""
 _LEAST_SIDE = 32
 """Shortest side, in pixels, of pictures whose flow OpenCV can estimate."""
-_WAY_BACK = 2.0
+_WAY_BACK = 4.0
 """Square of the distance, in pixels, from home at which the way there and back may end."""
 
 

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
 from impasto import formats, gallery, images
 from impasto.controls import Style
 from impasto.encoding import Styles, as_styles
-from impasto.errors import ControlError
+from impasto.errors import ControlError, ImageError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike
 from impasto.look import Look, render_size
 from impasto.methods import Memory
-from impasto.methods.fast import FastConfig
 from impasto.mixing import Mix
 from impasto.motion import Motion
 from impasto.options import Options
@@ -118,7 +118,12 @@ class FilmPainter:
             ]
             if sum(isinstance(gallery.resolve(one.source), TrainedLook) for one in given) > 1:
                 # Parameters are mixed once for all frames.
-                recipe = replace(recipe, settings={"blending": "outputs", **recipe.settings})
+                settings = {"blending": "outputs", **recipe.settings}
+                if settings["blending"] != "outputs":
+                    raise ControlError(
+                        "styles that change over time are blended as pictures: leave out blending"
+                    )
+                recipe = replace(recipe, settings=settings)
         self.masks = [_Mask(one.mask) for one in given]
         self.stylizer: Stylizer = recipe.stylizer(device)
         still = [None if mask.moves else mask.source for mask in self.masks]
@@ -127,11 +132,6 @@ class FilmPainter:
         )
         self.controls, self.given = recipe.controls, recipe.given
         self.stylizer.check_controls(self.styles, self.controls, self.stylizer.refine)
-        blending = getattr(self.stylizer.looks.config, "blending", None) if keyframes else None
-        if blending == FastConfig.blending and len(self.styles) > 1:
-            raise ControlError(
-                "styles that change over time are blended as pictures: leave out blending"
-            )
 
     def paint(
         self,
@@ -231,14 +231,21 @@ class FilmPainter:
         if self.keyframes is not None:
             weights = self.keyframes.at(float(frame.time))
         masks = [mask.next(look.size) for mask in self.masks]
+        if all(mask is None for mask in masks):
+            return Mix.of(*look.size, weights, masks, self.controls.strength)
         # A mask that moves may be black for a while.
         shares = [
             weight if mask is None or mask.any() else 0.0
             for weight, mask in zip(weights, masks, strict=True)
         ]
         if sum(shares) == 0:
-            return Mix.of(*look.size, [1.0] * len(masks), [None] * len(masks), 0.0)
-        return Mix.of(*look.size, shares, masks, self.controls.strength)
+            nowhere = torch.zeros(1 + len(masks), *look.size)
+            nowhere[0] = 1
+            return Mix(nowhere, self.controls.strength)
+        return replace(
+            Mix.of(*look.size, shares, masks, self.controls.strength),
+            strength=self.controls.strength,
+        )
 
 
 class _Mask:
@@ -270,7 +277,14 @@ class _Mask:
             return self._last
         frame = next(self._frames, None)
         if frame is not None:
-            self._last = images.read_mask(frame.pixels, *size)
+            if frame.pixels.shape[:2] != size:
+                height, width = frame.pixels.shape[:2]
+                raise ImageError(
+                    f"mask {self.source}: it is {width}x{height}, the film is {size[1]}x{size[0]}; "
+                    "a mask must have the film's size"
+                )
+            values = torch.from_numpy(frame.pixels / np.float32(255))  # (H, W, 3 or 4)
+            self._last = values[..., :3].mean(-1) * values[..., 3:].prod(-1)
         return self._last
 
 
