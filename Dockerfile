@@ -7,7 +7,7 @@ RUN pip install --no-cache-dir "uv>=0.8,<1"
 WORKDIR /impasto
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY src src
-RUN uv pip install --system --no-cache --torch-backend cpu ".[app]" \
+RUN uv pip install --system --no-cache --torch-backend cpu ".[app,video]" \
     && useradd --create-home --uid 1000 painter
 
 USER 1000
