@@ -705,11 +705,11 @@ def test_the_picture_for_programs_without_animations_is_none_of_the_frames(tmp_p
     path = tmp_path / "a.png"
     frames = [Image.fromarray(frame) for frame in moving(3)]
     Image.new("RGB", (64, 48), "white").save(
-        path, save_all=True, append_images=frames, duration=1000 / 30, default_image=True
+        path, save_all=True, append_images=frames, duration=40, default_image=True
     )
     film = open_film(path)
     assert [number_of(frame) for frame in film.read()] == [0, 1, 2]
-    assert film.rate == 30
+    assert film.rate == 25
     assert [frame.time for frame in film.read()] == [Fraction(number, 30) for number in range(3)]
 
 
