@@ -710,7 +710,7 @@ def test_the_picture_for_programs_without_animations_is_none_of_the_frames(tmp_p
     film = open_film(path)
     assert [number_of(frame) for frame in film.read()] == [0, 1, 2]
     assert film.rate == 25
-    assert [frame.time for frame in film.read()] == [Fraction(number, 30) for number in range(3)]
+    assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(3)]
 
 
 def test_an_animation_that_is_cut_off(tmp_path):

@@ -52,8 +52,8 @@ def _check_style(context: click.Context, style: click.Parameter, path: Path | No
     "--style",
     type=click.Path(path_type=Path),
     callback=_check_style,
-    help="The folder of the style pictures, or one style for all pictures.  [required but with "
-    "--video]",
+    help="The folder of the style pictures, or one style for all pictures. It is needed unless "
+    "--video is given.",
 )
 @click.option(
     "--video",
