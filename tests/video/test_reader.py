@@ -330,6 +330,27 @@ def test_times_are_those_of_the_whole_film(tmp_path):
     assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(4)]
 
 
+def test_the_length_is_counted_from_the_first_stamp(tmp_path):
+    stamps = [number + 125 for number in range(25)]
+    path = write_film(tmp_path / "a.mkv", moving(25), stamps=stamps, sound=1, sound_start=5)
+    film = open_film(path)
+    times = [frame.time for frame in film.read()]
+    assert float(times[0]) == pytest.approx(0, abs=0.03)
+    assert film.length is not None
+    assert float(film.length - times[-1]) == pytest.approx(1 / 25, abs=0.002)
+    assert not film.notes
+
+
+@pytest.mark.parametrize("tag", [b"DURATION", b"ANYTHING"])
+def test_sound_that_is_longer_than_the_pictures_is_no_damage(tmp_path, tag):
+    path = write_film(tmp_path / "a.mkv", moving(25), sound=3)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", tag))
+    film = open_film(path)
+    assert len(list(film.read())) == 25
+    assert film.length == (1 if tag == b"DURATION" else pytest.approx(Fraction(3), abs=0.1))
+    assert not film.notes
+
+
 def test_times_never_go_back(tmp_path):
     """As stamps do where two recordings were joined as they are."""
     path = write_film(tmp_path / "a.ts", moving(12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -35,6 +36,10 @@ _TEXTS = {"adf", "bin", "idf", "tty", "xbin"}
 """Formats of coloured text, which any text may be taken for."""
 _COUNTED = {"avi", "mpeg"}
 """Formats in which not every frame has a stamp, so that it is counted from those before."""
+_FROM_ZERO = {"matroska,webm"}
+"""Formats that give for a duration the stamp at which the last frame ends."""
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+"""How they give that of one stream."""
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 """Metadata that is about the file and not about the film."""
 _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -115,20 +120,26 @@ class _FileFilm(Film):
             stream.thread_type = "AUTO"
             if seek:
                 self._seek(container)
-            for packet in _until_failure(container, [stream]):
+            # All streams: a file whose sound goes on after its pictures is not cut off.
+            for packet in _until_failure(container, list(container.streams)):
+                if packet.pts is not None:
+                    end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                    ends = max(ends, end - self.origin)
+                if packet.stream.index != self.stream:
+                    continue
                 try:
                     frames = stream.decode(packet)
                 except av.FFmpegError:
                     frames, damaged = [], damaged + 1
                 for frame in frames:
                     time = self._time(frame, time)
-                    ends = time + (frame.duration * self.time_base or 1 / self.rate)
                     yield _FileFrame(frame, time, self)
+                ends = max(ends, Fraction(0) if time is None else time + 1 / self.rate)
                 self.damaged = max(self.damaged, damaged)
         if self.length is not None and self.length - ends > max(2 / self.rate, Fraction(1, 2)):
             self.cut_off = (
-                f"its pictures end at second {float(ends):.2f} of {float(self.length):.2f}; "
-                "the file may be cut off"
+                f"it ends at second {float(ends):.2f} of {float(self.length):.2f}; the file may be "
+                "cut off"
             )
 
     def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
@@ -210,7 +221,10 @@ def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Pa
     try:
         yield from container.demux(streams)
     except av.FFmpegError:
-        yield av.Packet()  # an empty one asks the decoder for what it still has
+        for stream in streams:
+            rest = av.Packet()  # an empty one asks the decoder for what it still has
+            rest.stream = stream
+            yield rest
 
 
 def open_file(path: Path) -> Film:
@@ -286,7 +300,16 @@ def _length(container: InputContainer, stream: Any, origin: Fraction) -> Fractio
     if stream.duration is not None:
         end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
         return end - origin
-    return None if container.duration is None else Fraction(container.duration, av.time_base)
+    if container.duration is None:
+        return None
+    length = Fraction(container.duration, av.time_base)
+    if container.format.name not in _FROM_ZERO:
+        return length
+    tag = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+    if tag:  # of the pictures alone
+        hours, minutes, seconds = map(Fraction, tag.groups())
+        length = 3600 * hours + 60 * minutes + seconds
+    return length - origin if length > origin else None
 
 
 def _remarks(container: InputContainer, tracks: int, frame: VideoFrame) -> Iterator[str]:
