@@ -356,8 +356,30 @@ def test_times_never_go_back(tmp_path):
     path = write_film(tmp_path / "a.ts", moving(12))
     path.write_bytes(path.read_bytes() * 2)
     times = [frame.time for frame in open_film(path).read()]
-    assert len(times) == 24
-    assert all(one < other for one, other in pairwise(times))
+    assert times == [Fraction(number, 25) for number in range(24)]
+
+
+def test_sound_goes_on_where_recordings_were_joined(tmp_path):
+    path = write_film(tmp_path / "a.ts", moving(25), sound=1)
+    path.write_bytes(path.read_bytes() * 2)
+    film = open_film(path)
+    last = [frame.time for frame in film.read()][-1]
+    with film.sound() as sound:
+        heard = [packet.pts * packet.time_base for packet in sound.packets]
+    assert all(one < other for one, other in pairwise(heard))
+    assert float(heard[-1]) == pytest.approx(float(last), abs=0.15)
+    assert not film.notes
+
+
+def test_frames_without_stamps_follow_each_other(tmp_path):
+    """Matroska has no stamps below 0, and FFmpeg takes them for unknown."""
+    stamps = [number - 5 for number in range(12)]
+    options = {"avoid_negative_ts": "disabled"}
+    path = write_film(tmp_path / "a.mkv", moving(12), stamps=stamps, container_options=options)
+    with av.open(str(path)) as container:
+        assert next(container.demux(video=0)).pts is None
+    times = [frame.time for frame in open_film(path).read()]
+    assert times == [Fraction(number, 25) for number in range(12)]
 
 
 def test_frames_before_the_first_of_an_edit_list_are_not_shown(tmp_path):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,10 @@ _FROM_ZERO = {"matroska,webm"}
 """Formats that give for a duration the stamp at which the last frame ends."""
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 """How they give that of one stream."""
+_OUT_OF_ORDER = 4
+"""By how many frames stamps may be earlier than expected and still be of the same recording."""
+_MOST_UNSTAMPED = 50
+"""So many frames are looked at to find the first that has a stamp."""
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 """Metadata that is about the file and not about the film."""
 _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -219,12 +224,31 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """The packets of streams, as far as the file can be read."""
     try:
-        yield from container.demux(streams)
+        yield from _continued(container.demux(streams))
     except av.FFmpegError:
         for stream in streams:
             rest = av.Packet()  # an empty one asks the decoder for what it still has
             rest.stream = stream
             yield rest
+
+
+def _continued(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Packets whose stamps go on where those of the file jump back.
+
+    They do where two recordings were joined as they are.
+    """
+    ahead: dict[int, int] = defaultdict(int)
+    following: dict[int, int] = {}
+    for packet in packets:
+        if packet.dts is not None:
+            index, lasts = packet.stream.index, packet.duration or 0
+            expected = following.get(index, packet.dts)
+            if packet.dts + ahead[index] < expected - _OUT_OF_ORDER * lasts:
+                ahead[index] = expected - packet.dts
+            packet.dts += ahead[index]
+            packet.pts = None if packet.pts is None else packet.pts + ahead[index]
+            following[index] = packet.dts + lasts
+        yield packet
 
 
 def open_file(path: Path) -> Film:
@@ -243,10 +267,19 @@ def open_file(path: Path) -> Film:
             what = "sound but no pictures" if container.streams.audio else "no pictures"
             raise FilmError(f"{path}: holds {what}; give a film")
         stream: Any = pictures[0]
-        frame = _first_frame(path, container, stream)
-        origin = _origin(container, stream)
-        length = _length(container, stream, origin)
+        if stream.codec_context is None:
+            raise FilmError(f"{path}: its pictures are of a kind that FFmpeg cannot decode")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        frames = _decoded(container, stream)
+        frame = next(frames, None)
+        if frame is None:
+            raise FilmError(
+                f"{path}: none of its pictures can be decoded; it is damaged or encrypted"
+            )
+        counted = container.format.name in _COUNTED
+        start = None if counted else _start(chain([frame], frames), rate)
+        origin = _origin(container, stream, start)
+        length = _length(container, stream, origin)
         height, width = frame.height, frame.width
         turns, mirrored = _orientation(frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -265,7 +298,7 @@ def open_file(path: Path) -> Film:
             remarks=tuple(_remarks(container, len(pictures), frame)),
             stream=stream.index,
             origin=origin,
-            seeks=container.format.name not in _COUNTED,
+            seeks=not counted,
             first_dts=frame.dts if container.format.name == "avi" else None,
             coded_size=(height, width),
             turns=turns,
@@ -273,18 +306,22 @@ def open_file(path: Path) -> Film:
         )
 
 
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """The first frame that can be decoded: it knows more than the file's header."""
-    if stream.codec_context is None:
-        raise FilmError(f"{path}: its pictures are of a kind that FFmpeg cannot decode")
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames that can be decoded: they know more than the file's header."""
     for packet in _until_failure(container, [stream]):
         with suppress(av.FFmpegError):
-            for frame in stream.decode(packet):
-                return frame
-    raise FilmError(f"{path}: none of its pictures can be decoded; it is damaged or encrypted")
+            yield from stream.decode(packet)
 
 
-def _origin(container: InputContainer, pictures: Any) -> Fraction:
+def _start(frames: Iterator[VideoFrame], rate: Fraction) -> Fraction | None:
+    """When pictures begin of which the first have no stamps, as in Matroska those below 0."""
+    for number, frame in enumerate(islice(frames, _MOST_UNSTAMPED)):
+        if frame.pts is not None and frame.time_base is not None:
+            return frame.pts * frame.time_base - number / rate if number else None
+    return None
+
+
+def _origin(container: InputContainer, pictures: Any, start: Fraction | None) -> Fraction:
     """Where the first of pictures and sound begins, as a multiple of the pictures' time base."""
     starts: list[Fraction] = [
         stream.start_time * stream.time_base
@@ -292,7 +329,7 @@ def _origin(container: InputContainer, pictures: Any) -> Fraction:
         if stream.start_time is not None
     ]
     base: Fraction = pictures.time_base
-    return min(starts, default=Fraction(0)) // base * base
+    return min(starts if start is None else [*starts, start], default=Fraction(0)) // base * base
 
 
 def _length(container: InputContainer, stream: Any, origin: Fraction) -> Fraction | None:
