@@ -580,7 +580,9 @@ BAD = {
     "small.mkv": (lambda path: write_film(path, moving(2, 8, 8), "ffv1"), "8x8 is too small"),
     "still.png": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
     "still.gif": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
-    "still.jpg": (lambda path: Image.new("RGB", (32, 32)).save(path), "cannot be read as a film"),
+    "still.jpg": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
+    "frame%03d.png": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
+    "frame%03d.tif": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
     "missing.mp4": (lambda path: None, "no such file"),
     "pipe.mp4": (os.mkfifo, "is no ordinary file"),
     "folder.mp4": (lambda path: path.mkdir(), "holds no pictures"),
@@ -612,7 +614,7 @@ def test_what_is_no_film_is_refused_in_one_line(tmp_path, name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["a:b.mp4", "concat:a.mp4", "%d.mkv", "ä ö.mp4"])
+@pytest.mark.parametrize("name", ["a:b.mp4", "concat:a.mp4", "file:a.mp4", "%d.mkv", "ä ö.mp4"])
 def test_names_are_taken_as_they_are(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = write_film(tmp_path / "film.mp4", moving(2))
