@@ -431,6 +431,18 @@ def test_nothing_between_start_and_end(tmp_path, start, end):
         open_film(path, start, math.nan)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "upto"), [(1.03, None, "its end"), (0.1, 0.9, "second 0.90")]
+)
+def test_no_frame_begins_between_start_and_end(tmp_path, start, end, upto):
+    base = Fraction(1, 10)
+    path = write_film(tmp_path / "a.mp4", moving(2), stamps=[0, 10], time_base=base)
+    film = open_film(path, start, end)
+    text = f"a.mp4: no frame begins between second {start:.2f} and {upto}; the one before"
+    with pytest.raises(FilmError, match=text):
+        list(film.read())
+
+
 def test_sound_is_that_of_the_file(tmp_path):
     path = write_film(tmp_path / "a.mkv", moving(50), sound=2, options={"g": "10"})
     with av.open(str(path)) as container:
