@@ -93,12 +93,18 @@ class _FileFilm(Film):
         if not streams:  # for PyAV, none means all
             return
         self._seek(container)
-        unfinished = {stream.index for stream in streams}
-        for packet in _until_failure(container, streams):
+        unfinished, heard = {stream.index for stream in streams}, dict[int, Fraction]()
+        # All streams: they are to go on together where recordings were joined.
+        for packet in _until_failure(container, list(container.streams)):
+            if packet.stream not in streams:
+                continue
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None:
                 continue
             time = stamp * packet.time_base - self.origin
+            if time <= heard.get(packet.stream_index, time - 1):
+                continue  # it would overlap the recording before
+            heard[packet.stream_index] = time
             if self.end is not None and time >= self.end:
                 unfinished.discard(packet.stream_index)
             elif self.start == 0 or time >= self.start:
@@ -235,19 +241,26 @@ def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Pa
 def _continued(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
     """Packets whose stamps go on where those of the file jump back.
 
-    They do where two recordings were joined as they are.
+    They do where two recordings were joined as they are. The streams of the second are all moved
+    by as much as the first of them to jump, to its place after the longest of the first recording.
     """
-    ahead: dict[int, int] = defaultdict(int)
-    following: dict[int, int] = {}
+    ahead = [Fraction(0)]  # of each recording, seconds
+    recording: dict[int, int] = defaultdict(int)
+    following: dict[int, Fraction] = {}
     for packet in packets:
         if packet.dts is not None:
-            index, lasts = packet.stream.index, packet.duration or 0
-            expected = following.get(index, packet.dts)
-            if packet.dts + ahead[index] < expected - _OUT_OF_ORDER * lasts:
-                ahead[index] = expected - packet.dts
-            packet.dts += ahead[index]
-            packet.pts = None if packet.pts is None else packet.pts + ahead[index]
-            following[index] = packet.dts + lasts
+            index, time = packet.stream.index, packet.dts * packet.time_base
+            lasts = (packet.duration or 0) * packet.time_base
+            expected = following.get(index, time)
+            if time + ahead[recording[index]] < expected - _OUT_OF_ORDER * lasts:
+                if recording[index] == len(ahead) - 1:
+                    ahead.append(max(following.values()) - time)
+                recording[index] = len(ahead) - 1
+            moved = ahead[recording[index]]
+            following[index] = time + moved + lasts
+            packet.dts += round(moved / packet.time_base)
+            if packet.pts is not None:
+                packet.pts += round(moved / packet.time_base)
         yield packet
 
 
