@@ -33,8 +33,8 @@ from tests.app.page_scripts import CONTRAST, SEEN
 from tests.helpers import browser as helper
 from tests.helpers import cli
 from tests.helpers.files import bomb
+from tests.helpers.film_files import moving, write_film
 from tests.helpers.pictures import painting_array, photo_array
-from tests.video.test_reader import moving, write_film
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"

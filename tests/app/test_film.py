@@ -35,8 +35,8 @@ from tests.app.test_pages import (
 )
 from tests.helpers import cli
 from tests.helpers.app import upload
+from tests.helpers.film_files import write_film
 from tests.helpers.pictures import photo_array
-from tests.video.test_reader import write_film
 
 SIZE = (48, 64)
 COUNT, RATE = 6, 25

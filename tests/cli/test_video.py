@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from tests.helpers.cli import command, run_on_terminal
+from tests.helpers.film_files import write_film
 from tests.helpers.pictures import photo_array
-from tests.video.test_reader import write_film
 
 FLAGS = ["--method", "adain.small", "--device", "cpu", "--stroke-size", "0", "--size", "32"]
 

@@ -21,9 +21,9 @@ from impasto.video import film as film_module
 from impasto.video.film import paint_film
 from impasto.video.prefetch import prefetch
 from impasto.video.reader import open_film
+from tests.helpers.film_files import write_film
 from tests.helpers.painter import Inverting
 from tests.helpers.pictures import photo_array
-from tests.video.test_reader import write_film
 
 FRAMES = 60
 SCRIPT = """

@@ -20,81 +20,11 @@ from impasto.video import decoder
 from impasto.video.frames import shrunk
 from impasto.video.hdr import to_srgb
 from impasto.video.reader import Colour, open_film
-from tests.helpers.pictures import photo_array
+from tests.helpers.film_files import encode_sound, moving, number_of, write_film
 
 LIMITED, FULL = 1, 2
 LUMA = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 9: (0.2627, 0.0593)}
 """Weights of red and blue in luma, from ITU-T H.273."""
-
-
-def moving(count=12, height=48, width=64):
-    """Frames that all differ, the number of each, to 12, as the grey of a quarter."""
-    for number in range(count):
-        frame = np.roll(photo_array(height, width), 3 * number, 1)
-        frame[: height // 2, : width // 2] = 20 * (number % 12)
-        yield frame
-
-
-def number_of(frame):
-    height, width = frame.pixels.shape[:2]
-    return round(frame.pixels[: height // 2 - 4, : width // 2 - 4, :3].mean() / 20)
-
-
-def write_film(
-    path,
-    frames,
-    codec="libx264",
-    pix_fmt="yuv420p",
-    *,
-    layout="rgb24",
-    stamps=None,
-    time_base=Fraction(1, 25),
-    options=None,
-    sound=None,
-    sound_start=0,
-    tags=None,
-    container_options=None,
-):
-    """Encodes arrays; ``sound`` in seconds."""
-    frames = [
-        frame
-        if isinstance(frame, av.VideoFrame)
-        else av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), layout)
-        for frame in frames
-    ]
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
-        stream.time_base = stream.codec_context.time_base = time_base
-        stream.codec_context.thread_count = 1  # the same bytes every time
-        for name, value in (tags or {}).items():
-            setattr(stream.codec_context, name, value)
-        packets = []
-        for number, frame in enumerate(frames):
-            frame.pts = number if stamps is None else stamps[number]
-            frame.time_base = time_base
-            for name, value in (tags or {}).items():
-                if hasattr(frame, name):
-                    setattr(frame, name, value)
-            packets += stream.encode(frame)
-        packets += stream.encode()
-        if sound:
-            packets += encode_sound(container, sound, sound_start)
-        for packet in packets:
-            container.mux(packet)
-    return path
-
-
-def encode_sound(container, seconds, start=0):
-    stream = container.add_stream("aac", rate=48000, layout="mono")
-    wave = np.sin(np.arange(int(seconds * 48000)) / 20, dtype=np.float32)[None]
-    packets = []
-    for begin in range(0, wave.shape[1], 1024):
-        chunk = np.ascontiguousarray(wave[:, begin : begin + 1024])
-        frame = av.AudioFrame.from_ndarray(chunk, "fltp", "mono")
-        frame.rate, frame.pts = 48000, begin + round(start * 48000)
-        packets += stream.encode(frame)
-    return packets + stream.encode()
 
 
 def to_rgb(planes, matrix, full_range, bits=8):
@@ -400,13 +330,62 @@ def test_times_are_those_of_the_whole_film(tmp_path):
     assert [frame.time for frame in film.read()] == [Fraction(number, 25) for number in range(4)]
 
 
+def test_the_length_is_counted_from_the_first_stamp(tmp_path):
+    stamps = [number + 125 for number in range(25)]
+    path = write_film(tmp_path / "a.mkv", moving(25), stamps=stamps, sound=1, sound_start=5)
+    film = open_film(path)
+    times = [frame.time for frame in film.read()]
+    assert float(times[0]) == pytest.approx(0, abs=0.03)
+    assert film.length is not None
+    assert float(film.length - times[-1]) == pytest.approx(1 / 25, abs=0.002)
+    assert not film.notes
+
+
+@pytest.mark.parametrize("tag", [b"DURATION", b"ANYTHING"])
+def test_sound_that_is_longer_than_the_pictures_is_no_damage(tmp_path, tag):
+    path = write_film(tmp_path / "a.mkv", moving(25), sound=3)
+    path.write_bytes(path.read_bytes().replace(b"DURATION", tag))
+    film = open_film(path)
+    assert len(list(film.read())) == 25
+    assert film.length == (1 if tag == b"DURATION" else pytest.approx(Fraction(3), abs=0.1))
+    assert not film.notes
+
+
 def test_times_never_go_back(tmp_path):
     """As stamps do where two recordings were joined as they are."""
     path = write_film(tmp_path / "a.ts", moving(12))
     path.write_bytes(path.read_bytes() * 2)
     times = [frame.time for frame in open_film(path).read()]
-    assert len(times) == 24
+    assert times == [Fraction(number, 25) for number in range(24)]
+
+
+def test_sound_stays_in_step_where_recordings_were_joined(tmp_path):
+    first = write_film(tmp_path / "a.ts", moving(25), sound=1.4)
+    second = write_film(tmp_path / "b.ts", moving(25), sound=1)
+    joined = tmp_path / "c.ts"
+    joined.write_bytes(first.read_bytes() + second.read_bytes())
+    film = open_film(joined)
+    times = [frame.time for frame in film.read()]
+    with film.sound() as sound:
+        heard = [packet.pts * packet.time_base for packet in sound.packets]
+    assert len(times) == 50
     assert all(one < other for one, other in pairwise(times))
+    assert all(one < other for one, other in pairwise(heard))
+    # The second begins after the sound of the first, when its first frame can have been decoded.
+    assert 1.4 <= times[25] <= 1.55
+    assert float(heard[-1]) == pytest.approx(float(times[-1]), abs=0.1)
+    assert not film.notes
+
+
+def test_frames_without_stamps_follow_each_other(tmp_path):
+    """Matroska has no stamps below 0, and FFmpeg takes them for unknown."""
+    stamps = [number - 5 for number in range(12)]
+    options = {"avoid_negative_ts": "disabled"}
+    path = write_film(tmp_path / "a.mkv", moving(12), stamps=stamps, container_options=options)
+    with av.open(str(path)) as container:
+        assert next(container.demux(video=0)).pts is None
+    times = [frame.time for frame in open_film(path).read()]
+    assert times == [Fraction(number, 25) for number in range(12)]
 
 
 def test_frames_before_the_first_of_an_edit_list_are_not_shown(tmp_path):
@@ -456,6 +435,18 @@ def test_nothing_between_start_and_end(tmp_path, start, end):
         open_film(path, start, end)
     with pytest.raises(ControlError, match=r"a\.mp4: start and end must be numbers"):
         open_film(path, start, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "upto"), [(1.03, None, "its end"), (0.1, 0.9, "second 0.90")]
+)
+def test_no_frame_begins_between_start_and_end(tmp_path, start, end, upto):
+    base = Fraction(1, 10)
+    path = write_film(tmp_path / "a.mp4", moving(2), stamps=[0, 10], time_base=base)
+    film = open_film(path, start, end)
+    text = f"a.mp4: no frame begins between second {start:.2f} and {upto}; the one before"
+    with pytest.raises(FilmError, match=text):
+        list(film.read())
 
 
 def test_sound_is_that_of_the_file(tmp_path):
@@ -607,7 +598,9 @@ BAD = {
     "small.mkv": (lambda path: write_film(path, moving(2, 8, 8), "ffv1"), "8x8 is too small"),
     "still.png": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
     "still.gif": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
-    "still.jpg": (lambda path: Image.new("RGB", (32, 32)).save(path), "cannot be read as a film"),
+    "still.jpg": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
+    "frame%03d.png": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
+    "frame%03d.tif": (lambda path: Image.new("RGB", (32, 32)).save(path), "use `impasto stylize`"),
     "missing.mp4": (lambda path: None, "no such file"),
     "pipe.mp4": (os.mkfifo, "is no ordinary file"),
     "folder.mp4": (lambda path: path.mkdir(), "holds no pictures"),
@@ -639,7 +632,7 @@ def test_what_is_no_film_is_refused_in_one_line(tmp_path, name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["a:b.mp4", "concat:a.mp4", "%d.mkv", "ä ö.mp4"])
+@pytest.mark.parametrize("name", ["a:b.mp4", "concat:a.mp4", "file:a.mp4", "%d.mkv", "ä ö.mp4"])
 def test_names_are_taken_as_they_are(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written = write_film(tmp_path / "film.mp4", moving(2))

@@ -18,9 +18,9 @@ from impasto.video.frames import ArrayFrame
 from impasto.video.reader import open_film
 from impasto.video.segments import segment
 from impasto.video.writer import CONTAINERS, output_of
+from tests.helpers.film_files import write_film
 from tests.helpers.painter import Inverting
 from tests.helpers.pictures import photo_array
-from tests.video.test_reader import write_film
 
 NTSC = Fraction(1001, 30000)
 

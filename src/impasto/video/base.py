@@ -119,7 +119,7 @@ class Film(ABC):
         Raises:
             FilmError: there are none, or they do not belong together.
         """
-        some = False
+        some, before = False, None
         with closing(self._frames()) as frames:
             for frame in frames:
                 if self.end is not None and frame.time >= self.end:
@@ -127,8 +127,17 @@ class Film(ABC):
                 if frame.time >= self.start:
                     some = True
                     yield frame
-        if not some:
-            raise FilmError(f"{self.path}: none of its frames between start and end can be read")
+                else:
+                    before = frame.time
+        if some:
+            return
+        if before is not None and not self.damaged:
+            upto = "its end" if self.end is None else f"second {float(self.end):.2f}"
+            raise FilmError(
+                f"{self.path}: no frame begins between second {float(self.start):.2f} and {upto}; "
+                f"the one before begins at second {float(before):.2f}"
+            )
+        raise FilmError(f"{self.path}: none of its frames between start and end can be read")
 
     def sound(self) -> AbstractContextManager[Sound]:
         """Opens the film's sound."""

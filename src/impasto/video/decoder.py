@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,14 @@ _TEXTS = {"adf", "bin", "idf", "tty", "xbin"}
 """Formats of coloured text, which any text may be taken for."""
 _COUNTED = {"avi", "mpeg"}
 """Formats in which not every frame has a stamp, so that it is counted from those before."""
+_FROM_ZERO = {"matroska,webm"}
+"""Formats that give for a duration the stamp at which the last frame ends."""
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+"""How they give that of one stream."""
+_OUT_OF_ORDER = 4
+"""By how many frames stamps may be earlier than expected and still be of the same recording."""
+_MOST_UNSTAMPED = 50
+"""So many frames are looked at to find the first that has a stamp."""
 _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 """Metadata that is about the file and not about the film."""
 _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
@@ -83,12 +93,18 @@ class _FileFilm(Film):
         if not streams:  # for PyAV, none means all
             return
         self._seek(container)
-        unfinished = {stream.index for stream in streams}
-        for packet in _until_failure(container, streams):
+        unfinished, heard = {stream.index for stream in streams}, dict[int, Fraction]()
+        # All streams: they are to go on together where recordings were joined.
+        for packet in _until_failure(container, list(container.streams)):
+            if packet.stream not in streams:
+                continue
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None:
                 continue
             time = stamp * packet.time_base - self.origin
+            if time <= heard.get(packet.stream_index, time - 1):
+                continue  # it would overlap the recording before
+            heard[packet.stream_index] = time
             if self.end is not None and time >= self.end:
                 unfinished.discard(packet.stream_index)
             elif self.start == 0 or time >= self.start:
@@ -115,20 +131,26 @@ class _FileFilm(Film):
             stream.thread_type = "AUTO"
             if seek:
                 self._seek(container)
-            for packet in _until_failure(container, [stream]):
+            # All streams: a file whose sound goes on after its pictures is not cut off.
+            for packet in _until_failure(container, list(container.streams)):
+                if packet.pts is not None:
+                    end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                    ends = max(ends, end - self.origin)
+                if packet.stream.index != self.stream:
+                    continue
                 try:
                     frames = stream.decode(packet)
                 except av.FFmpegError:
                     frames, damaged = [], damaged + 1
                 for frame in frames:
                     time = self._time(frame, time)
-                    ends = time + (frame.duration * self.time_base or 1 / self.rate)
                     yield _FileFrame(frame, time, self)
+                ends = max(ends, Fraction(0) if time is None else time + 1 / self.rate)
                 self.damaged = max(self.damaged, damaged)
         if self.length is not None and self.length - ends > max(2 / self.rate, Fraction(1, 2)):
             self.cut_off = (
-                f"its pictures end at second {float(ends):.2f} of {float(self.length):.2f}; "
-                "the file may be cut off"
+                f"it ends at second {float(ends):.2f} of {float(self.length):.2f}; the file may be "
+                "cut off"
             )
 
     def _time(self, frame: VideoFrame, before: Fraction | None) -> Fraction:
@@ -208,9 +230,38 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 def _until_failure(container: InputContainer, streams: list[Any]) -> Iterator[Packet[Any]]:
     """The packets of streams, as far as the file can be read."""
     try:
-        yield from container.demux(streams)
+        yield from _continued(container.demux(streams))
     except av.FFmpegError:
-        yield av.Packet()  # an empty one asks the decoder for what it still has
+        for stream in streams:
+            rest = av.Packet()  # an empty one asks the decoder for what it still has
+            rest.stream = stream
+            yield rest
+
+
+def _continued(packets: Iterator[Packet[Any]]) -> Iterator[Packet[Any]]:
+    """Packets whose stamps go on where those of the file jump back.
+
+    They do where two recordings were joined as they are. The streams of the second are all moved
+    by as much as the first of them to jump, to its place after the longest of the first recording.
+    """
+    ahead = [Fraction(0)]  # of each recording, seconds
+    recording: dict[int, int] = defaultdict(int)
+    following: dict[int, Fraction] = {}
+    for packet in packets:
+        if packet.dts is not None:
+            index, time = packet.stream.index, packet.dts * packet.time_base
+            lasts = (packet.duration or 0) * packet.time_base
+            expected = following.get(index, time)
+            if time + ahead[recording[index]] < expected - _OUT_OF_ORDER * lasts:
+                if recording[index] == len(ahead) - 1:
+                    ahead.append(max(following.values()) - time)
+                recording[index] = len(ahead) - 1
+            moved = ahead[recording[index]]
+            following[index] = time + moved + lasts
+            packet.dts += round(moved / packet.time_base)
+            if packet.pts is not None:
+                packet.pts += round(moved / packet.time_base)
+        yield packet
 
 
 def open_file(path: Path) -> Film:
@@ -229,10 +280,19 @@ def open_file(path: Path) -> Film:
             what = "sound but no pictures" if container.streams.audio else "no pictures"
             raise FilmError(f"{path}: holds {what}; give a film")
         stream: Any = pictures[0]
-        frame = _first_frame(path, container, stream)
-        origin = _origin(container, stream)
-        length = _length(container, stream, origin)
+        if stream.codec_context is None:
+            raise FilmError(f"{path}: its pictures are of a kind that FFmpeg cannot decode")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        frames = _decoded(container, stream)
+        frame = next(frames, None)
+        if frame is None:
+            raise FilmError(
+                f"{path}: none of its pictures can be decoded; it is damaged or encrypted"
+            )
+        counted = container.format.name in _COUNTED
+        start = None if counted else _start(chain([frame], frames), rate)
+        origin = _origin(container, stream, start)
+        length = _length(container, stream, origin)
         height, width = frame.height, frame.width
         turns, mirrored = _orientation(frame)
         aspect = stream.sample_aspect_ratio or Fraction(1)
@@ -251,7 +311,7 @@ def open_file(path: Path) -> Film:
             remarks=tuple(_remarks(container, len(pictures), frame)),
             stream=stream.index,
             origin=origin,
-            seeks=container.format.name not in _COUNTED,
+            seeks=not counted,
             first_dts=frame.dts if container.format.name == "avi" else None,
             coded_size=(height, width),
             turns=turns,
@@ -259,18 +319,22 @@ def open_file(path: Path) -> Film:
         )
 
 
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> VideoFrame:
-    """The first frame that can be decoded: it knows more than the file's header."""
-    if stream.codec_context is None:
-        raise FilmError(f"{path}: its pictures are of a kind that FFmpeg cannot decode")
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """The frames that can be decoded: they know more than the file's header."""
     for packet in _until_failure(container, [stream]):
         with suppress(av.FFmpegError):
-            for frame in stream.decode(packet):
-                return frame
-    raise FilmError(f"{path}: none of its pictures can be decoded; it is damaged or encrypted")
+            yield from stream.decode(packet)
 
 
-def _origin(container: InputContainer, pictures: Any) -> Fraction:
+def _start(frames: Iterator[VideoFrame], rate: Fraction) -> Fraction | None:
+    """When pictures begin of which the first have no stamps, as in Matroska those below 0."""
+    for number, frame in enumerate(islice(frames, _MOST_UNSTAMPED)):
+        if frame.pts is not None and frame.time_base is not None:
+            return frame.pts * frame.time_base - number / rate if number else None
+    return None
+
+
+def _origin(container: InputContainer, pictures: Any, start: Fraction | None) -> Fraction:
     """Where the first of pictures and sound begins, as a multiple of the pictures' time base."""
     starts: list[Fraction] = [
         stream.start_time * stream.time_base
@@ -278,7 +342,7 @@ def _origin(container: InputContainer, pictures: Any) -> Fraction:
         if stream.start_time is not None
     ]
     base: Fraction = pictures.time_base
-    return min(starts, default=Fraction(0)) // base * base
+    return min(starts if start is None else [*starts, start], default=Fraction(0)) // base * base
 
 
 def _length(container: InputContainer, stream: Any, origin: Fraction) -> Fraction | None:
@@ -286,7 +350,16 @@ def _length(container: InputContainer, stream: Any, origin: Fraction) -> Fractio
     if stream.duration is not None:
         end: Fraction = ((stream.start_time or 0) + stream.duration) * stream.time_base
         return end - origin
-    return None if container.duration is None else Fraction(container.duration, av.time_base)
+    if container.duration is None:
+        return None
+    length = Fraction(container.duration, av.time_base)
+    if container.format.name not in _FROM_ZERO:
+        return length
+    tag = _DURATION.fullmatch(stream.metadata.get("DURATION", ""))
+    if tag:  # of the pictures alone
+        hours, minutes, seconds = map(Fraction, tag.groups())
+        length = 3600 * hours + 60 * minutes + seconds
+    return length - origin if length > origin else None
 
 
 def _remarks(container: InputContainer, tracks: int, frame: VideoFrame) -> Iterator[str]:

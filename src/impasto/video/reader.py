@@ -22,7 +22,7 @@ from PIL import Image
 
 from impasto import formats, images
 from impasto.controls import MIN_SIDE
-from impasto.errors import ControlError, FilmError, ImageError
+from impasto.errors import ControlError, FilmError, ImageError, TooLargeError
 from impasto.video import decoder
 from impasto.video.base import Colour, Film, Sound
 from impasto.video.frames import ArrayFrame, Frame, Pixels
@@ -57,7 +57,7 @@ def open_film(
     elif _is_animation(_head(path)):
         film = _open_animation(path)
     else:
-        film = decoder.open_file(path)
+        film = _open_file(path)
     height, width = film.size
     if min(film.size) < MIN_SIDE:
         raise FilmError(
@@ -102,6 +102,19 @@ def _head(path: Path) -> bytes:
     return head
 
 
+def _open_file(path: Path) -> Film:
+    try:
+        return decoder.open_file(path)
+    except FilmError as error:
+        with suppress(ImageError, TooLargeError), formats.opened_file(path):
+            raise _is_picture(path) from error
+        raise
+
+
+def _is_picture(path: Path) -> FilmError:
+    return FilmError(f"{path}: is a picture and not a film; use `impasto stylize`")
+
+
 # Animations and folders, by Pillow
 
 
@@ -128,7 +141,7 @@ def _open_animation(path: Path) -> Film:
     image: Any
     with formats.decoding(str(path)), Image.open(path) as image:
         if getattr(image, "n_frames", 1) == 1:
-            raise FilmError(f"{path}: is a picture and not a film; use `impasto stylize`")
+            raise _is_picture(path)
         first = int(getattr(image, "default_image", False))
         durations = list(_durations(image, first))
         loop, kind, size = image.info.get("loop"), image.format, (image.height, image.width)
