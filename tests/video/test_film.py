@@ -154,6 +154,22 @@ def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     assert len(frames_of("out.mp4")) == 20
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot lock folders")
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_into_one_output_are_refused(source, resume):
+    refusals = []
+
+    def again(progress):
+        if progress.done in (1, 20):
+            with pytest.raises(FilmError, match="another run is painting into it") as caught:
+                paint("out.mp4", resume=resume)
+            refusals.append(caught)
+
+    assert paint("out.mp4", on_frame=again).frames == FRAMES
+    assert len(refusals) == 2
+    assert names_in(".") == ["in.mp4", "out.mp4"]
+
+
 def test_resume_without_parts_begins_at_the_beginning(source):
     assert paint("out.mp4", resume=True).frames == FRAMES
 

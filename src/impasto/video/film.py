@@ -22,7 +22,7 @@ from impasto.video.frames import Frame, Pixels
 from impasto.video.parts import Parts, fingerprint
 from impasto.video.prefetch import prefetch
 from impasto.video.segments import Segments, segment
-from impasto.video.writer import output_of
+from impasto.video.writer import Output, output_of
 
 SEGMENT_SECONDS = 2
 """Length of a segment, which is what a sudden end of the work can cost."""
@@ -161,8 +161,16 @@ def paint_film(
         "crf": target.crf,
         **recipe,
     }
-    parts = Parts.of(output, record, resume=resume)
-    work = _Work(film, painter, parts, target.encoding(film), on_frame)
+    with Parts.of(output, record, resume=resume) as parts:
+        work = _Work(film, painter, parts, target.encoding(film), on_frame)
+        return _written(work, target, recipe, notes)
+
+
+def _written(
+    work: _Work, target: Output, recipe: Mapping[str, Any], notes: list[str]
+) -> FilmResult:
+    """Paints, and writes what is painted, even if something goes wrong."""
+    parts = work.parts
     failure: Exception | None = None
     try:
         work.paint()
@@ -173,7 +181,9 @@ def paint_film(
         assert failure is not None  # a film without frames cannot be read
         raise failure
     complete = not (failure or work.stopped)
-    segments = Segments(parts.segments(), film, work.encoding, work.end(complete), complete, recipe)
+    segments = Segments(
+        parts.segments(), work.film, work.encoding, work.end(complete), complete, recipe
+    )
     try:
         target.write(segments)
     except Exception as error:
@@ -183,21 +193,23 @@ def paint_film(
         ) from error
     if failure is not None:
         raise FilmError(
-            f"{reason(failure)}; the {parts.done} frames painted before are in {output}: add "
+            f"{reason(failure)}; the {parts.done} frames painted before are in {target.path}: add "
             "--resume to go on with them"
         ) from failure
     height, width = segments.size
     if work.size not in (None, (height, width)):
-        notes.append(f"{output}: {target.codec.name} needs even sides: a row or column is doubled")
+        notes.append(
+            f"{target.path}: {target.codec.name} needs even sides: a row or column is doubled"
+        )
     if complete:
         parts.remove()
     return FilmResult(
-        output,
+        target.path,
         parts.done,
         (height, width),
         float(segments.end),
         work.stopped,
-        (*film.notes, *notes),
+        (*work.film.notes, *notes),
     )
 
 

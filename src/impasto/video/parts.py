@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,9 @@ from torch import Tensor
 
 from impasto import files
 from impasto.errors import FilmError, OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 _RECORD = "film.json"
 _HEAD = 2**20
@@ -42,8 +47,10 @@ class Parts:
     """What the painter needs to know of them to go on; None at the beginning."""
 
     @classmethod
-    def of(cls, output: Path, record: Mapping[str, Any], *, resume: bool) -> Parts:
-        """Opens the parts of an output, or begins anew if there are none.
+    @contextmanager
+    def of(cls, output: Path, record: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
+        """Returns a context with the parts of an output, new ones if there are none. Nobody else
+        can open them in the meantime.
 
         Args:
             output: the film to be written; its parts are in ``NAME.parts`` beside it.
@@ -52,28 +59,31 @@ class Parts:
 
         Raises:
             FilmError: there is something and nobody asked to go on with it, or it was painted of
-                another film or with other settings.
+                another film or with other settings, or another run is painting into it now.
             OutputError: the folder cannot be made.
         """
         parts = cls(folder_of(output))
-        record = json.loads(json.dumps(record))  # tuples are lists from now on
-        if parts.segments():
-            parts._load()
-            if not resume:
-                raise FilmError(
-                    f"{parts.folder}: holds {parts.done} painted frames of an earlier run; add "
-                    "--resume to go on with them, or delete this folder to begin anew"
-                )
-            parts._check(record)
-            return parts
         try:
             parts.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(
                 f"{parts.folder}: cannot be created ({error.strerror}); choose another place"
             ) from error
-        files.replace(parts.folder / _RECORD, json.dumps(record, indent=2).encode())
-        return parts
+        with _locked(parts.folder):
+            parts._open(json.loads(json.dumps(record)), resume=resume)  # tuples become lists
+            yield parts
+
+    def _open(self, record: Mapping[str, Any], *, resume: bool) -> None:
+        if not self.segments():
+            files.replace(self.folder / _RECORD, json.dumps(record, indent=2).encode())
+            return
+        self._load()
+        if not resume:
+            raise FilmError(
+                f"{self.folder}: holds {self.done} painted frames of an earlier run; add "
+                "--resume to go on with them, or delete this folder to begin anew"
+            )
+        self._check(record)
 
     def segments(self) -> list[Path]:
         """The files of the segments, in order."""
@@ -145,6 +155,30 @@ class Parts:
 def folder_of(output: Path) -> Path:
     """Where the parts of an output are."""
     return output.with_name(f"{output.name}.parts")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Returns a context in which no other run has got the folder. Systems forget the lock of a run
+    that is killed. Windows cannot lock folders, and some network drives cannot: there it is up to
+    the user.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FilmError(
+                    f"{folder}: another run is painting into it; wait until that has ended, or "
+                    "choose another output"
+                ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def _state(segment: Path) -> Path:
