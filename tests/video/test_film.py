@@ -174,6 +174,13 @@ def test_resume_without_parts_begins_at_the_beginning(source):
     assert paint("out.mp4", resume=True).frames == FRAMES
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a:c.mp4", "12:30.gif", "12:30"])
+def test_a_colon_in_a_name_is_no_protocol(source, name):
+    assert paint(name).frames == FRAMES
+    assert names_in(".") == sorted(["in.mp4", name])
+
+
 def test_what_was_painted_before_an_error_is_written(source):
     with pytest.raises(FilmError) as caught:
         paint("out.mp4", painter=Inverting(fails_at=30))

@@ -16,6 +16,7 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from impasto.video.base import location
 from impasto.video.segments import Segments, second
 
 FASTEST = 50
@@ -55,7 +56,7 @@ class Animation:
             last = max(stamp for stamp in stamps if stamp is not None)
             options["final_delay"] = str(max(round(segments.end / base) - last, 1))
         quality = {} if self.palette else {"quality": "90"}
-        with av.open(os.fspath(file), "w", format=self.container, options=options) as container:
+        with av.open(location(file), "w", format=self.container, options=options) as container:
             stream: Any = container.add_stream(self.encoder, options=quality)
             stream.time_base = stream.codec_context.time_base = base
             for frame in frames:

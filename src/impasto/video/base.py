@@ -137,3 +137,8 @@ class Film(ABC):
     @abstractmethod
     def _frames(self) -> Generator[Frame]:
         """All frames, or at least those from ``start`` on."""
+
+
+def location(file: Path) -> str:
+    """A file's name for FFmpeg, which else takes a colon in it for the end of a protocol's name."""
+    return f"file:{file}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ from PIL import Image
 from impasto import files
 from impasto.errors import ControlError, FilmError, OutputError
 from impasto.video.animation import ANIMATIONS, FASTEST, Animation
-from impasto.video.base import Film, Sound
+from impasto.video.base import Film, Sound, location
 from impasto.video.encoding import CODECS, LOSSLESS, Codec, Encoding
 from impasto.video.parts import folder_of
 from impasto.video.reader import open_film
@@ -123,9 +122,9 @@ class FilmOutput(Output):
         with (
             files.replacing(self.path) as temporary,
             segments.film.sound() as sound,
-            av.open(os.fspath(segments.paths[0])) as first,
+            av.open(location(segments.paths[0])) as first,
             av.open(
-                os.fspath(temporary),
+                location(temporary),
                 "w",
                 format=self.container,
                 options=self._options(segments, sound),
