@@ -137,6 +137,22 @@ def test_after_a_kill_it_goes_on_as_if_nothing_had_been(source):
     assert Path(name).read_bytes() == Path(f"whole{name}").read_bytes()
 
 
+def test_slow_work_is_kept_in_shorter_segments(source, monkeypatch):
+    whole = paint("whole.mkv", codec="ffv1")
+    monkeypatch.setattr(film_module, "SEGMENT_WORK", -1)  # each frame takes too long
+
+    def interrupted(progress):
+        if progress.done == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paint("out.mkv", codec="ffv1", on_frame=interrupted)
+    calls = []
+    paint("out.mkv", codec="ffv1", resume=True, on_frame=calls.append)
+    assert calls[0].done == 17
+    assert same(frames_of("out.mkv"), frames_of(whole.output))
+
+
 def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     paint("out.mp4", recipe={"strength": 1.0}, on_frame=stopping_after(20))
     with pytest.raises(FilmError, match=r"out.mp4.parts: holds 20 painted frames .* --resume"):

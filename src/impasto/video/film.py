@@ -25,7 +25,11 @@ from impasto.video.segments import Segments, segment
 from impasto.video.writer import Output, output_of
 
 SEGMENT_SECONDS = 2
-"""Length of a segment, which is what a sudden end of the work can cost."""
+"""Length of a segment at most."""
+SEGMENT_WORK = 60
+"""So many seconds after its beginning a segment ends with the next frame, however short it is: this
+is what a sudden end of the work can cost.
+"""
 _AHEAD = 4
 """So many frames are decoded before they are needed."""
 _PACE_FRAMES = 50
@@ -264,6 +268,7 @@ class _Work:
         path, done = self.parts.next_segment(), self.parts.done
         length = max(round(SEGMENT_SECONDS * self.film.rate), 1)
         self.size = first.shape[0], first.shape[1]
+        ends = monotonic() + SEGMENT_WORK
         failure: Exception | None = None
         encoded: Future[None] | None = None
         with segment(path, self.encoding) as add, ThreadPoolExecutor(1) as encoder:
@@ -275,6 +280,8 @@ class _Work:
                     encoded = encoder.submit(add, pixels, last)
                     done += 1
                     self._report(done, last, pixels)
+                    if monotonic() > ends:
+                        break
             except Stop:
                 self.stopped = True
             except Exception as error:  # whatever it is, the frames before it are kept
