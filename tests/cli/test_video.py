@@ -107,6 +107,8 @@ def test_a_folder_of_pictures_goes_in_and_comes_out(folder, run):
         (["film.mp4", "my.look"], "not painted with saved looks"),
         (["film.mp4", "painting.png", "-o", "film.mp4"], "film.mp4: is also an input"),
         (["film.mp4", "painting.png", "-o", "out.xyz"], "cannot write '.xyz' films; use .mp4"),
+        (["film.mp4", "painting.png", "-o", ""], "'.' is no name for a film; give that of"),
+        (["film.mp4", "painting.png", "-o", "/"], "'/' is no name for a film"),
         (["film.mp4", "painting.png", "-o", "none/out.mp4"], "there is no folder none"),
         (["film.mp4", "painting.png", "-o", "out.webm"], "(aac); use .mp4 or"),
         (["film.mp4", "painting.png", "--start", "9"], "nothing is between second 9"),

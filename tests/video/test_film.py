@@ -164,9 +164,10 @@ def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     write_film(source, [photo_array()] * FRAMES)
     with pytest.raises(FilmError, match="with another film;"):
         paint("out.mp4", recipe={"strength": 1.0}, resume=True)
-    Path("out.mp4.parts/film.json").write_text("{")
-    with pytest.raises(FilmError, match="is damaged; delete this folder"):
-        paint("out.mp4", resume=True)
+    for text in ("{", "[]", "{}"):
+        Path("out.mp4.parts/film.json").write_text(text)
+        with pytest.raises(FilmError, match="is damaged; delete this folder"):
+            paint("out.mp4", resume=True)
     assert len(frames_of("out.mp4")) == 20
 
 
@@ -184,6 +185,29 @@ def test_two_runs_into_one_output_are_refused(source, resume):
     assert paint("out.mp4", on_frame=again).frames == FRAMES
     assert len(refusals) == 2
     assert names_in(".") == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[: len(data) * 9 // 10],
+        lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[-(len(data) // 3) :],
+        lambda data: b"garbage" * 99,
+    ],
+)
+def test_a_damaged_segment_is_named_before_painting(source, number, name, damage):
+    paint(name, on_frame=stopping_after(40))
+    part = Path(f"{name}.parts/00000{number}.nut")
+    part.write_bytes(damage(part.read_bytes()))
+    with pytest.raises(FilmError) as caught:
+        paint(name, resume=True, painter=None)
+    assert str(caught.value) == (
+        f"{part}: is damaged; delete the folder {name}.parts to begin anew"
+    )
 
 
 def test_resume_without_parts_begins_at_the_beginning(source):

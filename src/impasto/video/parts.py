@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,11 +19,14 @@ from torch import Tensor
 
 from impasto import files
 from impasto.errors import FilmError, OutputError
+from impasto.video.segments import count_frames
 
 if sys.platform != "win32":
     import fcntl
 
 _RECORD = "film.json"
+_ALWAYS = {"film", "codec", "crf"}
+"""What is in the record of any film."""
 _HEAD = 2**20
 """Bytes of a file by which it is known again, beside its length."""
 _LONG = 80
@@ -39,12 +42,17 @@ class Parts:
     """
 
     folder: Path
-    done: int = 0
-    """How many frames are painted."""
+    counts: Sequence[int] = ()
+    """How many frames are in each segment."""
     last: Fraction = Fraction(0)
     """When the last of them is shown."""
     memory: Mapping[str, Tensor] | None = None
     """What the painter needs to know of them to go on; None at the beginning."""
+
+    @property
+    def done(self) -> int:
+        """How many frames are painted."""
+        return sum(self.counts)
 
     @classmethod
     @contextmanager
@@ -84,6 +92,7 @@ class Parts:
                 "--resume to go on with them, or delete this folder to begin anew"
             )
         self._check(record)
+        self._check_segments()
 
     def segments(self) -> list[Path]:
         """The files of the segments, in order."""
@@ -106,12 +115,14 @@ class Parts:
             OutputError: the disk is full.
         """
         tensors = {name: value.detach().cpu().contiguous() for name, value in memory.items()}
-        state = save(tensors, {"done": str(done), "last": str(last)})
+        counts = json.dumps([*self.counts, done - self.done])
+        state = save(tensors, {"counts": counts, "last": str(last)})
         files.replace(_state(segment), state)
 
     def go_on(self, done: int, last: Fraction, memory: Mapping[str, Tensor]) -> None:
         """Takes note of a segment that is kept; what was needed to go on before it can go."""
-        self.done, self.last, self.memory = done, last, memory
+        self.counts = [*self.counts, done - self.done]
+        self.last, self.memory = last, memory
         for segment in self.segments()[:-1]:
             _state(segment).unlink(missing_ok=True)
 
@@ -128,10 +139,21 @@ class Parts:
         try:
             with safe_open(path, "pt") as file:
                 known = file.metadata()
-                self.done, self.last = int(known["done"]), Fraction(known["last"])
+                self.counts, self.last = json.loads(known["counts"]), Fraction(known["last"])
                 self.memory = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._damaged() from error
+
+    def _check_segments(self) -> None:
+        """Raises `FilmError` if a segment lacks frames, as after a power cut or a bad copy."""
+        segments = self.segments()
+        if len(segments) != len(self.counts):
+            raise self._damaged()
+        for segment, count in zip(segments, self.counts, strict=True):
+            if count_frames(segment) != count:
+                raise FilmError(
+                    f"{segment}: is damaged; delete the folder {self.folder} to begin anew"
+                )
 
     def _check(self, record: Mapping[str, Any]) -> None:
         """Raises `FilmError` if the parts were painted otherwise than it is asked for now."""
@@ -139,6 +161,8 @@ class Parts:
             then = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._damaged() from error
+        if not isinstance(then, dict) or not then.keys() >= _ALWAYS:
+            raise self._damaged()
         other = sorted(name for name in {*then, *record} if then.get(name) != record.get(name))
         if other:
             was, now = (json.dumps(values.get(other[0])) for values in (then, record))

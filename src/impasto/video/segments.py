@@ -8,7 +8,7 @@ segments are a film.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -111,6 +111,15 @@ class Segments:
             with av.open(location(path)) as container:
                 # One without contents says that there are no more.
                 yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
+def count_frames(path: Path) -> int:
+    """How many whole frames are in the file of a segment, which may be damaged."""
+    count = 0
+    with suppress(av.FFmpegError), av.open(location(path)) as container:
+        for packet in container.demux(video=0):
+            count += packet.size > 0 and not packet.is_corrupt
+    return count
 
 
 def second(packet: Packet[Any]) -> Fraction:

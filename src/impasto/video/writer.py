@@ -217,6 +217,8 @@ def output_of(path: Path, codec: str | None = None, crf: int | None = None) -> O
         ControlError: codec or crf make no sense for it.
         OutputError: there is no such kind of file.
     """
+    if not path.name:
+        raise OutputError(f"'{path}' is no name for a film; give that of a new file or folder")
     suffix = path.suffix.lower()
     if suffix in CONTAINERS and not path.is_dir():
         _, names = CONTAINERS[suffix]
