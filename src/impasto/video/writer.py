@@ -100,6 +100,8 @@ class FilmOutput(Output):
             for stream in sound.streams:
                 self._check_holds(stream)
         notes = []
+        if film.transparent and self.codec is not LOSSLESS:
+            notes.append(f"{film.path}: its transparency is left out")
         if film.pixel_aspect != 1 and not self.codec.keeps_aspect and self.container != "mp4":
             notes.append(
                 f"{self.path}: does not say with {self.codec.name} that pixels are not square; "
