@@ -155,7 +155,7 @@ def test_slow_work_is_kept_in_shorter_segments(source, monkeypatch):
 
 def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     paint("out.mp4", recipe={"strength": 1.0}, on_frame=stopping_after(20))
-    with pytest.raises(FilmError, match=r"out.mp4.parts: holds 20 painted frames .* --resume"):
+    with pytest.raises(FilmError, match=r"out.mp4.parts: holds 20 frames of .* --resume"):
         paint("out.mp4", recipe={"strength": 1.0})
     with pytest.raises(FilmError, match=r"with another strength \(1.0 then, 0.5 now\)"):
         paint("out.mp4", recipe={"strength": 0.5}, resume=True)
@@ -225,7 +225,9 @@ def test_what_was_painted_before_an_error_is_written(source):
     with pytest.raises(FilmError) as caught:
         paint("out.mp4", painter=Inverting(fails_at=30))
     text = str(caught.value)
-    assert text.startswith("ValueError: the brush broke; the 30 frames painted before are in out")
+    assert text.startswith(
+        "ValueError: the brush broke; what was painted before, 30 frames, is in out"
+    )
     assert "--resume" in text
     assert len(frames_of("out.mp4")) == 30
     assert paint("out.mp4", resume=True).frames == FRAMES
@@ -273,7 +275,7 @@ def test_a_full_disk_is_told_and_what_was_painted_is_kept(source):
     assert "cannot be written (File too large); free space or choose another place" in str(
         caught.value
     )
-    assert "the 24 painted frames are kept in out.mkv.parts: add --resume" in str(caught.value)
+    assert "what is painted, 24 frames, is kept in out.mkv.parts: add --resume" in str(caught.value)
     assert done[-1] < FRAMES
     assert names_in(".") == ["in.mp4", "out.mkv.parts"]
     assert paint("out.mkv", codec="ffv1", resume=True).frames == FRAMES

@@ -192,12 +192,12 @@ def _written(
         target.write(segments)
     except Exception as error:
         raise FilmError(
-            f"{reason(failure or error)}; the {parts.done} painted frames are kept in "
+            f"{reason(failure or error)}; what is painted, {parts.told}, is kept in "
             f"{parts.folder}: add --resume to go on with them"
         ) from error
     if failure is not None:
         raise FilmError(
-            f"{reason(failure)}; the {parts.done} frames painted before are in {target.path}: add "
+            f"{reason(failure)}; what was painted before, {parts.told}, is in {target.path}: add "
             "--resume to go on with them"
         ) from failure
     height, width = segments.size

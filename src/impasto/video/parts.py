@@ -54,6 +54,11 @@ class Parts:
         """How many frames are painted."""
         return sum(self.counts)
 
+    @property
+    def told(self) -> str:
+        """How many these are, in words."""
+        return f"{self.done} frame{'s' * (self.done > 1)}"
+
     @classmethod
     @contextmanager
     def of(cls, output: Path, record: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
@@ -88,7 +93,7 @@ class Parts:
         self._load()
         if not resume:
             raise FilmError(
-                f"{self.folder}: holds {self.done} painted frames of an earlier run; add "
+                f"{self.folder}: holds {self.told} of an earlier run; add "
                 "--resume to go on with them, or delete this folder to begin anew"
             )
         self._check(record)

@@ -149,7 +149,7 @@ def _open_animation(path: Path) -> Film:
         frames=len(times),
         transparent=transparent,
         plays=_plays(loop, kind),
-        cut_off=f"its last {missing} frames cannot be read" if missing else "",
+        cut_off=f"{missing} of its frames, the last, cannot be read" if missing else "",
         times=times,
         first=first,
     )

@@ -114,9 +114,12 @@ class FilmOutput(Output):
         holds = [ending for ending, (kind, _) in CONTAINERS.items() if _holds(kind, stream)]
         if self.path.suffix.lower() not in holds:
             name = stream.codec_context.codec.canonical_name
+            other = ".mkv" in holds and self.codec.name != CONTAINERS[".mkv"][1][0]
+            kept = f"; with .mkv, --codec {self.codec.name} keeps the codec" if other else ""
             raise OutputError(
                 f"{self.path}: {self.path.suffix} cannot hold the film's sound ({name}); use "
                 f"{' or '.join(holds) if holds else '.gif, .webp or a folder, which have none'}"
+                f"{kept}"
             )
 
     def write(self, segments: Segments) -> None:
