@@ -1,6 +1,7 @@
 """Ctrl-C that lets work come to a good end."""
 
 import signal
+import sys
 
 import pytest
 
@@ -27,6 +28,29 @@ def test_the_first_is_taken_down_and_the_second_breaks_off(handler):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_other_wishes_that_it_should_end_are_taken_down(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with interruptible() as stop:
+        signal.raise_signal(number)
+        assert stop.is_set()
+        signal.raise_signal(number)  # of a closed terminal it may come more than once
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
+def test_what_is_ignored_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_each_work_has_its_own(handler):

@@ -64,6 +64,11 @@ def test_the_report_says_all_about_it(paint):
     assert recipe["styles"] == [{"source": "painting.png", "weight": 1.0, "mask": None}]
 
 
+def test_a_single_frame_is_told_so(paint):
+    done = paint("-o", "out.mp4", "--end", "0.04")
+    assert done.out.startswith("out.mp4: 32x24, 1 frame, ")
+
+
 def test_a_recipe_is_kept_in_the_film_and_read_from_it(paint, run):
     assert paint("-o", "out.mp4", "--strength", "0.5", "--end", "0.2").code == 0
     done = run(
@@ -107,8 +112,15 @@ def test_a_folder_of_pictures_goes_in_and_comes_out(folder, run):
         (["film.mp4", "my.look"], "not painted with saved looks"),
         (["film.mp4", "painting.png", "-o", "film.mp4"], "film.mp4: is also an input"),
         (["film.mp4", "painting.png", "-o", "out.xyz"], "cannot write '.xyz' films; use .mp4"),
+        (["film.mp4", "painting.png", "-o", ""], "'.' is no name for a film; give that of"),
+        (["film.mp4", "painting.png", "-o", "/"], "'/' is no name for a film"),
         (["film.mp4", "painting.png", "-o", "none/out.mp4"], "there is no folder none"),
         (["film.mp4", "painting.png", "-o", "out.webm"], "(aac); use .mp4 or"),
+        (["film.mp4", "painting.png", "-o", "out.webm"], "; with .mkv, --codec vp9 keeps"),
+        (["film.mp4", "painting.png", "--recipe", "stop.yaml"], "stop_after is for a single"),
+        (["film.mp4", "painting.png", "--stop-after", "3"], "No such option '--stop-after'"),
+        (["frames", "painting.png", "-o", "frames/out.mp4"], "is in the folder that is painted"),
+        (["frames", "painting.png", "-o", "frames/./out"], "is in the folder that is painted"),
         (["film.mp4", "painting.png", "--start", "9"], "nothing is between second 9"),
         (["film.mp4", "painting.png", "--stability", "2"], "stability is 2"),
         (["film.mp4", "painting.png", "--keyframes", "k.yaml"], "k.yaml"),
@@ -117,6 +129,9 @@ def test_a_folder_of_pictures_goes_in_and_comes_out(folder, run):
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused(film, refused, flags, text):
+    Path("stop.yaml").write_text("stop_after: 3\n")
+    Path("frames").mkdir()
+    Image.fromarray(photo_array()).save("frames/1.png")
     assert text in refused("video", *([] if "-o" in flags else ["-o", "out.mp4"]), *flags)
 
 
@@ -147,7 +162,8 @@ def test_ctrl_c_leaves_a_film_and_resume_goes_on(film, run):
     done = run(*flags)
     assert done.code == 2
     assert (
-        f"out.mp4.parts: holds {painted} painted frames of an earlier run; add --resume" in done.err
+        f"out.mp4.parts: holds {painted} frame{'s' * (painted > 1)} of an earlier run; add --resume"
+        in done.err
     )
     done = run(*flags, "--resume")
     assert done.code == 0, done.err

@@ -137,9 +137,25 @@ def test_after_a_kill_it_goes_on_as_if_nothing_had_been(source):
     assert Path(name).read_bytes() == Path(f"whole{name}").read_bytes()
 
 
+def test_slow_work_is_kept_in_shorter_segments(source, monkeypatch):
+    whole = paint("whole.mkv", codec="ffv1")
+    monkeypatch.setattr(film_module, "SEGMENT_WORK", -1)  # each frame takes too long
+
+    def interrupted(progress):
+        if progress.done == 17:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        paint("out.mkv", codec="ffv1", on_frame=interrupted)
+    calls = []
+    paint("out.mkv", codec="ffv1", resume=True, on_frame=calls.append)
+    assert calls[0].done == 17
+    assert same(frames_of("out.mkv"), frames_of(whole.output))
+
+
 def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     paint("out.mp4", recipe={"strength": 1.0}, on_frame=stopping_after(20))
-    with pytest.raises(FilmError, match=r"out.mp4.parts: holds 20 painted frames .* --resume"):
+    with pytest.raises(FilmError, match=r"out.mp4.parts: holds 20 frames of .* --resume"):
         paint("out.mp4", recipe={"strength": 1.0})
     with pytest.raises(FilmError, match=r"with another strength \(1.0 then, 0.5 now\)"):
         paint("out.mp4", recipe={"strength": 0.5}, resume=True)
@@ -148,21 +164,70 @@ def test_parts_of_an_earlier_run_are_neither_lost_nor_mixed_with_others(source):
     write_film(source, [photo_array()] * FRAMES)
     with pytest.raises(FilmError, match="with another film;"):
         paint("out.mp4", recipe={"strength": 1.0}, resume=True)
-    Path("out.mp4.parts/film.json").write_text("{")
-    with pytest.raises(FilmError, match="is damaged; delete this folder"):
-        paint("out.mp4", resume=True)
+    for text in ("{", "[]", "{}"):
+        Path("out.mp4.parts/film.json").write_text(text)
+        with pytest.raises(FilmError, match="is damaged; delete this folder"):
+            paint("out.mp4", resume=True)
     assert len(frames_of("out.mp4")) == 20
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot lock folders")
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_into_one_output_are_refused(source, resume):
+    refusals = []
+
+    def again(progress):
+        if progress.done in (1, 20):
+            with pytest.raises(FilmError, match="another run is painting into it") as caught:
+                paint("out.mp4", resume=resume)
+            refusals.append(caught)
+
+    assert paint("out.mp4", on_frame=again).frames == FRAMES
+    assert len(refusals) == 2
+    assert names_in(".") == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[: len(data) * 9 // 10],
+        lambda data: data[: len(data) // 3] + bytes(len(data) // 3) + data[-(len(data) // 3) :],
+        lambda data: b"garbage" * 99,
+    ],
+)
+def test_a_damaged_segment_is_named_before_painting(source, number, name, damage):
+    paint(name, on_frame=stopping_after(40))
+    part = Path(f"{name}.parts/00000{number}.nut")
+    part.write_bytes(damage(part.read_bytes()))
+    with pytest.raises(FilmError) as caught:
+        paint(name, resume=True, painter=None)
+    assert str(caught.value) == (
+        f"{part}: is damaged; delete the folder {name}.parts to begin anew"
+    )
 
 
 def test_resume_without_parts_begins_at_the_beginning(source):
     assert paint("out.mp4", resume=True).frames == FRAMES
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such names")
+@pytest.mark.parametrize("name", ["a:c.mp4", "12:30.gif", "12:30"])
+def test_a_colon_in_a_name_is_no_protocol(source, name):
+    assert paint(name).frames == FRAMES
+    assert names_in(".") == sorted(["in.mp4", name])
+
+
 def test_what_was_painted_before_an_error_is_written(source):
     with pytest.raises(FilmError) as caught:
         paint("out.mp4", painter=Inverting(fails_at=30))
     text = str(caught.value)
-    assert text.startswith("ValueError: the brush broke; the 30 frames painted before are in out")
+    assert text.startswith(
+        "ValueError: the brush broke; what was painted before, 30 frames, is in out"
+    )
     assert "--resume" in text
     assert len(frames_of("out.mp4")) == 30
     assert paint("out.mp4", resume=True).frames == FRAMES
@@ -210,7 +275,7 @@ def test_a_full_disk_is_told_and_what_was_painted_is_kept(source):
     assert "cannot be written (File too large); free space or choose another place" in str(
         caught.value
     )
-    assert "the 24 painted frames are kept in out.mkv.parts: add --resume" in str(caught.value)
+    assert "what is painted, 24 frames, is kept in out.mkv.parts: add --resume" in str(caught.value)
     assert done[-1] < FRAMES
     assert names_in(".") == ["in.mp4", "out.mkv.parts"]
     assert paint("out.mkv", codec="ffv1", resume=True).frames == FRAMES

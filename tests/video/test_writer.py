@@ -260,6 +260,64 @@ def test_animations_come_out(tmp_path, name, plays):
         assert np.abs(frame.pixels[..., :3] - pixels).mean() < (9 if name == "a.gif" else 6)
 
 
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize("name", ["a.gif", "a.webp"])
+def test_a_single_frame_becomes_a_picture(tmp_path, name, transparent):
+    film = made([Fraction(0)], transparent=transparent)
+    paint_film(film, tmp_path / name, Inverting())
+    with Image.open(tmp_path / name) as image:
+        assert np.abs(np.asarray(image.convert("RGB")) - expected(film)[0]).mean() < 9
+
+
+class Copying:
+    """A painter that leaves frames as they are, with their alpha."""
+
+    def __init__(self):
+        self.memory = {}
+
+    def paint(self, film_frames, scout, done=0, memory=None):
+        yield from (frame.pixels for frame in film_frames)
+
+
+@pytest.fixture
+def holey(tmp_path):
+    """An animated PNG of a square that wanders over nothing, after a frame that is full."""
+    frames = [np.full((48, 64, 4), (200, 90, 60, 255), np.uint8)]
+    for number in range(3):
+        frame = np.zeros((48, 64, 4), np.uint8)
+        frame[8:24, 16 * number : 16 * number + 16] = 40, 90, 160, 255
+        frames.append(frame)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    pictures[0].save(
+        tmp_path / "in.png", save_all=True, append_images=pictures[1:], duration=100, blend=0
+    )
+    return tmp_path / "in.png"
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "frames"])
+def test_transparency_is_kept_where_it_can_be(holey, name):
+    # In a GIF by FFmpeg what a full frame shows cannot become transparent in the next.
+    film = open_film(holey, 0.1 if name == "a.gif" else 0)
+    output = holey.with_name(name)
+    assert [frame.pixels.shape[2] for frame in open_film(holey).read()] == [3, 4, 4, 4]
+    assert output_of(output).check(film) == []
+    paint_film(film, output, Copying())
+    for one, other in zip(film.read(), open_film(output).read(), strict=True):
+        full = np.full((*one.pixels.shape[:2], 1), 255, np.uint8)
+        before, after = (np.dstack([frame.pixels, full])[..., :4] for frame in (one, other))
+        assert np.array_equal(before[..., 3], after[..., 3])
+        seen = before[..., 3] == 255
+        assert np.abs(before[seen] - after[seen].astype(float)).mean() < 6
+
+
+def test_transparency_that_is_left_out_is_told(holey):
+    film = open_film(holey)
+    assert output_of(holey.with_name("a.mp4")).check(film) == [
+        f"{holey}: its transparency is left out"
+    ]
+    assert output_of(holey.with_name("a.mkv"), "ffv1").check(film) == []
+
+
 def expected(film):
     """What the stand-in paints."""
     return [pixels.astype(float) for pixels in Inverting().paint(film.read(), None)]

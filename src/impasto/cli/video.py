@@ -19,7 +19,7 @@ from impasto.cli.options import method_option, refine_option, setting_options, s
 from impasto.cli.paint import SETTINGS, parse_style
 from impasto.cli.progress import film_progress_of
 from impasto.controls import LOOK_SUFFIX, Style
-from impasto.errors import ControlError, Stop, reason
+from impasto.errors import ControlError, OutputError, Stop, reason
 from impasto.interrupt import interruptible
 from impasto.recipes import Recipe, read_recipe, settings_in
 from impasto.video.encoding import CODECS
@@ -73,7 +73,7 @@ from impasto.video.writer import read_recipe as read_film_recipe
 @refine_option
 @shared_options
 @setting_options({"": FilmControls})
-@setting_options(SETTINGS)
+@setting_options(SETTINGS, without=("stop_after",))
 def video(
     *,
     path: Path,
@@ -102,6 +102,7 @@ def video(
     film, target = open_film(path, start, end), output_of(output, codec, crf)
     sources = [Path(str(one)) for style in given for one in (style.source, style.mask) if one]
     check_apart([output], [path, *sources])
+    _check_outside(output, path)
     notes = [*film.notes, *target.check(film)]
     values = _recipe_of(recipe) | {name: v for name, v in options.items() if v is not None}
     stability = values.pop("stability", FilmControls.stability)
@@ -143,6 +144,12 @@ def _check_styles(styles: Sequence[Style]) -> None:
             raise ControlError(
                 f"{style.source}: films are not painted with saved looks; name the style's picture"
             )
+
+
+def _check_outside(output: Path, film: Path) -> None:
+    """Raises `OutputError` if the output would be among the pictures of a film that is a folder."""
+    if film.is_dir() and output.resolve().is_relative_to(film.resolve()):
+        raise OutputError(f"{output}: is in the folder that is painted; choose another place")
 
 
 def _recipe_of(name: str | None) -> dict[str, Any]:
@@ -199,7 +206,8 @@ def _report(row: dict[str, Any], *, as_json: bool) -> int:
         click.echo(json.dumps([row], indent=2))
     elif "output" in row:
         size = f"{row['width']}x{row['height']}"
-        tell(f"{row['output']}: {size}, {row['frames']} frames, {row['seconds']:.0f} s")
+        frames = f"{row['frames']} frame{'s' * (row['frames'] > 1)}"
+        tell(f"{row['output']}: {size}, {frames}, {row['seconds']:.0f} s")
     if row.get("stopped"):
         say(
             f"stopped after frame {row['frames']}; the film so far is in {row['output']}, and "

@@ -16,6 +16,7 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from impasto.video.base import location
 from impasto.video.segments import Segments, second
 
 FASTEST = 50
@@ -55,7 +56,7 @@ class Animation:
             last = max(stamp for stamp in stamps if stamp is not None)
             options["final_delay"] = str(max(round(segments.end / base) - last, 1))
         quality = {} if self.palette else {"quality": "90"}
-        with av.open(os.fspath(file), "w", format=self.container, options=options) as container:
+        with av.open(location(file), "w", format=self.container, options=options) as container:
             stream: Any = container.add_stream(self.encoder, options=quality)
             stream.time_base = stream.codec_context.time_base = base
             for frame in frames:
@@ -66,6 +67,8 @@ class Animation:
             container.mux(stream.encode(None))
         if not self.palette:
             _hold_last(file, round(segments.end * self.units) - (stamps[0] or 0))
+            if segments.film.transparent:
+                _say_transparent(file)
 
     def _stamps(self, segments: Segments) -> list[int | None]:
         """When each frame is shown; None for those that come too fast for browsers."""
@@ -86,11 +89,28 @@ ANIMATIONS = {
 """What can be written, by extension."""
 
 
+_ALPHA = 0x10
+"""The flag of a WebP that has alpha."""
+
+
+def _say_transparent(file: Path) -> None:
+    """Writes into an animated WebP that it has alpha. The encoder does so only if a frame has some
+    itself, and not if frames leave parts of the canvas empty.
+    """
+    with file.open("r+b") as webp:
+        webp.seek(len(b"RIFFsizeWEBP"))
+        kind, _, flags = struct.unpack("<4sIB", webp.read(9))
+        if kind == b"VP8X":  # of a single frame it makes a still picture, which says it itself
+            webp.seek(-1, os.SEEK_CUR)
+            webp.write(bytes([flags | _ALPHA]))
+
+
 def _hold_last(file: Path, milliseconds: int) -> None:
     """Makes the last frame of a WebP last until so long after the first was shown: the encoder does
     not know how long it is meant to be shown.
     """
     with file.open("r+b") as webp:
+        last = None
         place, left, size = len(b"RIFFsizeWEBP"), milliseconds, file.stat().st_size
         while place < size:
             webp.seek(place)
@@ -100,6 +120,8 @@ def _hold_last(file: Path, milliseconds: int) -> None:
                 last, duration = webp.tell(), int.from_bytes(webp.read(3), "little")
                 left -= duration
             place += 8 + length + length % 2
+        if last is None:  # a single frame is a still picture
+            return
         webp.seek(last)
         webp.write(max(left + duration, 1).to_bytes(3, "little"))
 

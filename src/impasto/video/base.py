@@ -77,6 +77,8 @@ class Film(ABC):
     """What a painted film should be written in. Pixels are converted from it already."""
     pixel_aspect: Fraction = Fraction(1)
     """Width of a pixel to its height."""
+    transparent: bool = False
+    """Whether parts of it are transparent, and its frames have alpha there."""
     plays: int = 0
     """How often an animation is shown, 0 for ever."""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -146,3 +148,8 @@ class Film(ABC):
     @abstractmethod
     def _frames(self) -> Generator[Frame]:
         """All frames, or at least those from ``start`` on."""
+
+
+def location(file: Path) -> str:
+    """A file's name for FFmpeg, which else takes a colon in it for the end of a protocol's name."""
+    return f"file:{file}"

@@ -20,7 +20,7 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation
 
 from impasto.errors import FilmError
-from impasto.video.base import Colour, Film, Sound
+from impasto.video.base import Colour, Film, Sound, location
 from impasto.video.frames import THUMBNAIL_SIDE, Frame, Pixels
 from impasto.video.hdr import HDR, to_srgb
 
@@ -213,12 +213,11 @@ class _FileFrame(Frame):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[InputContainer]:
-    # FFmpeg would take a colon in the name for a protocol.
     kinds = {kind for kind in av.formats_available if not kind.endswith("_pipe")}
     kinds -= _LISTS | _TEXTS
     options = {"protocol_whitelist": "file", "format_whitelist": ",".join(sorted(kinds))}
     try:
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
+        container = av.open(location(path), options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FilmError(
             f"{path}: cannot be read as a film; it is damaged, cut off, or something else"

@@ -92,6 +92,8 @@ class Encoding:
     """What the numbers in the encoded film mean."""
     pixel_aspect: Fraction
     """Width of a pixel to its height."""
+    transparent: bool = False
+    """Whether frames have alpha, if nothing is to be lost."""
 
     @classmethod
     def of(cls, film: Film, codec: Codec, crf: int | None) -> Encoding:
@@ -109,6 +111,7 @@ class Encoding:
             Fraction(1, film.time_base.denominator),
             film.colour,
             film.pixel_aspect,
+            film.transparent,
         )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
@@ -120,6 +123,8 @@ class Encoding:
         is to be lost.
         """
         if self.codec is LOSSLESS:
+            if self.transparent and pixels.shape[2] == 3:  # a frame without holes, among others
+                pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
             alpha = pixels.shape[2] == 4
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(pixels), "rgba" if alpha else "rgb24"

@@ -22,10 +22,14 @@ from impasto.video.frames import Frame, Pixels
 from impasto.video.parts import Parts, fingerprint
 from impasto.video.prefetch import prefetch
 from impasto.video.segments import Segments, segment
-from impasto.video.writer import output_of
+from impasto.video.writer import Output, output_of
 
 SEGMENT_SECONDS = 2
-"""Length of a segment, which is what a sudden end of the work can cost."""
+"""Length of a segment at most."""
+SEGMENT_WORK = 60
+"""So many seconds after its beginning a segment ends with the next frame, however short it is: this
+is what a sudden end of the work can cost.
+"""
 _AHEAD = 4
 """So many frames are decoded before they are needed."""
 _PACE_FRAMES = 50
@@ -161,8 +165,16 @@ def paint_film(
         "crf": target.crf,
         **recipe,
     }
-    parts = Parts.of(output, record, resume=resume)
-    work = _Work(film, painter, parts, target.encoding(film), on_frame)
+    with Parts.of(output, record, resume=resume) as parts:
+        work = _Work(film, painter, parts, target.encoding(film), on_frame)
+        return _written(work, target, recipe, notes)
+
+
+def _written(
+    work: _Work, target: Output, recipe: Mapping[str, Any], notes: list[str]
+) -> FilmResult:
+    """Paints, and writes what is painted, even if something goes wrong."""
+    parts = work.parts
     failure: Exception | None = None
     try:
         work.paint()
@@ -173,31 +185,35 @@ def paint_film(
         assert failure is not None  # a film without frames cannot be read
         raise failure
     complete = not (failure or work.stopped)
-    segments = Segments(parts.segments(), film, work.encoding, work.end(complete), complete, recipe)
+    segments = Segments(
+        parts.segments(), work.film, work.encoding, work.end(complete), complete, recipe
+    )
     try:
         target.write(segments)
     except Exception as error:
         raise FilmError(
-            f"{reason(failure or error)}; the {parts.done} painted frames are kept in "
+            f"{reason(failure or error)}; what is painted, {parts.told}, is kept in "
             f"{parts.folder}: add --resume to go on with them"
         ) from error
     if failure is not None:
         raise FilmError(
-            f"{reason(failure)}; the {parts.done} frames painted before are in {output}: add "
+            f"{reason(failure)}; what was painted before, {parts.told}, is in {target.path}: add "
             "--resume to go on with them"
         ) from failure
     height, width = segments.size
     if work.size not in (None, (height, width)):
-        notes.append(f"{output}: {target.codec.name} needs even sides: a row or column is doubled")
+        notes.append(
+            f"{target.path}: {target.codec.name} needs even sides: a row or column is doubled"
+        )
     if complete:
         parts.remove()
     return FilmResult(
-        output,
+        target.path,
         parts.done,
         (height, width),
         float(segments.end),
         work.stopped,
-        (*film.notes, *notes),
+        (*work.film.notes, *notes),
     )
 
 
@@ -252,6 +268,7 @@ class _Work:
         path, done = self.parts.next_segment(), self.parts.done
         length = max(round(SEGMENT_SECONDS * self.film.rate), 1)
         self.size = first.shape[0], first.shape[1]
+        ends = monotonic() + SEGMENT_WORK
         failure: Exception | None = None
         encoded: Future[None] | None = None
         with segment(path, self.encoding) as add, ThreadPoolExecutor(1) as encoder:
@@ -263,6 +280,8 @@ class _Work:
                     encoded = encoder.submit(add, pixels, last)
                     done += 1
                     self._report(done, last, pixels)
+                    if monotonic() > ends:
+                        break
             except Stop:
                 self.stopped = True
             except Exception as error:  # whatever it is, the frames before it are kept

@@ -107,6 +107,8 @@ class FilmPainter:
         keyframes: Keyframes | None = None,
     ) -> None:
         self.stability = FilmControls(stability).stability
+        if recipe.controls.stop_after is not None:
+            raise ControlError("stop_after is for a single picture: leave it out for a film")
         self.keyframes = keyframes
         self.memory: Memory = {}
         """What the next frame needs of the one before; it can be kept, to go on from there."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +19,14 @@ from torch import Tensor
 
 from impasto import files
 from impasto.errors import FilmError, OutputError
+from impasto.video.segments import count_frames
+
+if sys.platform != "win32":
+    import fcntl
 
 _RECORD = "film.json"
+_ALWAYS = {"film", "codec", "crf"}
+"""What is in the record of any film."""
 _HEAD = 2**20
 """Bytes of a file by which it is known again, beside its length."""
 _LONG = 80
@@ -34,16 +42,28 @@ class Parts:
     """
 
     folder: Path
-    done: int = 0
-    """How many frames are painted."""
+    counts: Sequence[int] = ()
+    """How many frames are in each segment."""
     last: Fraction = Fraction(0)
     """When the last of them is shown."""
     memory: Mapping[str, Tensor] | None = None
     """What the painter needs to know of them to go on; None at the beginning."""
 
+    @property
+    def done(self) -> int:
+        """How many frames are painted."""
+        return sum(self.counts)
+
+    @property
+    def told(self) -> str:
+        """How many these are, in words."""
+        return f"{self.done} frame{'s' * (self.done > 1)}"
+
     @classmethod
-    def of(cls, output: Path, record: Mapping[str, Any], *, resume: bool) -> Parts:
-        """Opens the parts of an output, or begins anew if there are none.
+    @contextmanager
+    def of(cls, output: Path, record: Mapping[str, Any], *, resume: bool) -> Iterator[Parts]:
+        """Returns a context with the parts of an output, new ones if there are none. Nobody else
+        can open them in the meantime.
 
         Args:
             output: the film to be written; its parts are in ``NAME.parts`` beside it.
@@ -52,28 +72,32 @@ class Parts:
 
         Raises:
             FilmError: there is something and nobody asked to go on with it, or it was painted of
-                another film or with other settings.
+                another film or with other settings, or another run is painting into it now.
             OutputError: the folder cannot be made.
         """
         parts = cls(folder_of(output))
-        record = json.loads(json.dumps(record))  # tuples are lists from now on
-        if parts.segments():
-            parts._load()
-            if not resume:
-                raise FilmError(
-                    f"{parts.folder}: holds {parts.done} painted frames of an earlier run; add "
-                    "--resume to go on with them, or delete this folder to begin anew"
-                )
-            parts._check(record)
-            return parts
         try:
             parts.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(
                 f"{parts.folder}: cannot be created ({error.strerror}); choose another place"
             ) from error
-        files.replace(parts.folder / _RECORD, json.dumps(record, indent=2).encode())
-        return parts
+        with _locked(parts.folder):
+            parts._open(json.loads(json.dumps(record)), resume=resume)  # tuples become lists
+            yield parts
+
+    def _open(self, record: Mapping[str, Any], *, resume: bool) -> None:
+        if not self.segments():
+            files.replace(self.folder / _RECORD, json.dumps(record, indent=2).encode())
+            return
+        self._load()
+        if not resume:
+            raise FilmError(
+                f"{self.folder}: holds {self.told} of an earlier run; add "
+                "--resume to go on with them, or delete this folder to begin anew"
+            )
+        self._check(record)
+        self._check_segments()
 
     def segments(self) -> list[Path]:
         """The files of the segments, in order."""
@@ -96,12 +120,14 @@ class Parts:
             OutputError: the disk is full.
         """
         tensors = {name: value.detach().cpu().contiguous() for name, value in memory.items()}
-        state = save(tensors, {"done": str(done), "last": str(last)})
+        counts = json.dumps([*self.counts, done - self.done])
+        state = save(tensors, {"counts": counts, "last": str(last)})
         files.replace(_state(segment), state)
 
     def go_on(self, done: int, last: Fraction, memory: Mapping[str, Tensor]) -> None:
         """Takes note of a segment that is kept; what was needed to go on before it can go."""
-        self.done, self.last, self.memory = done, last, memory
+        self.counts = [*self.counts, done - self.done]
+        self.last, self.memory = last, memory
         for segment in self.segments()[:-1]:
             _state(segment).unlink(missing_ok=True)
 
@@ -118,10 +144,21 @@ class Parts:
         try:
             with safe_open(path, "pt") as file:
                 known = file.metadata()
-                self.done, self.last = int(known["done"]), Fraction(known["last"])
+                self.counts, self.last = json.loads(known["counts"]), Fraction(known["last"])
                 self.memory = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise self._damaged() from error
+
+    def _check_segments(self) -> None:
+        """Raises `FilmError` if a segment lacks frames, as after a power cut or a bad copy."""
+        segments = self.segments()
+        if len(segments) != len(self.counts):
+            raise self._damaged()
+        for segment, count in zip(segments, self.counts, strict=True):
+            if count_frames(segment) != count:
+                raise FilmError(
+                    f"{segment}: is damaged; delete the folder {self.folder} to begin anew"
+                )
 
     def _check(self, record: Mapping[str, Any]) -> None:
         """Raises `FilmError` if the parts were painted otherwise than it is asked for now."""
@@ -129,6 +166,8 @@ class Parts:
             then = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise self._damaged() from error
+        if not isinstance(then, dict) or not then.keys() >= _ALWAYS:
+            raise self._damaged()
         other = sorted(name for name in {*then, *record} if then.get(name) != record.get(name))
         if other:
             was, now = (json.dumps(values.get(other[0])) for values in (then, record))
@@ -145,6 +184,30 @@ class Parts:
 def folder_of(output: Path) -> Path:
     """Where the parts of an output are."""
     return output.with_name(f"{output.name}.parts")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Returns a context in which no other run has got the folder. Systems forget the lock of a run
+    that is killed. Windows cannot lock folders, and some network drives cannot: there it is up to
+    the user.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise FilmError(
+                    f"{folder}: another run is painting into it; wait until that has ended, or "
+                    "choose another output"
+                ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 def _state(segment: Path) -> Path:

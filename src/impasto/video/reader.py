@@ -143,7 +143,10 @@ def _open_animation(path: Path) -> Film:
         if getattr(image, "n_frames", 1) == 1:
             raise _is_picture(path)
         first = int(getattr(image, "default_image", False))
-        durations = list(_durations(image, first))
+        durations, transparent = [], False
+        for duration in _durations(image, first):
+            durations.append(duration)
+            transparent = transparent or _is_transparent(image)
         loop, kind, size = image.info.get("loop"), image.format, (image.height, image.width)
         number = image.n_frames - first
     if not durations:
@@ -157,8 +160,9 @@ def _open_animation(path: Path) -> Film:
         time_base=Fraction(1, math.lcm(*(duration.denominator for duration in durations))),
         length=length,
         frames=len(times),
+        transparent=transparent,
         plays=_plays(loop, kind),
-        cut_off=f"its last {missing} frames cannot be read" if missing else "",
+        cut_off=f"{missing} of its frames, the last, cannot be read" if missing else "",
         times=times,
         first=first,
     )
@@ -173,6 +177,13 @@ def _durations(image: Any, first: int) -> Iterator[Fraction]:
             # Of a PNG it is a fraction, in floating point.
             milliseconds = Fraction(image.info.get("duration") or _NO_DURATION)
             yield milliseconds.limit_denominator(1000) / 1000
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    """Whether something of the current frame is transparent, which it may be without being so."""
+    if not image.has_transparency_data:
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
 
 
 def _plays(loop: int | None, kind: str | None) -> int:
@@ -209,22 +220,23 @@ class _Folder(Film):
 
 def _open_folder(path: Path, rate: int) -> Film:
     files = sorted(images.find(path), key=_natural)
+    height, width, channels = _first(path, files).shape
     return _Folder(
         path=path,
-        size=_first_size(path, files),
+        size=(height, width),
         rate=Fraction(rate),
         time_base=Fraction(1, rate),
         length=Fraction(len(files), rate),
         frames=len(files),
+        transparent=channels == 4,
         files=files,
     )
 
 
-def _first_size(path: Path, files: list[Path]) -> tuple[int, int]:
+def _first(path: Path, files: list[Path]) -> Pixels:
     for file in files:
         with suppress(ImageError):
-            height, width = _pixels(file).shape[:2]
-            return height, width
+            return _pixels(file)
     raise FilmError(f"{path}: none of its {len(files)} pictures can be read")
 
 

@@ -7,9 +7,8 @@ segments are a film.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -21,7 +20,7 @@ from av.packet import Packet
 
 from impasto import files
 from impasto.errors import OutputError
-from impasto.video.base import Film
+from impasto.video.base import Film, location
 from impasto.video.encoding import Codec, Encoding
 from impasto.video.frames import Pixels
 
@@ -44,7 +43,7 @@ def segment(path: Path, encoding: Encoding) -> Iterator[AddFrame]:
     with (
         files.replacing(path) as temporary,
         _refusals(path, encoding.codec),
-        av.open(os.fspath(temporary), "w", format="nut") as container,
+        av.open(location(temporary), "w", format="nut") as container,
     ):
 
         def add(pixels: Pixels, time: Fraction) -> None:
@@ -89,14 +88,14 @@ class Segments:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frames."""
-        with av.open(os.fspath(self.paths[0])) as container:
+        with av.open(location(self.paths[0])) as container:
             context = container.streams.video[0].codec_context
             return context.height, context.width
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Decodes the frames."""
         for path in self.paths:
-            with av.open(os.fspath(path)) as container:
+            with av.open(location(path)) as container:
                 yield from container.decode(video=0)
 
     def packets(self) -> Iterator[Packet[Any]]:
@@ -109,9 +108,18 @@ class Segments:
 
     def _packets(self) -> Iterator[Packet[Any]]:
         for path in self.paths:
-            with av.open(os.fspath(path)) as container:
+            with av.open(location(path)) as container:
                 # One without contents says that there are no more.
                 yield from (packet for packet in container.demux(video=0) if packet.size)
+
+
+def count_frames(path: Path) -> int:
+    """How many whole frames are in the file of a segment, which may be damaged."""
+    count = 0
+    with suppress(av.FFmpegError), av.open(location(path)) as container:
+        for packet in container.demux(video=0):
+            count += packet.size > 0 and not packet.is_corrupt
+    return count
 
 
 def second(packet: Packet[Any]) -> Fraction:

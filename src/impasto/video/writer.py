@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -28,7 +27,7 @@ from PIL import Image
 from impasto import files
 from impasto.errors import ControlError, FilmError, OutputError
 from impasto.video.animation import ANIMATIONS, FASTEST, Animation
-from impasto.video.base import Film, Sound
+from impasto.video.base import Film, Sound, location
 from impasto.video.encoding import CODECS, LOSSLESS, Codec, Encoding
 from impasto.video.parts import folder_of
 from impasto.video.reader import open_film
@@ -101,6 +100,8 @@ class FilmOutput(Output):
             for stream in sound.streams:
                 self._check_holds(stream)
         notes = []
+        if film.transparent and self.codec is not LOSSLESS:
+            notes.append(f"{film.path}: its transparency is left out")
         if film.pixel_aspect != 1 and not self.codec.keeps_aspect and self.container != "mp4":
             notes.append(
                 f"{self.path}: does not say with {self.codec.name} that pixels are not square; "
@@ -113,9 +114,12 @@ class FilmOutput(Output):
         holds = [ending for ending, (kind, _) in CONTAINERS.items() if _holds(kind, stream)]
         if self.path.suffix.lower() not in holds:
             name = stream.codec_context.codec.canonical_name
+            other = ".mkv" in holds and self.codec.name != CONTAINERS[".mkv"][1][0]
+            kept = f"; with .mkv, --codec {self.codec.name} keeps the codec" if other else ""
             raise OutputError(
                 f"{self.path}: {self.path.suffix} cannot hold the film's sound ({name}); use "
                 f"{' or '.join(holds) if holds else '.gif, .webp or a folder, which have none'}"
+                f"{kept}"
             )
 
     def write(self, segments: Segments) -> None:
@@ -123,9 +127,9 @@ class FilmOutput(Output):
         with (
             files.replacing(self.path) as temporary,
             segments.film.sound() as sound,
-            av.open(os.fspath(segments.paths[0])) as first,
+            av.open(location(segments.paths[0])) as first,
             av.open(
-                os.fspath(temporary),
+                location(temporary),
                 "w",
                 format=self.container,
                 options=self._options(segments, sound),
@@ -218,6 +222,8 @@ def output_of(path: Path, codec: str | None = None, crf: int | None = None) -> O
         ControlError: codec or crf make no sense for it.
         OutputError: there is no such kind of file.
     """
+    if not path.name:
+        raise OutputError(f"'{path}' is no name for a film; give that of a new file or folder")
     suffix = path.suffix.lower()
     if suffix in CONTAINERS and not path.is_dir():
         _, names = CONTAINERS[suffix]
