@@ -54,10 +54,17 @@ class Motion:
             (1, 3, H, W), in [0, 1].
         """
         moved = self.moved(before).clamp(0, 1)
-        half = round(math.sqrt(painted.shape[-2] * painted.shape[-1]) / _PATCHES / 2)
-        gap = F.avg_pool2d(moved - painted, 2 * half + 1, 1, half, count_include_pad=False)
+        gap = _patch_means(moved - painted)
         alike = torch.exp(-(gap.abs().mean(1, keepdim=True) / _GHOST).square())
         return torch.lerp(painted, moved, self.trust * alike)
+
+
+def _patch_means(maps: Tensor) -> Tensor:
+    """The mean of the patch around each pixel of maps (1, C, H, W), as far as it is inside."""
+    half = round(math.sqrt(maps.shape[-2] * maps.shape[-1]) / _PATCHES / 2)
+    side = 2 * half + 1
+    columns = F.avg_pool2d(maps, (side, 1), 1, (half, 0), count_include_pad=False)
+    return F.avg_pool2d(columns, (1, side), 1, (0, half), count_include_pad=False)
 
 
 def sampled(maps: Tensor, offsets: Tensor, mode: str = "bicubic") -> Tensor:
