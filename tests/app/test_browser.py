@@ -161,6 +161,7 @@ def go(page, name):
 
 def give(page, label, *files):
     uploader = page.get_by_test_id("stFileUploader").filter(has_text=label)
+    expect(uploader).to_have_count(1)  # the one before, which was used, may still be there
     uploader.locator("input[type=file]").set_input_files(files)
 
 

@@ -325,7 +325,8 @@ def test_nobody_can_clear_what_all_visitors_share(served):
         for _ in range(5):
             connection.send(BackMsg(clear_cache=True).SerializeToString())
             run_page(connection)
-        assert served.number("threads") <= before
+        # The last run's thread may not have ended.
+        eventually(lambda: served.number("threads") <= before, 10)
 
 
 @pytest.mark.slow

@@ -271,4 +271,4 @@ def plain(error: object, *folders: Path) -> str:
     for folder in folders:
         text = text.replace(f"{folder}{os.sep}", "")
     text = text.replace("use `impasto stylize`", "take it to the page Paint")
-    return re.sub(r"; the \d+ (painted )?frames .*", "", text)  # and how to go on with them
+    return re.sub(r"; what (is|was) painted.*", "", text)  # and how to go on with it
