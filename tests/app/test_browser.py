@@ -17,6 +17,7 @@ import subprocess
 import time
 import urllib.request
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -1007,9 +1008,16 @@ def test_many_photos(visit, photo_file, tmp_path):
 
 def test_a_film(visit, tmp_path):
     count = 500  # so that there is time to stop it
-    film = write_film(tmp_path / "beach.mp4", moving(count, 96, 128), sound=count / 25)
+    film = write_film(
+        tmp_path / "beach.mp4",
+        moving(count, 96, 128),
+        stamps=range(count),
+        time_base=Fraction(1, 10),  # the fewer frames the beginning has, the sooner it is painted
+        sound=count / 10,
+    )
     page = visit("film")
     give(page, "Your film", film)
+    expect(page.get_by_text("Choose a film and a painting")).to_have_count(0)  # it has arrived
     style(page, "Olive Trees").click()
     preview = page.locator("img.film")
     preview.wait_for()
