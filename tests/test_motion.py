@@ -45,6 +45,12 @@ def test_a_smaller_motion_is_the_same_on_the_picture():
     assert torch.allclose(small.trust, torch.tensor(0.7))
 
 
+def test_all_of_a_motion_goes_to_a_device():
+    motion = Motion(constant_flow(1.0, 0.0, 4, 5), torch.ones(1, 1, 4, 5)).to(torch.device("meta"))
+    assert motion.flow.is_meta
+    assert motion.trust.is_meta
+
+
 @pytest.mark.parametrize("trust", [0.0, 0.25, 1.0])
 def test_what_is_trusted_comes_from_before(trust):
     """Strokes are others, colours are the same."""

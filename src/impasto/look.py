@@ -177,6 +177,10 @@ class Look:
         with self._guarded():
             inputs = self._inputs(frame)
             content, step = inputs.prepared, self._step(on_step, inputs)
+            # Flow is estimated, and what was remembered is loaded, on the processor.
+            device = self.stylizer.device
+            motion = None if motion is None else motion.to(device)
+            before = {name: maps.to(device) for name, maps in before.items()}
             # Paint that moves along would leave the masks.
             mix = inputs.mix.everywhere()
             painted, memory = self.transfer.follow(content, mix, before, motion, step)

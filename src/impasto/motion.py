@@ -27,6 +27,10 @@ class Motion:
     trust: Tensor
     """How much of a painting to take over from there, 0..1: (1, 1, H, W)."""
 
+    def to(self, device: torch.device) -> Motion:
+        """Returns the motion on a device."""
+        return Motion(self.flow.to(device), self.trust.to(device))
+
     def resized(self, height: int, width: int) -> Motion:
         """Returns the motion for the picture at another height and width."""
         if self.flow.shape[-2:] == (height, width):
