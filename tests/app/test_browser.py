@@ -113,9 +113,16 @@ def visit(server, browser):
             page.set_default_timeout(WAIT_MS)
             page.goto(f"{server}/{path}")
             page.get_by_role("heading", level=1).wait_for()
+            settled(page)
             return page
 
         yield visit
+
+
+def settled(page):
+    """The tab has told what it kept, and the page was drawn anew: until then clicks are lost."""
+    eventually(lambda: page.evaluate("sessionStorage.getItem('impasto.session')"))
+    page.locator('[data-testid=stApp][data-test-script-state="notRunning"]').wait_for()
 
 
 def check(page):
@@ -757,10 +764,10 @@ def test_refining_shows_its_progress_and_stops_with_the_picture_so_far(visit, ph
     """The finished picture stays in sight meanwhile. And what was stopped can be painted again."""
     page = visit()
     button(page, "Chelsea the cat, as The Starry Night").click()
-    shown(page)
+    example = shown(page)
     expect(button(page, "Refine")).to_have_count(0)  # there is no picture to come closer to
     give(page, "Another photo", photo_file)
-    page.get_by_text("160 × 120").first.wait_for()
+    another(page, example)
     choose(page, "Chrysanthemums")
     before, name = shown(page), download(page)[0]
     unfold(page, "For experts")
