@@ -122,6 +122,11 @@ def visit(server, browser):
 def settled(page):
     """The tab has told what it kept, and the page was drawn anew: until then clicks are lost."""
     eventually(lambda: page.evaluate("sessionStorage.getItem('impasto.session')"))
+    drawn(page)
+
+
+def drawn(page):
+    """Nothing on it is about to be replaced."""
     page.locator('[data-testid=stApp][data-test-script-state="notRunning"]').wait_for()
 
 
@@ -179,7 +184,7 @@ def style(page, title):
 
 
 def after(page):
-    return page.locator("img.after")
+    return page.locator("img.after").first  # the one before may still be there, until all is drawn
 
 
 def shown(page):
@@ -617,6 +622,7 @@ def test_pictures_are_named_pinned_compared_fetched_and_deleted(visit, photo_fil
     expect(page.locator(".st-key-sight")).to_contain_text("For my mother")
     group.get_by_role("button", name="Pin Bordighera", exact=True).click()
     expect(group.get_by_role("button", name="Unpin Bordighera", exact=True)).to_be_attached()
+    drawn(page)
     with page.expect_download() as waited:
         button(page, "Download all 3").click()
     with zipfile.ZipFile(waited.value.path()) as archive:
