@@ -32,14 +32,17 @@ def test_the_first_is_taken_down_and_the_second_breaks_off(handler):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_other_wishes_that_it_should_end_are_taken_down(name):
+def test_other_wishes_that_it_should_end_are_taken_down(handler, name):
     number = getattr(signal, name)
-    before = signal.getsignal(number)
-    with interruptible() as stop:
-        signal.raise_signal(number)
-        assert stop.is_set()
-        signal.raise_signal(number)  # of a closed terminal it may come more than once
-    assert signal.getsignal(number) is before
+    before = signal.signal(number, handler)
+    try:
+        with interruptible() as stop:
+            signal.raise_signal(number)
+            assert stop.is_set()
+            signal.raise_signal(number)  # of a closed terminal it may come more than once
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
