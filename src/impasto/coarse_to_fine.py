@@ -29,10 +29,10 @@ from impasto.errors import Stop
 from impasto.images import at_most, resize
 from impasto.matching import Affine, coral
 from impasto.memory import MEASURED_AREA, tile_side
-from impasto.methods import Memory, Method, OnStep, Progress, Transfer
+from impasto.methods import Memory, Method, OnStep, Past, Progress, Transfer
 from impasto.mixing import Mix, blend
 from impasto.moments import Moments, one_above_the_other
-from impasto.motion import Motion, sampled_around
+from impasto.motion import sampled_around
 from impasto.tiling import Box, by_strips, render
 
 _COARSEST_SIDE = 192
@@ -203,12 +203,7 @@ class CoarseToFine(Transfer):
 
     @torch.no_grad()
     def follow(
-        self,
-        content: Tensor,
-        mix: Mix,
-        before: Memory,
-        motion: Motion | None,
-        on_step: OnStep | None = None,
+        self, content: Tensor, mix: Mix, past: Past | None, on_step: OnStep | None = None
     ) -> tuple[Tensor, Memory]:
         """Paints the next frame of a film; see `Transfer.follow`.
 
@@ -220,17 +215,18 @@ class CoarseToFine(Transfer):
 
         def steadied(number: int, painted: Tensor) -> Tensor:
             name = f"level{number}"
-            if motion is not None:
-                painted = motion.resized(*painted.shape[-2:]).steadied(painted, before[name])
+            if past is not None:
+                motion = past.motion.resized(*painted.shape[-2:])
+                painted = motion.steadied(painted, past.memory[name])
             memory[name] = painted
             return painted
 
         first = self.levels[0]
-        if motion is None:
+        if past is None:
             paths = content.new_zeros(1, 2, first.height, first.width)
         else:
-            small = motion.resized(first.height, first.width)
-            paths = small.flow + small.moved(before["paths"], "bilinear")
+            small = past.motion.resized(first.height, first.width)
+            paths = small.flow + small.moved(past.memory["paths"], "bilinear")
         memory["paths"] = paths
         return self._paint(content, mix, on_step, steadied, paths), memory
 

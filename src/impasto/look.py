@@ -25,10 +25,9 @@ from impasto.errors import ControlError, OutputError, Stop, WeightsError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
 from impasto.memory import memory_guarded
-from impasto.methods.base import Memory, Method, OnStep, Progress, Transfer
+from impasto.methods.base import Memory, Method, OnStep, Past, Progress, Transfer
 from impasto.methods.gatys import GatysTransfer
 from impasto.mixing import Mix
-from impasto.motion import Motion
 from impasto.options import ControlOptions, shows_controls
 from impasto.packing import pack, unpack
 from impasto.processes import check_not_forked
@@ -157,15 +156,14 @@ class Look:
         return images.like(replace(inputs.photo, pixels=result), like)
 
     def follow(
-        self, frame: ImageLike, before: Memory, motion: Motion | None, on_step: OnStep | None = None
+        self, frame: ImageLike, past: Past | None = None, on_step: OnStep | None = None
     ) -> tuple[Any, Memory]:
         """Paints a frame of a film so that it goes on from the frame before.
 
         Args:
             frame: a picture of the size of the photo.
-            before: what the call for the frame before returned; ignored for the first.
-            motion: how the picture moved since then, at the size that is painted; None for the
-                first frame.
+            past: what the call for the frame before returned, and how the picture moved since then,
+                at the size that is painted; None for the first frame.
             on_step: as of `__call__`.
 
         Returns:
@@ -178,17 +176,13 @@ class Look:
             inputs = self._inputs(frame)
             content, step = inputs.prepared, self._step(on_step, inputs)
             # Flow is estimated, and what was remembered is loaded, on the processor.
-            device = self.stylizer.device
-            motion = None if motion is None else motion.to(device)
-            before = {name: maps.to(device) for name, maps in before.items()}
+            past = None if past is None else past.to(self.stylizer.device)
             # Paint that moves along would leave the masks.
             mix = inputs.mix.everywhere()
-            painted, memory = self.transfer.follow(content, mix, before, motion, step)
+            painted, memory = self.transfer.follow(content, mix, past, step)
             if self.refinement is not None:
-                refined = {"painted": before["refined"]} if motion else {}
-                painted, kept = self.refinement.follow(
-                    content, mix, refined, motion, step, init=painted
-                )
+                own = past and replace(past, memory={"painted": past.memory["refined"]})
+                painted, kept = self.refinement.follow(content, mix, own, step, init=painted)
                 memory["refined"] = kept["painted"]
             if inputs.mix.masked:
                 painted = torch.lerp(content, painted, inputs.mix.coverage)

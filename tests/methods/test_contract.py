@@ -19,7 +19,7 @@ from impasto.color import srgb_to_lab
 from impasto.controls import Style
 from impasto.errors import ImpastoError, Stop
 from impasto.images import Picture
-from impasto.methods import METHODS, Method, load_method
+from impasto.methods import METHODS, Method, Past, load_method
 from impasto.methods.fast import Blending, Fast, FastConfig
 from impasto.methods.gatys import Gatys
 from impasto.motion import Motion
@@ -242,17 +242,18 @@ def test_a_look_paints_its_photo_and_the_next_frame(stylizer, photo, painting):
         look(photo[..., :40])
 
 
-def still(photo, trust):
-    """No motion at all, and how far that is certain."""
+def still(photo, trust, memory):
+    """A frame before without any motion since, and how far that is certain."""
     height, width = photo.shape[-2:]
-    return Motion(torch.zeros(1, 2, height, width), torch.full((1, 1, height, width), trust))
+    motion = Motion(torch.zeros(1, 2, height, width), torch.full((1, 1, height, width), trust))
+    return Past(memory, motion)
 
 
 def test_a_film_begins_as_a_photo_is_painted(stylizer, photo, painting):
     look = stylizer.fit(photo, source(stylizer, painting))
-    painted, memory = look.follow(photo, {}, None)
+    painted, memory = look.follow(photo)
     torch.testing.assert_close(painted, look(), atol=1e-4, rtol=0)
-    again, _ = look.follow(photo, memory, still(photo, 0.0))
+    again, _ = look.follow(photo, still(photo, 0.0, memory))
     if isinstance(stylizer.method, Gatys):  # goes on from what is there
         assert (again - painted).abs().max() < 0.5
     else:
@@ -262,10 +263,10 @@ def test_a_film_begins_as_a_photo_is_painted(stylizer, photo, painting):
 def test_a_frame_goes_on_from_the_one_before(stylizer, photo, painting):
     look = stylizer.fit(photo, source(stylizer, painting))
     frame = (photo + 0.03 * torch.randn_like(photo)).clamp(0, 1)
-    before, memory = look.follow(photo, {}, None)
-    alone, _ = look.follow(frame, {}, None)
-    kept, _ = look.follow(frame, memory, still(photo, 1.0))
-    half, _ = look.follow(frame, memory, still(photo, 0.5))
+    before, memory = look.follow(photo)
+    alone, _ = look.follow(frame)
+    kept, _ = look.follow(frame, still(photo, 1.0, memory))
+    half, _ = look.follow(frame, still(photo, 0.5, memory))
     distances = [(one - before).square().mean() for one in (kept, half, alone)]
     assert distances == sorted(distances)
     assert distances[0] < 0.3 * distances[-1]
@@ -286,11 +287,11 @@ def test_a_look_is_fitted_to_several_frames(stylizer, photo, painting):
 def test_mixed_methods_follow_a_film(stylizer, photo, painting):
     trained = write_fast(LOOKS / "trained.safetensors", {"look": 1 - painting})
     look = stylizer.fit(photo, [source(stylizer, painting), trained])
-    before, memory = look.follow(photo, {}, None)
+    before, memory = look.follow(photo)
     torch.testing.assert_close(before, look(), atol=1e-4, rtol=0)
     noisy = (photo + 0.01 * torch.randn_like(photo)).clamp(0, 1)
-    kept, _ = look.follow(noisy, memory, still(photo, 1.0))
-    alone, _ = look.follow(noisy, {}, None)
+    kept, _ = look.follow(noisy, still(photo, 1.0, memory))
+    alone, _ = look.follow(noisy)
     assert (kept - before).abs().mean() < 0.3 * (alone - before).abs().mean()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from impasto.controls import Controls
 from impasto.errors import ControlError
-from impasto.methods.base import Footprint, Memory, Method, OnStep, Progress, Transfer
+from impasto.methods.base import Footprint, Memory, Method, OnStep, Past, Progress, Transfer
 from impasto.settings import make_settings
 from impasto.weights import architecture
 
@@ -21,6 +21,7 @@ __all__ = [
     "Memory",
     "Method",
     "OnStep",
+    "Past",
     "Progress",
     "Transfer",
     "assign",

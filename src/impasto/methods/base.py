@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from impasto.errors import ControlError
@@ -39,6 +40,21 @@ with the picture so far."""
 
 Memory: TypeAlias = dict[str, Tensor]
 """What the next frame of a film needs of the one before, by name."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What came before a frame of a film."""
+
+    memory: Memory
+    """What ``follow`` returned with the frame before."""
+    motion: Motion
+    """How the picture moved since then."""
+
+    def to(self, device: torch.device) -> Past:
+        """Returns the past on a device."""
+        memory = {name: maps.to(device) for name, maps in self.memory.items()}
+        return Past(memory, self.motion.to(device))
 
 
 @dataclass(frozen=True)
@@ -92,28 +108,22 @@ class Transfer(ABC):
         """
 
     def follow(
-        self,
-        content: Tensor,
-        mix: Mix,
-        before: Memory,
-        motion: Motion | None,
-        on_step: OnStep | None = None,
+        self, content: Tensor, mix: Mix, past: Past | None, on_step: OnStep | None = None
     ) -> tuple[Tensor, Memory]:
         """Paints a frame of a film so that it goes on from the frame before.
 
         Args:
             content: the frame (1, 3, H, W), sRGB in [0, 1].
             mix: how much of which style goes where on this frame.
-            before: what the call for the frame before returned.
-            motion: how the picture moved since then; None for the first frame of a shot.
+            past: the frame before; None for the first frame of a shot.
             on_step: as of `__call__`.
 
         Returns:
             The painting (1, 3, H, W), sRGB in [0, 1], and what the next frame needs of it.
         """
         painted = self(content, mix, on_step)
-        if motion is not None:
-            painted = motion.steadied(painted, before["painted"])
+        if past is not None:
+            painted = past.motion.steadied(painted, past.memory["painted"])
         return painted, {"painted": painted}
 
     def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:

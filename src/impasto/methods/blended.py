@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from impasto.errors import Stop
-from impasto.methods.base import Memory, OnStep, Progress, Transfer
+from impasto.methods.base import Memory, OnStep, Past, Progress, Transfer
 from impasto.mixing import Mix
-from impasto.motion import Motion
 
 
 @dataclass(frozen=True)
@@ -41,12 +40,7 @@ class BlendedTransfer(Transfer):
         )
 
     def follow(
-        self,
-        content: Tensor,
-        mix: Mix,
-        before: Memory,
-        motion: Motion | None,
-        on_step: OnStep | None = None,
+        self, content: Tensor, mix: Mix, past: Past | None, on_step: OnStep | None = None
     ) -> tuple[Tensor, Memory]:
         """Paints the next frame of a film with one transfer after the other; see
         `Transfer.follow`.
@@ -55,13 +49,7 @@ class BlendedTransfer(Transfer):
 
         def followed(transfer: Transfer, inside: Mix, step: OnStep) -> Tensor:
             prefix = f"{self.transfers.index(transfer)}."
-            own = {
-                name.removeprefix(prefix): maps
-                for name, maps in before.items()
-                if name.startswith(prefix)
-            }
-            # Its styles may have had no weight in the frame before.
-            painted, kept = transfer.follow(content, inside, own, motion if own else None, step)
+            painted, kept = transfer.follow(content, inside, _own(past, prefix), step)
             memory.update({prefix + name: maps for name, maps in kept.items()})
             return painted
 
@@ -112,3 +100,17 @@ class BlendedTransfer(Transfer):
             if stopped:
                 break
         return result
+
+
+def _own(past: Past | None, prefix: str) -> Past | None:
+    """What a transfer remembers, under names that begin so; None if its styles had no weight in the
+    frame before.
+    """
+    if past is None:
+        return None
+    memory = {
+        name.removeprefix(prefix): maps
+        for name, maps in past.memory.items()
+        if name.startswith(prefix)
+    }
+    return replace(past, memory=memory) if memory else None

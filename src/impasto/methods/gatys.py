@@ -30,10 +30,18 @@ from impasto.controls import MIN_SIDE
 from impasto.errors import ControlError, Stop
 from impasto.gallery import TrainedLook
 from impasto.matching import wct
-from impasto.methods.base import Footprint, Memory, Method, OnStep, Progress, Transfer, picture_of
+from impasto.methods.base import (
+    Footprint,
+    Memory,
+    Method,
+    OnStep,
+    Past,
+    Progress,
+    Transfer,
+    picture_of,
+)
 from impasto.mixing import Mix, Region
 from impasto.moments import Moments
-from impasto.motion import Motion
 from impasto.networks.encoder import Encoder, Precision, parse_layers, precision_setting
 from impasto.networks.layers import adaptive_pool
 from impasto.networks.vgg import load_encoder
@@ -420,8 +428,7 @@ class GatysTransfer(Transfer):
         self,
         content: Tensor,
         mix: Mix,
-        before: Memory,
-        motion: Motion | None,
+        past: Past | None,
         on_step: OnStep | None = None,
         *,
         init: Tensor | None = None,
@@ -432,18 +439,17 @@ class GatysTransfer(Transfer):
         Args:
             content: the frame (1, 3, H, W), sRGB in [0, 1].
             mix: how much of which style goes where on this frame.
-            before: what the call for the frame before returned.
-            motion: how the picture moved since then; None for the first frame of a shot.
+            past: the frame before; None for the first frame of a shot.
             on_step: as of `__call__`.
             init: picture to start from where the motion is not certain, (1, 3, H, W), in place of
                 the one that the settings name.
         """
-        if motion is None:
+        if past is None:
             painted = self(content, mix, on_step, init=init)
         else:
-            init = motion.steadied(content if init is None else init, before["painted"])
-            painted = self(content, mix, on_step, init=init)
-            painted = motion.steadied(painted, before["painted"])
+            motion, before = past.motion, past.memory["painted"]
+            init = motion.steadied(content if init is None else init, before)
+            painted = motion.steadied(self(content, mix, on_step, init=init), before)
         return painted, {"painted": painted}
 
     def steps(self, content: Tensor) -> int:

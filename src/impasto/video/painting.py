@@ -25,7 +25,7 @@ from impasto.errors import ControlError, ImageError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike
 from impasto.look import Look, render_size
-from impasto.methods import Memory
+from impasto.methods import Memory, Past
 from impasto.mixing import Mix
 from impasto.motion import Motion
 from impasto.options import Options
@@ -170,8 +170,9 @@ class FilmPainter:
                     look = self._fitted(one.samples)
                 assert look is not None
                 motion, age = self._ripened(one.motion)
+                past = None if motion is None else Past(self.memory, motion)
                 pixels, self.memory = replace(look, mix=self._mix(look, one.frame)).follow(
-                    one.frame.pixels, self.memory, motion
+                    one.frame.pixels, past
                 )
                 if age is not None:
                     self.memory["age"] = age
