@@ -45,6 +45,24 @@ def check_writable(path: Path, size: float = 1) -> None:
         )
 
 
+def make_folder(path: Path, *, parents: bool = False) -> None:
+    """Makes a folder, unless it is there already.
+
+    Args:
+        path: the folder.
+        parents: make the folders that it is in as well.
+
+    Raises:
+        OutputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=parents, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be created ({error.strerror}); choose another place"
+        ) from error
+
+
 def replace(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all; see `replacing`.
 

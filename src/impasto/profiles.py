@@ -59,7 +59,7 @@ class ColourSpace:
         linear = self.to_linear(values)
         if linear.shape[-1] == 3:
             linear = linear @ _between(self.primaries, _SRGB).T.astype(np.float32)
-        return _from_linear(linear.clip(0, 1))
+        return from_linear(linear.clip(0, 1))
 
 
 def to_srgb(values: Floats, image: Image.Image) -> tuple[Floats, str]:
@@ -213,7 +213,8 @@ def _to_linear(values: Floats) -> Floats:
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
-def _from_linear(values: Floats) -> Floats:
+def from_linear(values: NDArray[Any]) -> Floats:
+    """Applies the transfer curve of sRGB (IEC 61966-2-1) to linear light in [0, 1]."""
     curve = 1.055 * values ** np.float32(1 / 2.4) - np.float32(0.055)
     return np.where(values <= 0.0031308, values * np.float32(12.92), curve).astype(np.float32)
 

@@ -179,7 +179,7 @@ def paint_preview(brought: BroughtFilm, request: Request, job: Job) -> PaintedFi
     small = {**request.options, "size": side}
     film = brought.open(PREVIEW_SECONDS)
     film.plays = 0
-    output = brought.folder / f"{job.id}" / "preview.webp"
+    output = brought.folder / str(job.id) / "preview.webp"
     made = _paint(brought, film, replace(request, options=small), output, job)
     return replace(made, request=request)
 
@@ -199,8 +199,7 @@ def paint_whole(brought: BroughtFilm, request: Request, job: Job) -> PaintedFilm
     if before and before.stopped and before.request == request:
         output = before.path
     else:
-        stem = brought.folder / f"{job.id}" / f"{brought.path.stem}-painted"
-        output = stem.with_name(f"{stem.name}{_suffix(film)}")
+        output = brought.folder / str(job.id) / f"{brought.path.stem}-painted{_suffix(film)}"
     return _paint(brought, film, request, output, job)
 
 

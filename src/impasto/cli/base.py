@@ -64,10 +64,12 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as error:
             if home.extra is None:
                 raise
-            raise SetupError(
-                f"`{ctx.command_path} {name}` needs the package '{error.name}': "
-                f"pip install 'impasto[{home.extra}]'"
-            ) from error
+            raise lacking(f"`{ctx.command_path} {name}`", error, home.extra) from error
+
+
+def lacking(what: str, error: ModuleNotFoundError, extra: str) -> SetupError:
+    """The error that something needs a package, which an extra of impasto brings."""
+    return SetupError(f"{what} needs the package '{error.name}': pip install 'impasto[{extra}]'")
 
 
 def load(where: str) -> Any:

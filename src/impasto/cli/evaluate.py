@@ -16,6 +16,7 @@ from impasto.cli.base import (
     FAILED,
     check_apart,
     fail,
+    lacking,
     on_terminal,
     say,
     tell,
@@ -116,9 +117,7 @@ def _evaluate_film(painted: Path, content: Path, json_path: Path | None) -> int:
         from impasto.video.metrics import FilmJudge  # noqa: PLC0415
         from impasto.video.reader import open_film  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SetupError(
-            f"--video needs the package '{error.name}': pip install 'impasto[video]'"
-        ) from error
+        raise lacking("--video", error, "video") from error
     films = open_film(painted), open_film(content)
     console = Console(stderr=True)
     with Progress(console=console, disable=not on_terminal(), transient=True) as progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +33,16 @@ PATIENCE_S = 3.0
 """Networks say nothing of their progress before so many seconds have passed."""
 
 
-def progress_of(name: str) -> AbstractContextManager[OnStep]:
+@contextmanager
+def progress_of(name: str) -> Iterator[OnStep]:
     """What shows the progress of a painting: a bar on a terminal, lines elsewhere."""
-    return _bar_progress(name) if on_terminal() else nullcontext(_plain_progress(name))
+    if not on_terminal():
+        yield _plain_progress(name)
+        return
+    with _bar(name) as show:
+        yield lambda progress: show(
+            progress.fraction, f"{progress.step}/{progress.steps}", _losses(progress).lstrip(", ")
+        )
 
 
 def _losses(progress: Progress) -> str:
@@ -60,14 +67,6 @@ def _plain_progress(name: str) -> OnStep:
             say(f"{name}: {step}{_losses(progress)}, {seconds:.0f} s")
 
     return show
-
-
-@contextmanager
-def _bar_progress(name: str) -> Iterator[OnStep]:
-    with _bar(name) as show:
-        yield lambda progress: show(
-            progress.fraction, f"{progress.step}/{progress.steps}", _losses(progress).lstrip(", ")
-        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from impasto import images
+from impasto import files, images
 from impasto.cli.base import fail
 from impasto.errors import OutputError, reason
 from impasto.formats import FORMATS, format_of
@@ -57,12 +57,7 @@ def made(folder: Path | None) -> Iterator[None]:
         return
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: cannot be created ({error.strerror}); choose another place"
-            ) from error
+        files.make_folder(folder, parents=True)
         yield
     finally:
         for path in new:

@@ -111,7 +111,7 @@ def video(
         Recipe.of(values), given, device=device, stability=stability, keyframes=changes
     )
     _say_all(notes)
-    started = time.monotonic()
+    started, told = time.monotonic(), _recipe(painter, given)
     row: dict[str, Any] = {"content": str(path)}
     try:
         with interruptible() as stop, film_progress_of(path.name) as show:
@@ -122,7 +122,7 @@ def video(
                 codec=codec,
                 crf=crf,
                 resume=resume,
-                recipe=_recipe(painter, given),
+                recipe=told,
                 sources=[source for source in sources if source.exists()],
                 on_frame=_watched(show, stop),
             )
@@ -131,7 +131,7 @@ def video(
         fail(row["error"])
     else:
         _say_all(note for note in result.notes if note not in notes)
-        row |= _row(result, time.monotonic() - started, _recipe(painter, given))
+        row |= _row(result, time.monotonic() - started, told)
     return _report(row, as_json=as_json)
 
 

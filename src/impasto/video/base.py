@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from av.packet import Packet
 
 # Numbers of ITU-T H.273, which FFmpeg uses too.
-_BT709, _SRGB = 1, 13
-_SCALER_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+BT709, _SRGB = 1, 13
+SCALER_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 """swscale's numbers of the matrices that it knows."""
-_LIMITED, _FULL = 1, 2
-"""FFmpeg's numbers of ranges."""
+LIMITED, FULL = 1, 2
+"""FFmpeg's numbers of the ranges from 16 to 235 and from 0 to 255."""
 
 
 @dataclass(frozen=True)
 class Colour:
     """How the numbers of a film mean colours, by the numbers of ITU-T H.273."""
 
-    matrix: int = _BT709
+    matrix: int = BT709
     """From luma and chroma to RGB; never "unspecified"."""
     full_range: bool = False
     """Whether black is 0 and not 16."""
-    primaries: int = _BT709
+    primaries: int = BT709
     transfer: int = _SRGB
 
     @property
     def scaler_matrix(self) -> int:
         """The matrix by swscale's number, which PyAV wants as ``src_colorspace``."""
-        return _SCALER_MATRIX[self.matrix]
+        return SCALER_MATRICES[self.matrix]
 
     @property
     def range(self) -> int:
         """The range by FFmpeg's number, which PyAV wants as ``src_color_range``."""
-        return _FULL if self.full_range else _LIMITED
+        return FULL if self.full_range else LIMITED
 
 
 @dataclass(frozen=True)

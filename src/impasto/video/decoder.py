@@ -20,7 +20,16 @@ from av.stream import Disposition
 from av.video.reformatter import Interpolation
 
 from impasto.errors import FilmError
-from impasto.video.base import Colour, Film, Sound, location
+from impasto.video.base import (
+    BT709,
+    FULL,
+    LIMITED,
+    SCALER_MATRICES,
+    Colour,
+    Film,
+    Sound,
+    location,
+)
 from impasto.video.frames import THUMBNAIL_SIDE, Frame, Pixels
 from impasto.video.hdr import HDR, to_srgb
 
@@ -50,12 +59,8 @@ _OF_THE_FILE = {"compatible_brands", "encoder", "major_brand", "minor_version"}
 _ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 """Rounds like arithmetic. Without this, swscale makes pictures darker by one of 255."""
 
-# Numbers of ITU-T H.273, which FFmpeg uses too.
-_BT709, _BT601 = 1, 6
-_MATRICES = {1, 4, 5, 6, 7, 9, 10}
-"""What swscale knows of them."""
-_LIMITED, _FULL = 1, 2
-"""FFmpeg's numbers of the ranges from 16 to 235 and from 0 to 255."""
+_BT601 = 6
+"""A matrix, by the numbers of ITU-T H.273."""
 _FROM_LIMITED = ((np.arange(256) - 16) * 255 / 219 + 0.5).clip(0, 255).astype(np.uint8)
 
 
@@ -376,10 +381,10 @@ def _remarks(container: InputContainer, tracks: int, frame: VideoFrame) -> Itera
 
 def _colour(frame: VideoFrame) -> Colour:
     matrix = frame.colorspace
-    if matrix not in _MATRICES:  # players guess so too
-        matrix = _BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
-    full_range = frame.color_range == _FULL
-    full_range |= _is_grey(frame) and frame.color_range != _LIMITED
+    if matrix not in SCALER_MATRICES:  # players guess so too
+        matrix = BT709 if frame.width >= 1280 or frame.height > 576 else _BT601
+    full_range = frame.color_range == FULL
+    full_range |= _is_grey(frame) and frame.color_range != LIMITED
     full_range &= not frame.format.is_rgb  # whose range is of no account, and other than YCbCr's
     return Colour(matrix, full_range, frame.color_primaries, frame.color_trc)
 

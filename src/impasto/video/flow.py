@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from impasto.motion import Motion
 from impasto.video.frames import Pixels
@@ -58,13 +59,18 @@ def grey(frame: Pixels) -> NDArray[np.uint8]:
 
 def moved(image: NDArray[Any], flow: Flow) -> NDArray[Any]:
     """Moves an image (H, W) or (H, W, C): each pixel's value comes from where the flow points."""
-    height, width = flow.shape[:2]
-    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    places = flow + np.stack((columns, rows), -1)
+    places = _places(flow).astype(np.float32)
     result: NDArray[Any] = cv2.remap(
-        image, places.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )  # type: ignore[call-overload]
     return result
+
+
+def _places(flow: Flow) -> NDArray[Any]:
+    """Where the flow points, in pixels from the top left corner, x before y: (H, W, 2)."""
+    height, width = flow.shape[:2]
+    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
+    return flow + np.stack((columns, rows), -1)
 
 
 def visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
@@ -81,13 +87,17 @@ def visible(forward: Flow, backward: Flow) -> NDArray[np.bool_]:
     """
     height, width = forward.shape[:2]
     back = moved(backward, forward)
-    columns, rows = np.meshgrid(np.arange(width), np.arange(height))
-    x, y = columns + forward[..., 0], rows + forward[..., 1]
+    x, y = np.moveaxis(_places(forward), -1, 0)
     inside = (x >= -0.5) & (x < width - 0.5) & (y >= -0.5) & (y < height - 0.5)
     gap = np.square(forward + back).sum(-1)
     lengths = np.square(forward).sum(-1) + np.square(back).sum(-1)
     seen: NDArray[np.bool_] = inside & (gap <= 0.01 * lengths + _WAY_BACK)
     return seen
+
+
+def as_maps(flow: Flow) -> Tensor:
+    """Returns a flow as maps (1, 2, H, W)."""
+    return torch.from_numpy(flow.transpose(2, 0, 1)[None].copy())
 
 
 def motion_between(frame: Pixels, before: Pixels) -> Motion:
@@ -98,8 +108,8 @@ def motion_between(frame: Pixels, before: Pixels) -> Motion:
         before: (H, W, 3).
 
     Returns:
-        The motion, whose trust is exp(-(difference / 0.05)^2) where the place can be seen in both
-        frames, and 0 elsewhere.
+        The motion, whose trust falls with the difference of the frames along it where the place can
+        be seen in both, and is 0 elsewhere.
     """
     flow = optical_flow(frame, before)
     seen = visible(flow, optical_flow(before, frame))
@@ -108,7 +118,4 @@ def motion_between(frame: Pixels, before: Pixels) -> Motion:
     ]
     difference = np.abs(smooth[0] - moved(smooth[1], flow)).mean(-1) / 255
     trust = np.exp(-np.square(difference / _TOLERANCE)) * seen
-    return Motion(
-        torch.from_numpy(flow.transpose(2, 0, 1)[None].copy()),
-        torch.from_numpy(trust.astype(np.float32))[None, None],
-    )
+    return Motion(as_maps(flow), torch.from_numpy(trust.astype(np.float32))[None, None])

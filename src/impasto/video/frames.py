@@ -57,5 +57,9 @@ def shrunk(pixels: Pixels) -> Pixels:
     """Scales a frame (H, W, 3) to a longer side of `THUMBNAIL_SIDE`."""
     height, width = pixels.shape[:2]
     scale = THUMBNAIL_SIDE / max(height, width)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return resized(pixels, max(round(height * scale), 1), max(round(width * scale), 1))
+
+
+def resized(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Scales a frame (H, W, 3) to (height, width, 3); each pixel is the mean of those it covers."""
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from impasto.profiles import from_linear
 from impasto.video.frames import Pixels
 
 HDR = {16: "PQ", 18: "HLG"}
@@ -35,8 +36,7 @@ def _table(transfer: int, size: int = 65) -> ImageFilter.Color3DLUT:
     room = 1 - _SHOULDER
     bent = 1 - room * np.exp(-(light.clip(_SHOULDER) - _SHOULDER) / room)
     light = np.where(light > _SHOULDER, bent, light.clip(0))
-    values = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
-    return ImageFilter.Color3DLUT(size, values.astype(np.float32).ravel())
+    return ImageFilter.Color3DLUT(size, from_linear(light).ravel())
 
 
 def _light(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:

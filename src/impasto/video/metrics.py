@@ -19,8 +19,8 @@ from impasto.motion import sampled
 from impasto.networks.encoder import Encoder
 from impasto.networks.vgg import load_encoder
 from impasto.video.base import Film
-from impasto.video.flow import Flow, optical_flow, visible
-from impasto.video.frames import Frame, Pixels
+from impasto.video.flow import Flow, as_maps, optical_flow, visible
+from impasto.video.frames import Frame, Pixels, resized
 from impasto.video.shots import with_cuts
 
 DISTANCES = (1, 10)
@@ -158,10 +158,9 @@ class FilmJudge:
             painted_before: the earlier one, (H, W, 3).
         """
         now, before = _tensor(painted), _tensor(painted_before)
-        offsets = torch.from_numpy(flow.transpose(2, 0, 1)[None].copy())
         mask = torch.from_numpy(seen)
         # Where nothing is compared, nothing differs.
-        moved = torch.where(mask, sampled(before, offsets).clamp(0, 1), now)
+        moved = torch.where(mask, sampled(before, as_maps(flow)).clamp(0, 1), now)
         share = float(mask.float().mean())
         features, target = (self.encoder(one, self.layers) for one in (now, moved))
         differences = [float(content_distance(features[k], target[k])) for k in self.layers]
@@ -193,13 +192,8 @@ def _small(painted: Frame, *others: Frame) -> list[Pixels]:
     """The frames' pixels (H, W, 3), all of the first one's size, or of fewer pixels."""
     height, width = painted.pixels.shape[:2]
     scale = min((_AREA / (height * width)) ** 0.5, 1)
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return [_resized(frame.pixels[..., :3], size) for frame in (painted, *others)]
-
-
-def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    resized: Pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return resized
+    size = (max(round(height * scale), 1), max(round(width * scale), 1))
+    return [resized(frame.pixels[..., :3], *size) for frame in (painted, *others)]
 
 
 def _tensor(pixels: Pixels) -> Tensor:

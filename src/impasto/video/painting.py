@@ -11,9 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ from impasto.recipes import Recipe
 from impasto.settings import check_settings, setting
 from impasto.stylizer import Stylizer
 from impasto.video.flow import motion_between
-from impasto.video.frames import ArrayFrame, Frame, Pixels
+from impasto.video.frames import ArrayFrame, Frame, Pixels, resized
 from impasto.video.keyframes import Keyframes
 from impasto.video.prefetch import prefetch
 from impasto.video.reader import open_film
@@ -197,13 +196,9 @@ class FilmPainter:
         assert before is not None
         height, width = render_size(frame.pixels.shape[:2], self.controls.size)
         scale = min(math.sqrt(_FLOW_AREA / (height * width)), 1)
-        size = (round(width * scale), round(height * scale))
-        small: Any = [
-            cv2.resize(one.pixels[..., :3], size, interpolation=cv2.INTER_AREA)
-            for one in (frame, before)
-        ]
-        motion = motion_between(*small)
-        return motion.resized(height, width)
+        size = (round(height * scale), round(width * scale))
+        small = [resized(one.pixels[..., :3], *size) for one in (frame, before)]
+        return motion_between(*small).resized(height, width)
 
     def _ripened(self, motion: Motion | None) -> tuple[Motion | None, Tensor | None]:
         """The motion with as much trust as a painting has earned, and the age of the painting at

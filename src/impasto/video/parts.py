@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from impasto import files
-from impasto.errors import FilmError, OutputError
+from impasto.errors import FilmError
 from impasto.video.segments import count_frames
 
 if sys.platform != "win32":
@@ -76,12 +76,7 @@ class Parts:
             OutputError: the folder cannot be made.
         """
         parts = cls(folder_of(output))
-        try:
-            parts.folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"{parts.folder}: cannot be created ({error.strerror}); choose another place"
-            ) from error
+        files.make_folder(parts.folder)
         with _locked(parts.folder):
             parts._open(json.loads(json.dumps(record)), resume=resume)  # tuples become lists
             yield parts

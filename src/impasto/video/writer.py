@@ -24,7 +24,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from PIL import Image
 
-from impasto import files
+from impasto import files, formats
 from impasto.errors import ControlError, FilmError, OutputError
 from impasto.video.animation import ANIMATIONS, FASTEST, Animation
 from impasto.video.base import Film, Sound, location
@@ -197,17 +197,12 @@ class FolderOutput(Output):
 
     def write(self, segments: Segments) -> None:
         """Writes each frame as a picture; see `Output.write`."""
-        try:
-            self.path.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be created ({error.strerror})") from error
+        files.make_folder(self.path)
         for number, frame in enumerate(segments.frames(), 1):
-            encoded = io.BytesIO()
             alpha = frame.format.name == "bgra"
-            Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24")).save(
-                encoded, "PNG"
-            )
-            files.replace(self.path / _NUMBERED.format(number), encoded.getvalue())
+            image = Image.fromarray(frame.to_ndarray(format="rgba" if alpha else "rgb24"))
+            path = self.path / _NUMBERED.format(number)
+            files.replace(path, formats.encode(path, image, None, None))
 
 
 def output_of(path: Path, codec: str | None = None, crf: int | None = None) -> Output:
