@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +18,7 @@ import PIL
 from PIL import Image, ImagePalette, UnidentifiedImageError
 from PIL import features as pillow_features
 
+from impasto import deep
 from impasto.errors import (
     ImageError,
     ImpastoError,
@@ -45,16 +46,18 @@ class Format:
     """Whether it holds metadata, a colour profile and the recipe."""
     bytes_per_pixel: float = 0.05
     """What a painted picture takes at the very least."""
+    deep: Callable[[bytes, deep.Pixels], bytes] | None = None
+    """Writes 16 bits a channel into a file of a single pixel; None if the format holds 8."""
 
 
 _JPEG = Format(
     "JPEG", {"quality": 95, "subsampling": "4:4:4"}, 65_500, alpha=False, bytes_per_pixel=0.1
 )
-_TIFF = Format("TIFF", {"compression": "tiff_lzw"}, bytes_per_pixel=0.5)
+_TIFF = Format("TIFF", {"compression": "tiff_lzw"}, bytes_per_pixel=0.5, deep=deep.tiff)
 FORMATS: dict[str, Format] = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
-    ".png": Format("PNG", bytes_per_pixel=0.5),
+    ".png": Format("PNG", bytes_per_pixel=0.5, deep=deep.png),
     ".webp": Format("WEBP", {"quality": 95}, 16_383),
     ".tif": _TIFF,
     ".tiff": _TIFF,
@@ -69,8 +72,8 @@ _PLUGINS = {"HEIF": ("pillow_heif", "heic"), "JXL": ("pillow_jxl", "jxl")}
 _READ_ONLY = {"GIF": (".gif",), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
 _RAW = {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".pef", ".raf", ".rw2", ".srw"}
 """Of cameras. Pillow takes some of them for TIFF and would open the thumbnail."""
-_BITS, _PLANES, _COLOURS = 258, 284, 320
-"""Tags of TIFF."""
+_COLOURS = 320
+"""A tag of TIFF."""
 _HEAD = 16
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
@@ -126,9 +129,17 @@ def check_size(path: Path, height: int, width: int) -> None:
         )
 
 
-def left_out(path: Path, metadata: Metadata | None, *, transparent: bool) -> tuple[str, ...]:
+def left_out(
+    path: Path, metadata: Metadata | None, *, transparent: bool, bits: int
+) -> tuple[str, ...]:
     """What the format of a file cannot keep, a line each."""
     kind, notes = format_of(path), []
+    if bits > 8 and not kind.deep:
+        deeper = ", ".join(sorted(suffix for suffix, known in FORMATS.items() if known.deep))
+        notes.append(
+            f"{path}: {kind.kind} is written with 8 bits a channel, the photo has more; use "
+            f"{deeper} to keep 16"
+        )
     if transparent and not kind.alpha:
         notes.append(f"{path}: {kind.kind} has no transparency; transparent parts become white")
     if not kind.metadata:
@@ -139,28 +150,42 @@ def left_out(path: Path, metadata: Metadata | None, *, transparent: bool) -> tup
 
 
 def encode(
-    path: Path, image: Image.Image, metadata: Metadata | None, recipe: Mapping[str, Any] | None
+    path: Path,
+    image: Image.Image | deep.Pixels,
+    metadata: Metadata | None,
+    recipe: Mapping[str, Any] | None,
 ) -> bytes:
     """What the file of a picture holds: the picture, an sRGB profile, metadata and recipe.
+
+    Args:
+        path: its name.
+        image: of 8 bits a channel; or (H, W, 3 or 4) of 16, if the format has them.
+        metadata: kept in it.
+        recipe: kept in it.
 
     Raises:
         OutputError: the format cannot hold this picture.
     """
     kind = format_of(path)
-    check_size(path, image.height, image.width)
+    width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
+    check_size(path, height, width)
     options = dict(kind.options)
     if kind.metadata:
         options["icc_profile"] = srgb_profile()
         kept = (metadata or Metadata()).fitting(kind.kind)
-        options |= kept.save_options(kind.kind, (image.height, image.width), recipe)
+        options |= kept.save_options(kind.kind, (height, width), recipe)
     encoded = io.BytesIO()
     try:
-        image.save(encoded, kind.kind, **options)
+        if isinstance(image, Image.Image):
+            image.save(encoded, kind.kind, **options)
+            return encoded.getvalue()
+        assert kind.deep is not None
+        Image.new("RGB", (1, 1)).save(encoded, kind.kind, **options | {"compression": None})
+        return kind.deep(encoded.getvalue(), image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's writers raise nearly everything
         raise OutputError(f"{path}: {kind.kind} cannot hold this picture ({error})") from error
-    return encoded.getvalue()
 
 
 @contextmanager
@@ -196,6 +221,9 @@ def opened(
 ) -> Iterator[Image.Image]:
     """Opens a picture, all of it read.
 
+    What has 16 bits a channel that Pillow gives 8 of is also given whole as ``info["deep"]``, as
+    `deep.samples` returns it.
+
     Args:
         source: what its file holds.
         name: how messages call it.
@@ -213,9 +241,12 @@ def opened(
         if head[:4] in (b"II*\0", b"MM\0*"):
             _silence_libtiff()
         try:
-            image = Image.open(source, formats=kinds)
+            image: Image.Image = Image.open(source, formats=kinds)
         except UnidentifiedImageError as error:
-            raise ImageError(f"{name}: {_why_not(head)}") from error
+            unknown = deep.grey_with_alpha(source)
+            if unknown is None:
+                raise ImageError(f"{name}: {_why_not(head)}") from error
+            image = unknown
         with image:
             if most is not None and image.width * image.height > most:
                 raise TooLargeError(
@@ -224,7 +255,9 @@ def opened(
                 )
             if image.format == "TIFF":
                 _put_right_tiff(image)
-            image.load()
+            image.info["deep"] = deep.samples(image, source)
+            if image.info["deep"] is None:
+                image.load()
             yield _completed(image, source) if head[:8] == _PNG_SIGNATURE else image
 
 
@@ -283,20 +316,9 @@ def _silence_libtiff() -> None:
 
 
 def _put_right_tiff(image: Any) -> None:
-    """Tells Pillow what it gets wrong, before it loads a TIFF: the depth of planes of 16 bits that
-    are stored one after the other, uncompressed, and palettes of 8 bits instead of 16.
-    """
-    tags = image.tag_v2
-    if tags.get(_PLANES) == 2 and max(tags.get(_BITS, (1,))) == 16:
-        depth = ";16B" if tags.prefix == b"MM" else ";16L"
-        image.tile = [
-            tile._replace(args=(tile.args[0] + depth, *tile.args[1:]))
-            if tile.codec_name == "raw"
-            else tile
-            for tile in image.tile
-        ]
-    if image.mode == "P" and max(tags[_COLOURS]) < 256:
-        image.palette = ImagePalette.raw("RGB;L", bytes(tags[_COLOURS]))
+    """Tells Pillow before it loads a TIFF that its palette is of 8 bits, if it is not of 16."""
+    if image.mode == "P" and max(image.tag_v2[_COLOURS]) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(image.tag_v2[_COLOURS]))
 
 
 def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
@@ -304,22 +326,20 @@ def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
     transparent colour (tRNS) where its depth is not that of the pixels as Pillow gives them.
     """
     chunks = _chunks(source)
-    depth, colour_type = chunks[b"IHDR"][8:10]
+    depth = chunks[b"IHDR"][8]
     if b"cICP" in chunks:
         image.info["cicp"] = chunks[b"cICP"]
     if "transparency" not in image.info or image.mode not in ("1", "L", "RGB") or depth == 8:
         return image
     transparent = np.frombuffer(chunks[b"tRNS"], ">u2")
-    if colour_type == 2:  # 16 bits, of which Pillow gives the higher byte
-        source.seek(0)
-        with Image.open(source) as lower:
-            lower.tile = [tile._replace(args="RGB;16L") for tile in lower.tile]
-            lower.load()
-            values = np.asarray(image).astype(np.uint16) << 8 | np.asarray(lower)
-    else:  # 1, 2 or 4 bits, which Pillow spreads to 8
+    values = image.info["deep"]
+    if values is None:  # 1, 2 or 4 bits, which Pillow spreads to 8
         values = np.asarray(image.convert("L"))[..., None] // (255 // (2**depth - 1))
     opaque = (values != transparent).any(-1)
     del image.info["transparency"]
+    if image.info["deep"] is not None:
+        image.info["deep"] = np.dstack((values, np.where(opaque, deep.WHITE, 0).astype(np.uint16)))
+        return image
     image = image.convert("L") if image.mode == "1" else image  # older Pillow adds it no alpha
     image.putalpha(Image.fromarray(np.where(opaque, 255, 0).astype(np.uint8)))
     return image

@@ -24,7 +24,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
-from impasto import files, formats, profiles
+from impasto import deep, files, formats, profiles
 from impasto.controls import MIN_SIDE
 from impasto.errors import ImageError
 from impasto.metadata import Metadata, recipe_text
@@ -57,6 +57,8 @@ class Picture:
     """What the user should know about how the file was read."""
     metadata: Metadata | None = None
     """What its file tells of it; is written with what is painted of it."""
+    bits: int = 8
+    """For each channel, 8 or 16, in files that can hold them: as many as it was read from."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,6 +79,10 @@ def read(image: ImageLike) -> Picture:
             White is 255 of uint8 and 65535 of uint16; wider and signed integers are taken for one
             of these by their largest value, or refused if that leaves it open. Tensors are
             (3, H, W) or (1, 3, H, W), floats in [0, 1].
+
+    Returns:
+        A picture of 16 bits if it is of a file that has more than 8, or of integers whose white is
+        more than 255; floats of arrays and tensors, which mostly come from 8 bits, count as such.
 
     Raises:
         ImageError: naming the file and the fix.
@@ -218,8 +224,8 @@ def like(picture: Picture, original: ImageLike) -> Any:
 
 
 def to_pil(picture: Picture) -> Image.Image:
-    """A PIL image, RGB or RGBA."""
-    return Image.fromarray(_to_array(picture))
+    """A PIL image, RGB or RGBA: of 8 bits a channel, since Pillow has no others in colour."""
+    return Image.fromarray(_to_array(picture, np.uint8))
 
 
 def sheet(pictures: Mapping[str, Picture], columns: int = 4) -> Picture:
@@ -259,7 +265,8 @@ def check_fits(path: Path, picture: Picture, height: int, width: int) -> tuple[s
     """
     formats.check_size(path, height, width)
     files.check_writable(path, formats.format_of(path).bytes_per_pixel * height * width)
-    return formats.left_out(path, picture.metadata, transparent=picture.alpha is not None)
+    transparent = picture.alpha is not None
+    return formats.left_out(path, picture.metadata, transparent=transparent, bits=picture.bits)
 
 
 def write(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> None:
@@ -301,7 +308,8 @@ def rescue(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
 def encode(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -> bytes:
     """What a picture's file holds: its pixels, an sRGB profile and its metadata.
 
-    The format follows the extension. JPEG and BMP have no alpha: transparent parts become white.
+    The format follows the extension. JPEG and BMP have no alpha: transparent parts become white. A
+    picture of 16 bits is written with 16 bits a channel to PNG and TIFF, with 8 to the others.
 
     Args:
         path: its name.
@@ -311,10 +319,13 @@ def encode(path: Path, picture: Picture, recipe: dict[str, Any] | None = None) -
     Raises:
         OutputError: the format cannot hold this picture.
     """
-    if picture.alpha is not None and not formats.format_of(path).alpha:
+    kind = formats.format_of(path)
+    if picture.alpha is not None and not kind.alpha:
         white = picture.pixels * picture.alpha + 1 - picture.alpha
         picture = replace(picture, pixels=white, alpha=None)
-    return formats.encode(path, to_pil(picture), picture.metadata, recipe)
+    is_deep = picture.bits > 8 and kind.deep is not None
+    image = _to_array(picture, np.uint16) if is_deep else to_pil(picture)
+    return formats.encode(path, image, picture.metadata, recipe)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -342,26 +353,33 @@ def _from_opened(image: Image.Image, name: str) -> Picture:
 
 def _from_pil(image: Image.Image, name: str) -> Picture:
     metadata = Metadata.of(image)
-    values, alpha = _planes(image, name)
-    values, ignored = profiles.to_srgb(values, image)
+    values, alpha, bits = _planes(image, name)
+    values, note = profiles.to_srgb(values, image, bits)
     return replace(
         _from_floats(values, alpha),
-        notes=(f"{name}: {ignored}",) if ignored else (),
+        notes=(f"{name}: {note}",) if note else (),
         metadata=None if metadata == Metadata() else metadata,
+        bits=bits,
     )
 
 
-def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Floats | None]:
+def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Floats | None, int]:
     """Values (H, W, 1, 3 or 4) of a grey, RGB or CMYK image as it shall be seen, in the colours of
-    its file, and alpha (H, W, 1), None if it has none; all in [0, 1].
+    its file, and alpha (H, W, 1), None if it has none; all in [0, 1]. And their bits, 8 or 16.
     """
+    whole = image.info.get("deep")
+    if whole is not None:
+        values = profiles.scaled(whole, deep.WHITE)
+        if values.shape[-1] in (2, 4) and image.mode != "CMYK":
+            return values[..., :-1], values[..., -1:], 16
+        return values, None, 16
     turned = ImageOps.exif_transpose(image)
     signed = image.mode == "L" and _is_signed(image)
     if image.mode in ("I", "F") or image.mode.startswith("I;16") or signed:
-        deep = np.asarray(turned)[..., None]
+        numbers = np.asarray(turned)[..., None]
         key = image.info.get("transparency")
-        alpha = None if key is None else (deep != key).astype(np.float32)
-        return _deep_values(deep, image, name), alpha
+        alpha = None if key is None else (numbers != key).astype(np.float32)
+        return _deep_values(numbers, image, name), alpha, 8 if signed else 16
     if "transparency" in image.info or image.mode in ("PA", "RGBa"):
         turned = turned.convert("RGBA")
     elif image.mode in ("P", "YCbCr", "HSV", "RGBX"):
@@ -373,8 +391,8 @@ def _planes(image: Image.Image, name: str) -> tuple[profiles.Floats, profiles.Fl
     values = profiles.scaled(np.asarray(turned), 255)
     values = values.reshape(*values.shape[:2], -1)
     if turned.mode in ("LA", "RGBA"):
-        return values[..., :-1], values[..., -1:]
-    return values, None
+        return values[..., :-1], values[..., -1:], 8
+    return values, None, 8
 
 
 def _deep_values(values: NDArray[Any], image: Image.Image, name: str) -> profiles.Floats:
@@ -421,7 +439,9 @@ def _from_array(array: NDArray[Any], name: str) -> Picture:
             f"{name}: shape {array.shape} is not a picture's; use (H, W), (H, W, 3 or 4)"
         )
     floats = _to_floats(array, name)
-    return _from_floats(floats[..., :3], floats[..., 3:] if floats.shape[-1] == 4 else None)
+    picture = _from_floats(floats[..., :3], floats[..., 3:] if floats.shape[-1] == 4 else None)
+    is_deep = array.dtype.kind in "ui" and _white(array, name) > 255
+    return replace(picture, bits=16 if is_deep else 8)
 
 
 def _to_floats(array: NDArray[Any], name: str) -> profiles.Floats:
@@ -504,5 +524,6 @@ def _channels_last(picture: Picture) -> NDArray[np.float32]:
     return array
 
 
-def _to_array(picture: Picture) -> NDArray[np.uint8]:
-    return (_channels_last(picture) * 255 + 0.5).astype(np.uint8)
+def _to_array(picture: Picture, kind: type[np.unsignedinteger[Any]]) -> NDArray[Any]:
+    """(H, W, 3 or 4), white being the largest of a kind of numbers."""
+    return (_channels_last(picture) * np.iinfo(kind).max + 0.5).astype(kind)

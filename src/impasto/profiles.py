@@ -62,13 +62,14 @@ class ColourSpace:
         return from_linear(linear.clip(0, 1))
 
 
-def to_srgb(values: Floats, image: Image.Image) -> tuple[Floats, str]:
+def to_srgb(values: Floats, image: Image.Image, bits: int = 8) -> tuple[Floats, str]:
     """Converts colours to sRGB, from the space that the image they are of is in.
 
     Args:
         values: (H, W, 1) of a grey picture, (H, W, 3) of RGB, (H, W, 4) of CMYK, in [0, 1]; of one
             in LAB, what `lab_to_srgb` made of it.
         image: what was opened, for its `info` and EXIF.
+        bits: of its channels, 8 or 16. By an ICC profile, 16 are only converted whole by libvips.
 
     Returns:
         Values (H, W, 1 or 3) in sRGB; and what could not be honoured, "" if all was.
@@ -85,7 +86,8 @@ def to_srgb(values: Floats, image: Image.Image) -> tuple[Floats, str]:
         ignored = "its colour space (cICP) is not supported and was ignored"
     if profile:
         try:
-            return _by_profile(values, profile), ignored
+            values, rounded = _by_profile(values, profile, bits)
+            return values, ignored or rounded
         except (ImageCms.PyCMSError, OSError, ValueError):
             return _plain(values), "its colour profile is unusable and was ignored"
     space = _of_png(image.info) or _of_exif(image)
@@ -113,8 +115,11 @@ def _plain(values: Floats) -> Floats:
     return (1 - values[..., :3]) * (1 - values[..., 3:])
 
 
-def _by_profile(values: Floats, profile: bytes) -> Floats:
+def _by_profile(values: Floats, profile: bytes, bits: int) -> tuple[Floats, str]:
     """Converts by an ICC profile.
+
+    Returns:
+        Values in sRGB, and what there is to say if they have fewer bits now.
 
     Raises:
         ValueError: it is for pictures of another kind.
@@ -132,13 +137,60 @@ def _by_profile(values: Floats, profile: bytes) -> Floats:
         curve = scaled(np.asarray(_converted(ramp.convert(mode), source, exactly)), 255)[0]
         inputs, levels = values[..., 0], np.arange(256) / 255
         planes = [np.interp(inputs, levels, curve[:, n]).astype(np.float32) for n in range(3)]
-        return np.stack(planes, -1)
+        return np.stack(planes, -1), ""
     modes = {"RGB": ("RGB", 3), "CMYK": ("CMYK", 4)}
     mode, channels = modes.get(space, ("", 0))
     if values.shape[-1] != channels:
         raise ValueError(f"a profile for {space}")
-    image = Image.fromarray((values * 255 + 0.5).astype(np.uint8), mode)
-    return scaled(np.asarray(_converted(image, source)), 255)
+
+    def rounded(values: Floats) -> Floats:
+        image = Image.fromarray((values * 255 + 0.5).astype(np.uint8), mode)
+        return scaled(np.asarray(_converted(image, source)), 255)
+
+    if bits == 8:
+        return rounded(values), ""
+    if space == "RGB" and _changes_nothing(rounded):
+        return values, ""
+    try:
+        return _by_libvips(values, profile, source.profile.is_matrix_shaper), ""
+    except (ImportError, OSError):  # not installed, or for another system
+        return rounded(values), (
+            "its colour profile was applied with 8 of 16 bits a channel; to keep all of them: "
+            "pip install 'impasto[huge]'"
+        )
+
+
+def _changes_nothing(convert: Callable[[Floats], Floats]) -> bool:
+    """Whether a conversion of RGB is one from sRGB: it leaves colours as they are, or rounds."""
+    levels = np.linspace(0, 1, 16, dtype=np.float32)
+    probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
+    return bool(abs(convert(probe) - probe).max() < 1.5 / 255)
+
+
+def _by_libvips(values: Floats, profile: bytes, is_matrix: bool) -> Floats:
+    """Converts RGB or CMYK by an ICC profile, with 16 bits a channel.
+
+    Raises:
+        ImportError, OSError: libvips is not there.
+        ValueError: the profile is unusable.
+    """
+    import pyvips
+
+    height, width, channels = values.shape
+    numbers = (values * 65535 + 0.5).astype(np.uint16)
+    image = pyvips.Image.new_from_memory(numbers.data, width, height, channels, "ushort")
+    image = image.copy(interpretation="rgb16" if channels == 3 else "cmyk")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    to, intent = {"output_profile": "srgb", "depth": 16}, {"intent": "perceptual"}
+    try:
+        if is_matrix:  # in one step, a table would stand for the matrix and its steep curves
+            linked = image.icc_import(embedded=True, pcs="lab", **intent)
+            converted = linked.icc_export(pcs="lab", **to, **intent)
+        else:
+            converted = image.icc_transform(embedded=True, **to, **intent)
+        return scaled(converted.numpy(), 65535)
+    except pyvips.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def lab_to_srgb(image: Image.Image) -> Image.Image:
