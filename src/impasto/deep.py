@@ -30,6 +30,7 @@ _TILES, _TILE_BYTES = 324, 325
 _COPIED = (_WIDTH, _HEIGHT, _COMPRESSION, 266, 274, _ROWS_PER_STRIP, _PREDICTOR, 322, 323)
 """Tags of TIFF; these are the ones that hold for each plane, too."""
 _SHORT, _LONG = 3, 4
+_LONGS = {_WIDTH, _HEIGHT, _ROWS_PER_STRIP, _STRIPS, _STRIP_BYTES}
 _ENTRY = "<HHI4s"
 _GREY, _RGB = 1, 2
 _PREMULTIPLIED = 1
@@ -112,16 +113,13 @@ def tiff(container: bytes, pixels: Pixels) -> bytes:
     }
     entries = _entries(container)
     for tag, numbers in new.items():
-        kind, form = (_SHORT, "H") if tag in (_BITS, _EXTRA) else (_LONG, "I")
+        kind, form = (_LONG, "I") if tag in _LONGS else (_SHORT, "H")
         data = struct.pack(f"<{len(numbers)}{form}", *numbers)
         if len(data) > 4:
-            data, stored = struct.pack("<I", written.tell()), data
-            written.write(stored + bytes(len(stored) % 4))
+            data = struct.pack("<I", _append(written, data))
         entries[tag] = struct.pack(_ENTRY, tag, kind, len(numbers), data)
-    written.write(bytes(written.tell() % 2))
-    directory = written.tell()
     ordered = b"".join(entry for _, entry in sorted(entries.items()))
-    written.write(struct.pack("<H", len(entries)) + ordered + bytes(4))
+    directory = _append(written, struct.pack("<H", len(entries)) + ordered + bytes(4))
     written.seek(4)
     written.write(struct.pack("<I", directory))
     return written.getvalue()
@@ -143,14 +141,15 @@ def _of_png(image: Image.Image, source: BinaryIO) -> NDArray[Any] | None:
 
 def _of_tiff(image: Any, source: BinaryIO) -> NDArray[Any] | None:
     tags, bands = image.tag_v2, image.getbands()
-    if image.mode.startswith("I;") or set(tags.get(_BITS, (1,))) != {16}:
+    separate = tags.get(_PLANAR) == 2 and tags[_SAMPLES] > 1
+    if set(tags.get(_BITS, (1,))) != {16} or (image.mode.startswith("I") and not separate):
         return None
     image.tile = [tile._replace(args=_undivided(tile.args)) for tile in image.tile]
-    if tags.get(_PLANAR) == 2:
+    if separate:
         deep = np.stack([_plane(tags, source, number) for number in range(len(bands))], -1)
     elif isinstance(image, _GreyWithAlpha):
         order = "=" if image.info["compression"] != "raw" else ">" if tags.prefix == b"MM" else "<"
-        deep = np.asarray(image).view(f"{order}u2")
+        deep = np.asarray(image).view(f"{order}u2")[..., : 1 if tags.get(_EXTRA) == (0,) else 2]
     else:
         deep = _joined(image, source)
     if _PREMULTIPLIED in tags.get(_EXTRA, ()):
@@ -191,7 +190,7 @@ def _plane(tags: Any, source: BinaryIO, number: int) -> NDArray[Any]:
     """
     source.seek(0)
     data, file = source.read(), io.BytesIO()
-    own = ImageFileDirectory_v2(data[:16])
+    own = ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])  # the former in BigTIFF
     own.update({tag: tags[tag] for tag in _COPIED if tag in tags})
     own.update({_BITS: 16, _SAMPLES: 1, _PHOTOMETRIC: _GREY})
     for tag in (_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES):
@@ -204,6 +203,14 @@ def _plane(tags: Any, source: BinaryIO, number: int) -> NDArray[Any]:
     file.write(data)
     with Image.open(file, formats=["TIFF"]) as grey:
         return np.asarray(grey)
+
+
+def _append(file: io.BytesIO, data: bytes) -> int:
+    """Returns where it is, which in TIFF is an even number."""
+    file.write(bytes(file.tell() % 2))
+    place = file.tell()
+    file.write(data)
+    return place
 
 
 def _entries(container: bytes) -> dict[int, bytes]:
