@@ -2,15 +2,17 @@
 
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import ExifTags, Image, ImageCms
 
 from impasto import images, profiles
 
-from .helpers.files import grey_profile, png
+from .helpers.files import grey_profile, matrix_profile, png
 from .helpers.pictures import photo_array
 
 # IEC 61966-2-1, table of the standard: linear sRGB to XYZ of D65.
@@ -166,3 +168,90 @@ def test_lab_with_its_profile_needs_no_note():
     image = ImageCms.profileToProfile(Image.fromarray(photo_array()), srgb, lab, outputMode="LAB")
     image.info["icc_profile"] = ImageCms.ImageCmsProfile(lab).tobytes()
     assert images.read(image).notes == ()
+
+
+def deep_file(array, profile):
+    """A TIFF of 16 bits, RGB or CMYK."""
+    height, width, channels = array.shape
+    image = pyvips.Image.new_from_memory(array.tobytes(), width, height, channels, "ushort")
+    image = image.copy(interpretation="rgb16" if channels == 3 else "cmyk")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return image.tiffsave_buffer()
+
+
+def colours(channels):
+    """All over the cube, and a ramp of dark greys that differ in their lower bytes."""
+    array = np.random.default_rng(0).integers(0, 65536, (64, 64, channels)).astype(np.uint16)
+    array[:16] = np.linspace(3000, 9000, 16 * 64).reshape(16, 64, 1)
+    return array
+
+
+def adobe():
+    """The profile of Adobe RGB as its annex has it, and the same by formula."""
+    gamma = 563 / 256
+    bradford = np.array(
+        [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
+    )
+    d65, d50 = np.array([0.95047, 1, 1.08883]), np.array([0.96422, 1, 0.82521])
+    scale = np.diag(bradford @ d50 / (bradford @ d65))
+    adapted = np.linalg.inv(bradford) @ scale @ bradford @ ADOBE_TO_XYZ
+    return matrix_profile(adapted, gamma), lambda v: encoded(v**gamma @ between(ADOBE_TO_XYZ).T)
+
+
+def test_profiles_of_16_bits_keep_them():
+    profile, formula = adobe()
+    array = colours(3)
+    read, expected = shown(deep_file(array, profile)), formula(array / 65535)
+    inside = ((expected > 0.02) & (expected < 0.99)).all(-1)
+    np.testing.assert_allclose(read[inside], expected[inside], atol=0.5 * LEVEL)
+    assert len(np.unique(read[:16])) > 900  # of 1024 greys
+    assert (np.diff(read[:16, :, 1].ravel()) >= 0).all()
+
+
+@pytest.mark.parametrize("space", ["p3", "cmyk"])
+def test_16_bits_are_converted_as_8_are(space):
+    """By libvips and by Pillow, but for the rounding of both."""
+    profile = bytes(pyvips.Operation.call("profile_load", space))
+    few = (colours(4 if space == "cmyk" else 3) >> 8).astype(np.uint8)
+    deep = few.astype(np.uint16) * 257
+    shallow, _ = profiles._by_profile(few.astype(np.float32) / 255, profile, 8)
+    difference = np.abs(shown(deep_file(deep, profile)) - shallow)
+    assert difference.max() < 1.5 * LEVEL
+    assert difference.mean() < 0.3 * LEVEL
+
+
+def test_without_libvips_8_bits_are_converted_and_it_is_said(monkeypatch):
+    profile, formula = adobe()
+    array = colours(3)
+    data = deep_file(array, profile)
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    picture = images.decode(data, "a.tif")
+    (note,) = picture.notes
+    assert note.startswith("a.tif: its colour profile was applied with 8 of 16 bits a channel")
+    assert "pip install 'impasto[huge]'" in note
+    read = picture.pixels[0].permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(read, (read * 255).round() / np.float32(255))
+    difference = np.abs(read - formula(array / 65535))
+    assert np.median(difference) < LEVEL
+    assert picture.bits == 16
+
+
+@pytest.mark.parametrize("whose", ["ours", "libvips'"])
+def test_a_profile_of_srgb_leaves_16_bits_as_they_are(monkeypatch, whose):
+    """Whoever made it, and without libvips, too."""
+    made = {
+        "ours": profiles.srgb_profile(),
+        "libvips'": pyvips.Operation.call("profile_load", "srgb"),
+    }
+    array = colours(3)
+    data = deep_file(array, bytes(made[whose]))
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    np.testing.assert_allclose(shown(data) * 65535, array, atol=0.02)
+
+
+def test_an_unusable_profile_of_16_bits_is_ignored_with_a_note():
+    array = colours(3)
+    for profile in (b"nonsense", grey_profile(1.8)):
+        picture = images.decode(deep_file(array, profile), "a.tif")
+        assert picture.notes == ("a.tif: its colour profile is unusable and was ignored",)
+        np.testing.assert_allclose(picture.pixels[0].permute(1, 2, 0) * 65535, array, atol=0.02)

@@ -57,19 +57,20 @@ def tiff(array, bits, *, white_is_zero=False, sample_format=1):
     return b"II*\0" + struct.pack("<I", 8) + directory + b"\0" * 4 + extra + data
 
 
-def long_tiff(data, order, strips, entries):
-    """An uncompressed TIFF whose tags are all of type LONG.
+def long_tiff(data, order, strips, entries, places=(273, 279)):
+    """A TIFF whose tags are all of type LONG.
 
     Args:
         data: of all strips, which are of one size.
         order: of the bytes, "<" or ">".
         strips: how many there are.
         entries: numbers by tag, besides where the strips are.
+        places: the tags that say where they begin and how long they are; those of tiles differ.
     """
-    entries = {**entries, 273: [0] * strips, 279: [len(data) // strips] * strips}
+    entries = {**entries, places[0]: [0] * strips, places[1]: [len(data) // strips] * strips}
     end = 8 + 2 + 12 * len(entries) + 4
     start = end + sum(4 * len(values) for values in entries.values() if len(values) > 1)
-    entries[273] = [start + number * len(data) // strips for number in range(strips)]
+    entries[places[0]] = [start + number * len(data) // strips for number in range(strips)]
     directory, extra = struct.pack(f"{order}H", len(entries)), b""
     for tag, values in sorted(entries.items()):
         place = values[0] if len(values) == 1 else end + len(extra)
@@ -82,17 +83,42 @@ def long_tiff(data, order, strips, entries):
 
 def grey_profile(gamma):
     """The smallest ICC profile (version 2) of a grey whose light is its value to that power."""
-    d50 = struct.pack(">4s4x3i", b"XYZ ", 63190, 65536, 54061)
-    curve = struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+    return _profile(b"GRAY", {b"kTRC": _curve(gamma)})
+
+
+def matrix_profile(to_xyz, gamma):
+    """The same of an RGB.
+
+    Args:
+        to_xyz: (3, 3), columns are the XYZ of the primaries under D50.
+        gamma: of all three.
+    """
+    names = (b"r", b"g", b"b")
+    curves = {name + b"TRC": _curve(gamma) for name in names}
+    return _profile(
+        b"RGB ", curves | {n + b"XYZ": _xyz(c) for n, c in zip(names, to_xyz.T, strict=True)}
+    )
+
+
+def _curve(gamma):
+    return struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+
+
+def _xyz(values):
+    return struct.pack(">4s4x3i", b"XYZ ", *(round(value * 65536) for value in values))
+
+
+def _profile(space, own):
+    d50 = (0.9642, 1, 0.8249)
     text = struct.pack(">4s4xI2s", b"desc", 2, b"g\0").ljust(12 + 2 + 78 + 2, b"\0")
-    parts = {b"desc": text, b"wtpt": d50, b"kTRC": curve, b"cprt": b"text\0\0\0\0-\0\0\0"}
+    parts = {b"desc": text, b"wtpt": _xyz(d50), **own, b"cprt": b"text\0\0\0\0-\0\0\0"}
     start = 128 + 4 + 12 * len(parts)
     table, body = struct.pack(">I", len(parts)), b""
     for name, part in parts.items():
         table += struct.pack(">4sII", name, start + len(body), len(part))
         body += part + b"\0" * (-len(part) % 4)
     header = struct.pack(
-        ">I4xI4s4s4s12x4s", start + len(body), 0x02100000, b"mntr", b"GRAY", b"XYZ ", b"acsp"
+        ">I4xI4s4s4s12x4s", start + len(body), 0x02100000, b"mntr", space, b"XYZ ", b"acsp"
     )
-    header = header.ljust(68, b"\0") + struct.pack(">3i", 63190, 65536, 54061)
+    header = header.ljust(68, b"\0") + _xyz(d50)[8:]
     return header.ljust(128, b"\0") + table + body
