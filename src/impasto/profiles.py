@@ -8,7 +8,7 @@ there are several is said there in section 12.2.7). One that says nothing is in 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -39,6 +39,8 @@ _ADOBE_GAMMA = 563 / 256
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
+_COLORANTS = (b"rXYZ", b"gXYZ", b"bXYZ")
+"""Where ICC profiles have the primaries."""
 _R03 = "R03"
 """How EXIF's interoperability index names Adobe RGB (DCF 2.0)."""
 
@@ -69,7 +71,7 @@ def to_srgb(values: Floats, image: Image.Image, bits: int = 8) -> tuple[Floats, 
         values: (H, W, 1) of a grey picture, (H, W, 3) of RGB, (H, W, 4) of CMYK, in [0, 1]; of one
             in LAB, what `lab_to_srgb` made of it.
         image: what was opened, for its `info` and EXIF.
-        bits: of its channels, 8 or 16. By an ICC profile, 16 are only converted whole by libvips.
+        bits: of its channels, 8 or 16. With an ICC profile of tables, only libvips keeps all 16.
 
     Returns:
         Values (H, W, 1 or 3) in sRGB; and what could not be honoured, "" if all was.
@@ -129,46 +131,102 @@ def _by_profile(values: Floats, profile: bytes, bits: int) -> tuple[Floats, str]
     grey = values.shape[-1] == 1 or (
         space == "GRAY" and np.ptp(values, axis=-1).max(initial=0) < 1 / 65535
     )
-    if grey and space in ("GRAY", "RGB"):
+    modes = {"RGB": ("RGB", 3), "CMYK": ("CMYK", 4)}
+    mode, channels = modes.get(space, ("", 0))
+    if not (grey and space in ("GRAY", "RGB")) and values.shape[-1] != channels:
+        raise ValueError(f"a profile for {space}")
+    exact = _by_formula(values, profile) if bits > 8 else None
+    if exact is not None:
+        return exact, ""
+    if grey:
         # Of 16 bits, too: what the profile does to 256 greys, and in between.
         ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])
-        mode = "L" if space == "GRAY" else "RGB"
         exactly = ImageCms.Flags.NOOPTIMIZE
-        curve = scaled(np.asarray(_converted(ramp.convert(mode), source, exactly)), 255)[0]
+        shown = ramp.convert("L" if space == "GRAY" else "RGB")
+        curve = scaled(np.asarray(_converted(shown, source, exactly)), 255)[0]
         inputs, levels = values[..., 0], np.arange(256) / 255
         planes = [np.interp(inputs, levels, curve[:, n]).astype(np.float32) for n in range(3)]
         return np.stack(planes, -1), ""
-    modes = {"RGB": ("RGB", 3), "CMYK": ("CMYK", 4)}
-    mode, channels = modes.get(space, ("", 0))
-    if values.shape[-1] != channels:
-        raise ValueError(f"a profile for {space}")
-
-    def rounded(values: Floats) -> Floats:
-        image = Image.fromarray((values * 255 + 0.5).astype(np.uint8), mode)
-        return scaled(np.asarray(_converted(image, source)), 255)
-
-    if bits == 8:
-        return rounded(values), ""
-    if space == "RGB" and _changes_nothing(rounded):
-        return values, ""
-    try:
-        return _by_libvips(values, profile, source.profile.is_matrix_shaper), ""
-    except (ImportError, OSError):  # not installed, or for another system
-        return rounded(values), (
+    note = ""
+    if bits > 8:
+        _converted(Image.new(mode, (1, 1)), source)  # or fails; libvips would take another profile
+        with suppress(ImportError, OSError):  # not installed, or for another system
+            return _by_libvips(values, profile), ""
+        note = (
             "its colour profile was applied with 8 of 16 bits a channel; to keep all of them: "
             "pip install 'impasto[huge]'"
         )
+    image = Image.fromarray((values * 255 + 0.5).astype(np.uint8), mode)
+    return scaled(np.asarray(_converted(image, source)), 255), note
 
 
-def _changes_nothing(convert: Callable[[Floats], Floats]) -> bool:
-    """Whether a conversion of RGB is one from sRGB: it leaves colours as they are, or rounds."""
+def _by_formula(values: Floats, profile: bytes) -> Floats | None:
+    """Converts by the curves and the matrix that an ICC profile of grey or RGB consists of, with
+    all bits (ICC.1:2022, F.2 and F.3); None if it has tables in their place.
+    """
+    tags = _tags(profile)
+    names = [b"kTRC"] if b"kTRC" in tags else [b"rTRC", b"gTRC", b"bTRC"]
+    needed = names if len(names) == 1 else [*names, *_COLORANTS]
+    if tags.keys() & {b"A2B0", b"D2B0"} or not tags.keys() >= set(needed):
+        return None
+
+    def convert(values: Floats) -> Floats:
+        planes = np.broadcast_to(values, (*values.shape[:2], 3))[..., : len(names)]
+        curves = [_curve(tags[name]) for name in names]
+        linear = np.stack([curve(planes[..., n]) for n, curve in enumerate(curves)], -1)
+        if len(names) == 3:
+            matrix = np.linalg.solve(_colorants(_tags(srgb_profile())), _colorants(tags))
+            linear = linear @ matrix.T.astype(np.float32)
+        return from_linear(linear.clip(0, 1))
+
     levels = np.linspace(0, 1, 16, dtype=np.float32)
     probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
-    return bool(abs(convert(probe) - probe).max() < 1.5 / 255)
+    is_srgb = len(names) == 3 and abs(convert(probe) - probe).max() < 0.5 / 255
+    return values if is_srgb else convert(values)
 
 
-def _by_libvips(values: Floats, profile: bytes, is_matrix: bool) -> Floats:
-    """Converts RGB or CMYK by an ICC profile, with 16 bits a channel.
+def _tags(profile: bytes) -> dict[bytes, bytes]:
+    """What an ICC profile holds, by its name."""
+    entries = np.frombuffer(profile, ">u4", 3 * int.from_bytes(profile[128:132]), 132)
+    return {
+        int(name).to_bytes(4): profile[place : place + length]
+        for name, place, length in entries.reshape(-1, 3)
+    }
+
+
+def _colorants(tags: Mapping[bytes, bytes]) -> NDArray[np.float64]:
+    """(3, 3): columns are the XYZ of red, green and blue that an ICC profile names."""
+    return np.stack([np.frombuffer(tags[name], ">i4", 3, 8) / 65536 for name in _COLORANTS], -1)
+
+
+def _curve(tag: bytes) -> Callable[[Floats], Floats]:
+    """The curve of an ICC profile that leads to linear light (ICC.1:2022, 10.6 and 10.18).
+
+    Raises:
+        ValueError: it is none.
+    """
+    if tag[:4] == b"curv":
+        count = int.from_bytes(tag[8:12])
+        table = np.frombuffer(tag, ">u2", count, 12)
+        if count < 2:
+            return _power(table[0] / 256 if count else 1)
+        return lambda values: np.interp(values, np.linspace(0, 1, count), table / 65535).astype(
+            np.float32
+        )
+    kind = int.from_bytes(tag[8:10])
+    if tag[:4] != b"para" or kind > 4:
+        raise ValueError("a curve of an unknown kind")
+    given = (np.frombuffer(tag, ">i4", (1, 3, 4, 5, 7)[kind], 12) / 65536).tolist()
+    g, a, b, c, d, e, f = given + [1.0, 0.0, 0.0, 0.0, 0.0, 0.0][len(given) - 1 :]
+    if kind < 3:  # without a straight part
+        d, e = 0.0, c
+    return lambda values: np.where(
+        values >= d, np.maximum(a * values + b, 0) ** g + e, c * values + f
+    )
+
+
+def _by_libvips(values: Floats, profile: bytes) -> Floats:
+    """Converts RGB or CMYK by an ICC profile with tables, with 16 bits a channel.
 
     Raises:
         ImportError, OSError: libvips is not there.
@@ -181,13 +239,8 @@ def _by_libvips(values: Floats, profile: bytes, is_matrix: bool) -> Floats:
     image = pyvips.Image.new_from_memory(numbers.data, width, height, channels, "ushort")
     image = image.copy(interpretation="rgb16" if channels == 3 else "cmyk")
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    to, intent = {"output_profile": "srgb", "depth": 16}, {"intent": "perceptual"}
     try:
-        if is_matrix:  # in one step, a table would stand for the matrix and its steep curves
-            linked = image.icc_import(embedded=True, pcs="lab", **intent)
-            converted = linked.icc_export(pcs="lab", **to, **intent)
-        else:
-            converted = image.icc_transform(embedded=True, **to, **intent)
+        converted = image.icc_transform("srgb", embedded=True, depth=16, intent="perceptual")
         return scaled(converted.numpy(), 65535)
     except pyvips.Error as error:
         raise ValueError(str(error)) from error

@@ -81,27 +81,34 @@ def long_tiff(data, order, strips, entries, places=(273, 279)):
     return head + directory + b"\0" * 4 + extra + data
 
 
-def grey_profile(gamma):
-    """The smallest ICC profile (version 2) of a grey whose light is its value to that power."""
-    return _profile(b"GRAY", {b"kTRC": _curve(gamma)})
+def icc_curve(kind, *numbers):
+    """A curve of an ICC profile: "curv" of 16-bit numbers (8.8 if it is one), or a function."""
+    if kind == "curv":
+        return struct.pack(f">4s4xI{len(numbers)}H", b"curv", len(numbers), *numbers)
+    fixed = [round(number * 65536) for number in numbers]
+    return struct.pack(f">4s4xHxx{len(fixed)}i", b"para", kind, *fixed)
 
 
-def matrix_profile(to_xyz, gamma):
+def grey_profile(curve):
+    """The smallest ICC profile (version 2) of a grey; its curve may be a number, the power."""
+    return _profile(b"GRAY", {b"kTRC": _power_or(curve)})
+
+
+def matrix_profile(to_xyz, curve):
     """The same of an RGB.
 
     Args:
         to_xyz: (3, 3), columns are the XYZ of the primaries under D50.
-        gamma: of all three.
+        curve: of all three.
     """
-    names = (b"r", b"g", b"b")
-    curves = {name + b"TRC": _curve(gamma) for name in names}
-    return _profile(
-        b"RGB ", curves | {n + b"XYZ": _xyz(c) for n, c in zip(names, to_xyz.T, strict=True)}
-    )
+    parts = {}
+    for name, primary in zip((b"r", b"g", b"b"), np.transpose(to_xyz), strict=True):
+        parts |= {name + b"TRC": _power_or(curve), name + b"XYZ": _xyz(primary)}
+    return _profile(b"RGB ", parts)
 
 
-def _curve(gamma):
-    return struct.pack(">4s4xIH2x", b"curv", 1, round(gamma * 256))
+def _power_or(curve):
+    return curve if isinstance(curve, bytes) else icc_curve("curv", round(curve * 256))
 
 
 def _xyz(values):
