@@ -41,6 +41,8 @@ _BRADFORD = np.array(
 )
 _COLORANTS = (b"rXYZ", b"gXYZ", b"bXYZ")
 """Where ICC profiles have the primaries."""
+_AT_ONCE = 2**18
+"""Pixels that are converted at once, since it takes several times their memory."""
 _R03 = "R03"
 """How EXIF's interoperability index names Adobe RGB (DCF 2.0)."""
 
@@ -181,8 +183,10 @@ def _by_formula(values: Floats, profile: bytes) -> Floats | None:
 
     levels = np.linspace(0, 1, 16, dtype=np.float32)
     probe = np.stack(np.meshgrid(levels, levels, levels), -1).reshape(1, -1, 3)
-    is_srgb = len(names) == 3 and abs(convert(probe) - probe).max() < 0.5 / 255
-    return values if is_srgb else convert(values)
+    if len(names) == 3 and abs(convert(probe) - probe).max() < 0.5 / 255:  # from sRGB
+        return values
+    parts = values.shape[0] * values.shape[1] // _AT_ONCE + 1
+    return np.concatenate([convert(part) for part in np.array_split(values, parts)])
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:
