@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 Pixels: TypeAlias = NDArray[np.uint16]
 """(H, W, channels)."""
 
-WHITE = 65535
+WHITE = 65_535
 _OPPOSITE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 """The order of bytes (little, big, native) in which the lower byte is taken for the higher one."""
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
@@ -141,7 +141,7 @@ def _of_png(image: Image.Image, source: BinaryIO) -> NDArray[Any] | None:
 
 def _of_tiff(image: Any, source: BinaryIO) -> NDArray[Any] | None:
     tags, bands = image.tag_v2, image.getbands()
-    separate = tags.get(_PLANAR) == 2 and tags[_SAMPLES] > 1
+    separate = tags.get(_PLANAR) == 2 and tags.get(_SAMPLES, 1) > 1
     if set(tags.get(_BITS, (1,))) != {16} or (image.mode.startswith("I") and not separate):
         return None
     image.tile = [tile._replace(args=_undivided(tile.args)) for tile in image.tile]
@@ -193,10 +193,10 @@ def _plane(tags: Any, source: BinaryIO, number: int) -> NDArray[Any]:
     own = ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])  # the former in BigTIFF
     own.update({tag: tags[tag] for tag in _COPIED if tag in tags})
     own.update({_BITS: 16, _SAMPLES: 1, _PHOTOMETRIC: _GREY})
-    for tag in (_TILES, _TILE_BYTES) if _TILES in tags else (_STRIPS, _STRIP_BYTES):
+    for tag in tags.keys() & {_STRIPS, _STRIP_BYTES, _TILES, _TILE_BYTES}:
         count = len(tags[tag]) // tags[_SAMPLES]
         own[tag] = tags[tag][number * count : (number + 1) * count]
-    if _TILES in own:  # of strips, Pillow takes for granted that they follow
+    if _TILES in own:  # of strips, Pillow knows that they come later now
         behind = own.save(io.BytesIO())
         own[_TILES] = tuple(place + behind for place in own[_TILES])
     own.save(file)

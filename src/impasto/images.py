@@ -2,7 +2,8 @@
 
 Inside the package a picture is a tensor (1, 3, H, W), sRGB in [0, 1]. Whatever else a picture can
 be is dealt with here and in the modules below: `impasto.formats` opens and writes files,
-`impasto.profiles` converts colours to sRGB, `impasto.metadata` keeps the photo's metadata.
+`impasto.deep` those of 16 bits, `impasto.profiles` converts colours to sRGB, `impasto.metadata`
+keeps the photo's metadata.
 """
 
 from __future__ import annotations
