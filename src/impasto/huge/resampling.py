@@ -1,0 +1,201 @@
+"""Scaling part by part: what `impasto.images.resize` makes of a picture that is never in memory.
+
+Bicubic scaling, antialiased when it shrinks, works along one side and then the other, and each
+pixel of the result depends on a few pixels of the source. So any part of the result follows from
+a part of the source, and rows can be scaled as they come in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width in pixels."""
+Emit: TypeAlias = Callable[[int, Tensor], None]
+"""Is given the number of a row and the rows (1, C, h, W) that begin there."""
+
+_REACH, _SHARPNESS = 2.0, -0.5
+"""Of the cubic kernel: pixels to each side, and the parameter that Keys 1981 calls a."""
+_BLOCK = 64
+"""So many pixels of the result are reckoned at once, fewer if each depends on many."""
+
+
+@lru_cache(maxsize=64)
+def _extents(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """For each pixel along a side of the result, the first pixel of the source that it depends on,
+    and the one after the last. In single precision, as PyTorch does it.
+    """
+    scale = np.float32(source) / np.float32(target)
+    support = np.float32(_REACH) * max(scale, np.float32(1))
+    centres = scale * (np.arange(target, dtype=np.float32) + np.float32(0.5))
+    first = np.trunc(centres - support + np.float32(0.5)).astype(np.int64).clip(0)
+    last = np.trunc(centres + support + np.float32(0.5)).astype(np.int64).clip(max=source)
+    return first, last
+
+
+def weights_along(source: int, target: int, start: int, stop: int) -> tuple[int, Tensor]:
+    """Returns how pixels ``start`` to ``stop`` along a side of the result follow from the source.
+
+    Args:
+        source: length of the side of the source in pixels.
+        target: length of the side of the result in pixels.
+        start: first pixel of the result.
+        stop: pixel of the result after the last.
+
+    Returns:
+        The first pixel of the source that is needed; and the weights (stop - start, n) of that and
+        those after it.
+    """
+    firsts, lasts = (extent[start:stop, None] for extent in _extents(source, target))
+    begin, end = int(firsts[0, 0]), int(lasts[-1, 0])
+    scale = np.float32(source) / np.float32(target)
+    centres = scale * (np.arange(start, stop, dtype=np.float32)[:, None] + np.float32(0.5))
+    places = np.arange(begin, end)[None]
+    # Relative to the first pixel, as PyTorch reckons: large numbers would lose digits.
+    offsets = (places - firsts).astype(np.float32) + (firsts - centres).astype(np.float32)
+    distance = np.abs((offsets + np.float32(0.5)) / max(scale, np.float32(1)))
+    weights = np.where((places >= firsts) & (places < lasts), _cubic(distance), np.float32(0))
+    weights /= weights.sum(1, keepdims=True)
+    return begin, torch.from_numpy(weights.astype(np.float32))
+
+
+_blocks = lru_cache(maxsize=4096)(weights_along)
+
+
+def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cubic convolution kernel at distances in pixels."""
+    a = np.float32(_SHARPNESS)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
+
+
+def needed(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
+    """Returns the first pixel of the source that pixels ``start`` to ``stop`` of the result depend
+    on, and the one after the last; see `weights_along`.
+    """
+    if source == target:
+        return start, stop
+    firsts, lasts = _extents(source, target)
+    return int(firsts[start]), int(lasts[stop - 1])
+
+
+def along_rows(part: Tensor, offset: int, source: int, target: int, start: int, stop: int) -> Tensor:
+    """Returns rows of a picture scaled from side to side.
+
+    Args:
+        part: a part of the source, (1, C, h, n), which holds all that is needed.
+        offset: where in the source's rows it begins.
+        source: length of the source's rows in pixels.
+        target: length of the result's rows in pixels.
+        start: first pixel of the result's rows that is wanted.
+        stop: the one after the last.
+
+    Returns:
+        (1, C, h, stop - start), not clipped.
+    """
+    if source == target:
+        return part[..., start - offset : stop - offset]
+    step = max(int(_BLOCK / max(source / target, 1)), 4)
+    blocks = []
+    for left in range(start, stop, step):
+        first, weights = _blocks(source, target, left, min(left + step, stop))
+        blocks.append(part[..., first - offset : first - offset + weights.shape[1]] @ weights.T)
+    return torch.cat(blocks, -1)
+
+
+def scaled_part(
+    part: Tensor, corner: tuple[int, int], source: Size, target: Size, top: int, left: int, size: Size
+) -> Tensor:
+    """Returns a part of what `impasto.images.resize` would make of a picture.
+
+    Args:
+        part: the part (1, C, h, w) of the picture that `needed` names along each side.
+        corner: row and column of the picture at which it begins.
+        source: size of the picture.
+        target: size that the picture is scaled to.
+        top: row of the result at which the part of the result begins.
+        left: column at which it begins.
+        size: its size.
+    """
+    if source == target:
+        return part
+    wide = along_rows(part, corner[1], source[1], target[1], left, left + size[1]).mT
+    both = along_rows(wide, corner[0], source[0], target[0], top, top + size[0]).mT
+    return both.clamp(0, 1).contiguous()
+
+
+class Scaling:
+    """Scales a picture row by row, as `impasto.images.resize` would scale the whole.
+
+    Args:
+        source: size of the picture.
+        target: size that it is scaled to.
+        emit: is given the rows of the result from top to bottom, as soon as they are known.
+    """
+
+    def __init__(self, source: Size, target: Size, emit: Emit) -> None:
+        self.source, self.target, self.emit = source, target, emit
+        self._read = self._done = 0
+        self._pending: Tensor | None = None
+
+    def add(self, rows: Tensor) -> None:
+        """Takes the next rows of the picture, (1, C, h, W)."""
+        top, bottom = self._read, self._read + rows.shape[-2]
+        self._read = bottom
+        if self.source == self.target:
+            self.emit(top, rows)
+            return
+        wide = along_rows(rows, 0, self.source[1], self.target[1], 0, self.target[1])
+        if self.source[0] == self.target[0]:
+            self.emit(top, wide.clamp(0, 1))
+            return
+        firsts, lasts = _extents(self.source[0], self.target[0])
+        stop = int(np.searchsorted(firsts, bottom))  # rows of the result that these take part in
+        if stop > self._done:
+            self._accumulate(wide, top, stop)
+        complete = int(np.searchsorted(lasts, bottom, side="right"))
+        if bottom == self.source[0]:
+            complete = self.target[0]
+        if complete > self._done and self._pending is not None:
+            count = complete - self._done
+            ready, self._pending = self._pending[..., :count, :], self._pending[..., count:, :]
+            self.emit(self._done, ready.clamp(0, 1))
+            self._done = complete
+
+    def _accumulate(self, wide: Tensor, top: int, stop: int) -> None:
+        """Adds rows of the picture, scaled from side to side, to those of the result."""
+        shape = (*wide.shape[:-2], stop - self._done, wide.shape[-1])
+        sums = wide.new_zeros(shape)
+        if self._pending is not None:
+            sums[..., : self._pending.shape[-2], :] = self._pending
+        first, weights = weights_along(self.source[0], self.target[0], self._done, stop)
+        begin = max(top, first)
+        end = min(top + wide.shape[-2], first + weights.shape[1])
+        if end > begin:
+            sums += weights[:, begin - first : end - first] @ wide[..., begin - top : end - top, :]
+        self._pending = sums
+
+
+class Collected:
+    """Rows that come in one after the other, as one picture in memory."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        self._rows: list[Tensor] = []
+
+    def __call__(self, top: int, rows: Tensor) -> None:
+        """Takes the next rows, (1, C, h, W)."""
+        self._rows.append(rows.clone())
+
+    @property
+    def picture(self) -> Tensor:
+        """All of them, (1, C, H, W)."""
+        return torch.cat(self._rows, -2)
