@@ -87,7 +87,9 @@ def needed(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
     return int(firsts[start]), int(lasts[stop - 1])
 
 
-def along_rows(part: Tensor, offset: int, source: int, target: int, start: int, stop: int) -> Tensor:
+def along_rows(
+    part: Tensor, offset: int, source: int, target: int, start: int, stop: int
+) -> Tensor:
     """Returns rows of a picture scaled from side to side.
 
     Args:
@@ -112,7 +114,13 @@ def along_rows(part: Tensor, offset: int, source: int, target: int, start: int, 
 
 
 def scaled_part(
-    part: Tensor, corner: tuple[int, int], source: Size, target: Size, top: int, left: int, size: Size
+    part: Tensor,
+    corner: tuple[int, int],
+    source: Size,
+    target: Size,
+    top: int,
+    left: int,
+    size: Size,
 ) -> Tensor:
     """Returns a part of what `impasto.images.resize` would make of a picture.
 
