@@ -8,6 +8,7 @@ a part of the source, and rows can be scaled as they come in.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -16,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from impasto.tiling import Box
+
 Size: TypeAlias = tuple[int, int]
 """Height and width in pixels."""
-Emit: TypeAlias = Callable[[int, Tensor], None]
-"""Is given the number of a row and the rows (1, C, h, W) that begin there."""
+Span: TypeAlias = tuple[int, int]
+"""The first pixel along a side, and the one after the last."""
 
 _REACH, _SHARPNESS = 2.0, -0.5
 """Of the cubic kernel: pixels to each side, and the parameter that Keys 1981 calls a."""
@@ -40,7 +43,7 @@ def _extents(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.in
     return first, last
 
 
-def weights_along(source: int, target: int, start: int, stop: int) -> tuple[int, Tensor]:
+def _weights_along(source: int, target: int, start: int, stop: int) -> tuple[int, Tensor]:
     """Returns how pixels ``start`` to ``stop`` along a side of the result follow from the source.
 
     Args:
@@ -66,7 +69,7 @@ def weights_along(source: int, target: int, start: int, stop: int) -> tuple[int,
     return begin, torch.from_numpy(weights.astype(np.float32))
 
 
-_blocks = lru_cache(maxsize=4096)(weights_along)
+_blocks = lru_cache(maxsize=4096)(_weights_along)
 
 
 def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,66 +80,71 @@ def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(x < 1, near, np.where(x < 2, far, np.float32(0)))
 
 
-def needed(source: int, target: int, start: int, stop: int) -> tuple[int, int]:
-    """Returns the first pixel of the source that pixels ``start`` to ``stop`` of the result depend
-    on, and the one after the last; see `weights_along`.
-    """
+@dataclass(frozen=True)
+class Part:
+    """A part of a picture, or of one of its sizes."""
+
+    rows: Span
+    columns: Span
+
+    @classmethod
+    def of(cls, box: Box) -> Part:
+        """Returns the part that is a tile with its halo."""
+        return cls((box.outer_top, box.outer_bottom), (box.outer_left, box.outer_right))
+
+    def needed(self, source: Size, target: Size) -> Part:
+        """Returns the part of the source that this part of a scaled picture depends on."""
+        return Part(
+            _needed(source[0], target[0], self.rows), _needed(source[1], target[1], self.columns)
+        )
+
+
+Write: TypeAlias = Callable[[Part, Tensor], None]
+"""Is given a part of a picture and its pixels, (1, C, h, w)."""
+
+
+def _needed(source: int, target: int, wanted: Span) -> Span:
     if source == target:
-        return start, stop
+        return wanted
     firsts, lasts = _extents(source, target)
-    return int(firsts[start]), int(lasts[stop - 1])
+    return int(firsts[wanted[0]]), int(lasts[wanted[1] - 1])
 
 
-def along_rows(
-    part: Tensor, offset: int, source: int, target: int, start: int, stop: int
-) -> Tensor:
-    """Returns rows of a picture scaled from side to side.
+def _along_rows(pixels: Tensor, start: int, source: int, target: int, wanted: Span) -> Tensor:
+    """Scales a part of a picture, (1, C, h, n), from side to side, without clipping.
 
     Args:
-        part: a part of the source, (1, C, h, n), which holds all that is needed.
-        offset: where in the source's rows it begins.
+        pixels: the part, which holds all that is needed.
+        start: where in the source's rows it begins.
         source: length of the source's rows in pixels.
         target: length of the result's rows in pixels.
-        start: first pixel of the result's rows that is wanted.
-        stop: the one after the last.
-
-    Returns:
-        (1, C, h, stop - start), not clipped.
+        wanted: which pixels of the result's rows are returned.
     """
     if source == target:
-        return part[..., start - offset : stop - offset]
+        return pixels[..., wanted[0] - start : wanted[1] - start]
     step = max(int(_BLOCK / max(source / target, 1)), 4)
     blocks = []
-    for left in range(start, stop, step):
-        first, weights = _blocks(source, target, left, min(left + step, stop))
-        blocks.append(part[..., first - offset : first - offset + weights.shape[1]] @ weights.T)
+    for left in range(*wanted, step):
+        first, weights = _blocks(source, target, left, min(left + step, wanted[1]))
+        blocks.append(pixels[..., first - start : first - start + weights.shape[1]] @ weights.T)
     return torch.cat(blocks, -1)
 
 
-def scaled_part(
-    part: Tensor,
-    corner: tuple[int, int],
-    source: Size,
-    target: Size,
-    top: int,
-    left: int,
-    size: Size,
-) -> Tensor:
+def scaled_part(pixels: Tensor, source: Size, target: Size, wanted: Part) -> Tensor:
     """Returns a part of what `impasto.images.resize` would make of a picture.
 
     Args:
-        part: the part (1, C, h, w) of the picture that `needed` names along each side.
-        corner: row and column of the picture at which it begins.
+        pixels: of ``wanted.needed(source, target)``, (1, C, h, w).
         source: size of the picture.
-        target: size that the picture is scaled to.
-        top: row of the result at which the part of the result begins.
-        left: column at which it begins.
-        size: its size.
+        target: size that it is scaled to.
+        wanted: the part of the result.
     """
     if source == target:
-        return part
-    wide = along_rows(part, corner[1], source[1], target[1], left, left + size[1]).mT
-    both = along_rows(wide, corner[0], source[0], target[0], top, top + size[0]).mT
+        return pixels
+    held = wanted.needed(source, target)
+    top, left = held.rows[0], held.columns[0]
+    wide = _along_rows(pixels, left, source[1], target[1], wanted.columns).mT
+    both = _along_rows(wide, top, source[0], target[0], wanted.rows).mT
     return both.clamp(0, 1).contiguous()
 
 
@@ -146,11 +154,11 @@ class Scaling:
     Args:
         source: size of the picture.
         target: size that it is scaled to.
-        emit: is given the rows of the result from top to bottom, as soon as they are known.
+        write: is given the rows of the result from top to bottom, as soon as they are known.
     """
 
-    def __init__(self, source: Size, target: Size, emit: Emit) -> None:
-        self.source, self.target, self.emit = source, target, emit
+    def __init__(self, source: Size, target: Size, write: Write) -> None:
+        self.source, self.target, self.write = source, target, write
         self._read = self._done = 0
         self._pending: Tensor | None = None
 
@@ -159,11 +167,11 @@ class Scaling:
         top, bottom = self._read, self._read + rows.shape[-2]
         self._read = bottom
         if self.source == self.target:
-            self.emit(top, rows)
+            self._emit(top, rows)
             return
-        wide = along_rows(rows, 0, self.source[1], self.target[1], 0, self.target[1])
+        wide = _along_rows(rows, 0, self.source[1], self.target[1], (0, self.target[1]))
         if self.source[0] == self.target[0]:
-            self.emit(top, wide.clamp(0, 1))
+            self._emit(top, wide.clamp(0, 1))
             return
         firsts, lasts = _extents(self.source[0], self.target[0])
         stop = int(np.searchsorted(firsts, bottom))  # rows of the result that these take part in
@@ -175,8 +183,11 @@ class Scaling:
         if complete > self._done and self._pending is not None:
             count = complete - self._done
             ready, self._pending = self._pending[..., :count, :], self._pending[..., count:, :]
-            self.emit(self._done, ready.clamp(0, 1))
+            self._emit(self._done, ready.clamp(0, 1))
             self._done = complete
+
+    def _emit(self, top: int, rows: Tensor) -> None:
+        self.write(Part((top, top + rows.shape[-2]), (0, self.target[1])), rows)
 
     def _accumulate(self, wide: Tensor, top: int, stop: int) -> None:
         """Adds rows of the picture, scaled from side to side, to those of the result."""
@@ -184,7 +195,7 @@ class Scaling:
         sums = wide.new_zeros(shape)
         if self._pending is not None:
             sums[..., : self._pending.shape[-2], :] = self._pending
-        first, weights = weights_along(self.source[0], self.target[0], self._done, stop)
+        first, weights = _weights_along(self.source[0], self.target[0], self._done, stop)
         begin = max(top, first)
         end = min(top + wide.shape[-2], first + weights.shape[1])
         if end > begin:
@@ -192,18 +203,12 @@ class Scaling:
         self._pending = sums
 
 
-class Collected:
-    """Rows that come in one after the other, as one picture in memory."""
+class Canvas:
+    """A picture in memory, of which parts come in one after the other."""
 
-    def __init__(self, size: Size) -> None:
-        self.size = size
-        self._rows: list[Tensor] = []
+    def __init__(self, size: Size, bands: int = 3) -> None:
+        self.pixels = torch.zeros(1, bands, *size)
 
-    def __call__(self, top: int, rows: Tensor) -> None:
-        """Takes the next rows, (1, C, h, W)."""
-        self._rows.append(rows.clone())
-
-    @property
-    def picture(self) -> Tensor:
-        """All of them, (1, C, H, W)."""
-        return torch.cat(self._rows, -2)
+    def write(self, part: Part, pixels: Tensor) -> None:
+        """Takes a part, (1, C, h, w)."""
+        self.pixels[..., slice(*part.rows), slice(*part.columns)] = pixels
