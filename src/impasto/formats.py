@@ -65,6 +65,10 @@ FORMATS: dict[str, Format] = {
 if pillow_features.check("avif"):
     FORMATS[".avif"] = Format("AVIF", {"quality": 90, "subsampling": "4:4:4"}, 32_768)
 
+DEEPZOOM = ".dzi"
+"""Extension of pictures that are a folder of tiles for viewers on web pages: `impasto.huge` writes
+them."""
+
 _PLUGINS = {"HEIF": ("pillow_heif", "heic"), "JXL": ("pillow_jxl", "jxl")}
 """Modules that teach Pillow to read another format, and the extras of impasto that bring them."""
 _READ_ONLY = {"GIF": (".gif",), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
@@ -114,6 +118,12 @@ def format_of(path: Path) -> Format:
         wrong = f"cannot write '{path.suffix}' pictures" if path.suffix else "names no format"
         raise OutputError(f"{path}: {wrong}; use {', '.join(sorted(FORMATS))}")
     return known
+
+
+def check_extension(path: Path) -> None:
+    """Raises `OutputError` if pictures with the extension of a file cannot be written."""
+    if path.suffix.lower() != DEEPZOOM:
+        format_of(path)
 
 
 def check_size(path: Path, height: int, width: int) -> None:

@@ -248,7 +248,7 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: unknown extension, missing folder, no permission, or no space.
     """
-    formats.format_of(path)
+    formats.check_extension(path)
     files.check_writable(path)
 
 

@@ -10,10 +10,10 @@ from typing import Any, Unpack, overload
 import torch
 from PIL import Image
 
-from impasto import gallery, images
+from impasto import __version__, color, gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
 from impasto.controls import Controls, Style
-from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
+from impasto.encoding import EncodedStyle, Styles, as_styles, resolve, weights_used
 from impasto.errors import ControlError, SetupError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
@@ -203,13 +203,14 @@ class Stylizer:
         refinement = None
         with memory_guarded(self.method.footprint, height, width):
             inputs = Inputs.of(photo, mix, knobs, self.device)
+            sample = color.sampled(inputs.pixels)
             if refine is not None:
-                pixels = [one.pixels(inputs.pixels, knobs) for one in encoded]
+                pixels = [one.pixels(sample, height * width, knobs) for one in encoded]
                 refinement, _ = self._refiner(refine).fit(
                     inputs.prepared, pixels, inputs.mix, seed=knobs.seed
                 )
                 refinement = replace(refinement, stop_after=knobs.stop_after)
-            codes = [one.code(inputs.pixels, knobs) for one in encoded]
+            codes = [one.code(sample, height * width, knobs) for one in encoded]
             transfer = self._transfer(encoded, codes, inputs, knobs)
         notes = (
             *photo.notes,
@@ -334,6 +335,28 @@ class Stylizer:
                 del optimiser[name]
             settings |= {"refine": refine, **optimiser}
         return {"method": "fast" if all(trained) else self.name, **settings}
+
+    def recipe(
+        self,
+        styles: Sequence[EncodedStyle],
+        codes: Sequence[StyleCode],
+        controls: Controls,
+        refine: str | int | None,
+    ) -> dict[str, Any]:
+        """Returns all that decides a picture; see `impasto.Look.recipe`.
+
+        Args:
+            styles: the styles that are painted.
+            codes: what was measured of each.
+            controls: of the painting.
+            refine: steps or seconds of the refinement, if any.
+        """
+        return {
+            "impasto": __version__,
+            **self.described(styles, refine),
+            "sha256": weights_used(styles, codes),
+            **asdict(controls),
+        }
 
     def _refiner(self, refine: str | int) -> Gatys:
         """The optimiser that refines a picture for so many steps or seconds."""

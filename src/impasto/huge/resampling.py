@@ -207,6 +207,7 @@ class Canvas:
     """A picture in memory, of which parts come in one after the other."""
 
     def __init__(self, size: Size, bands: int = 3) -> None:
+        self.size = size
         self.pixels = torch.zeros(1, bands, *size)
 
     def write(self, part: Part, pixels: Tensor) -> None:

@@ -152,6 +152,15 @@ class Source:
                 scaling.add(torch.where(alpha > 0, pixels, mean))
                 alphas.add(alpha)
 
+    def picture(self, size: Size) -> Picture:
+        """Reads the upright photo into memory, scaled to some height and width."""
+        pixels, alpha = Canvas(size), Canvas(size, 1)
+        self.read(size, pixels.write, alpha.write)
+        transparent = self.transparent and not bool((alpha.pixels == 1).all())
+        return Picture(
+            pixels.pixels, alpha.pixels if transparent else None, self.notes, self.metadata
+        )
+
     def _visible_mean(self, read: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
         """The mean of the visible colours, (1, 3, 1, 1)."""
         sums, weight = torch.zeros(1, 3, 1, 1, dtype=torch.float64), 0.0
@@ -232,13 +241,7 @@ def read_scaled(path: Path, longer_side: int) -> Picture:
         ImageError, SetupError: as `open_source`.
     """
     with open_source(path) as source:
-        size = render_size(source.size, longer_side)
-        pixels, alpha = Canvas(size), Canvas(size, 1)
-        source.read(size, pixels.write, alpha.write)
-        transparent = source.transparent and not bool((alpha.pixels == 1).all())
-        return Picture(
-            pixels.pixels, alpha.pixels if transparent else None, source.notes, source.metadata
-        )
+        return source.picture(render_size(source.size, longer_side))
 
 
 def _opened(path: Path) -> Any:

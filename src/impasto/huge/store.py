@@ -61,9 +61,15 @@ class Store:
             for number, (place, count) in self._runs(part):
                 file.seek(place)
                 run = values.reshape(-1)[number * count // 2 : (number + 1) * count // 2]
-                _read_all(file, memoryview(run).cast("B"))
+                _read_all(file, run.view(np.uint8).data)
         floats = np.divide(values, _WHITE, dtype=np.float32)
         return torch.from_numpy(floats).permute(2, 0, 1)[None].contiguous()
+
+    def sample(self, step: int) -> Tensor:
+        """Returns every n-th row and column, (1, C, h, w) in [0, 1]."""
+        height, width = self.size
+        rows = [self.read(Part((top, top + 1), (0, width))) for top in range(0, height, step)]
+        return torch.cat([row[..., ::step] for row in rows], -2)
 
     def write(self, part: Part, pixels: Tensor) -> None:
         """Writes a part of the picture, (1, C, h, w) in [0, 1]."""
@@ -73,7 +79,7 @@ class Store:
             for number, (place, count) in self._runs(part):
                 file.seek(place)
                 run = numbers.reshape(-1)[number * count // 2 : (number + 1) * count // 2]
-                _write_all(file, memoryview(run).cast("B"))
+                _write_all(file, run.view(np.uint8).data)
 
     def _runs(self, part: Part) -> Iterator[tuple[int, tuple[int, int]]]:
         """The places and lengths, in bytes, of what lies together in the file."""

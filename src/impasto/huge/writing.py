@@ -1,0 +1,171 @@
+"""Files of large pictures, written by libvips from a picture on disk."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from impasto import files, formats
+from impasto.errors import OutputError, Stop
+from impasto.huge.heads import WithHead, add_tags, head_of, jpeg_parts, png_parts
+from impasto.huge.source import libvips
+from impasto.huge.store import Store
+from impasto.metadata import Metadata
+
+_TILE = 256
+"""Side of the tiles of a pyramid, in pixels."""
+_CLASSIC_BYTES = 2**31
+"""Pictures of more bytes are written as BigTIFF, since other TIFFs end at 4 GiB."""
+_DEEPZOOM_QUALITY = 90
+FORMATS = (".dzi", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+"""What large pictures are written in, by extension."""
+_BYTES_PER_PIXEL = {".tif": 8.0, ".tiff": 8.0, ".png": 6.0}
+"""What a picture may take in the worst case; other formats take less than a byte or two."""
+
+
+def check(path: Path, height: int, width: int) -> None:
+    """Finds out whether a large picture can be written to ``path``.
+
+    Raises:
+        OutputError: large pictures are not written in this format, or it cannot hold so large a
+            one; or there is no place to write to.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(
+            f"{path}: so large a picture is written as {', '.join(FORMATS)}; choose one of these, "
+            "or a smaller --size"
+        )
+    if path.suffix.lower() != formats.DEEPZOOM:
+        formats.check_size(path, height, width)
+    files.check_writable(path)
+
+
+def bytes_of(path: Path, area: int) -> float:
+    """Returns how many bytes a file may take on the disk."""
+    return _BYTES_PER_PIXEL.get(path.suffix.lower(), 2.0) * area
+
+
+def write(
+    path: Path,
+    store: Store,
+    *,
+    deep: bool,
+    metadata: Metadata | None,
+    recipe: Mapping[str, Any],
+    on_fraction: Callable[[float], None],
+) -> None:
+    """Writes a picture on disk as a file, whole or not at all.
+
+    Args:
+        path: the file; its extension decides the format.
+        store: the picture, with an alpha channel if it has four.
+        deep: whether it has 16 bits a channel, in formats that hold them.
+        metadata: what is kept of the photo's.
+        recipe: what made the picture.
+        on_fraction: called now and then with how much is written; it may raise `Stop`.
+
+    Raises:
+        OutputError: it cannot be written.
+        Stop: ``on_fraction`` raised it.
+    """
+    vips = libvips()
+    image = vips.Image.rawload(
+        str(store.path),
+        store.size[1],
+        store.size[0],
+        store.bands,
+        format="ushort",
+        interpretation="rgb16",
+    )
+    if not deep or path.suffix.lower() not in _BYTES_PER_PIXEL:
+        # Rounded, as 65,535 / 255 is 257.
+        image = ((image + 128) / 257).cast("uchar").copy(interpretation="srgb")
+    with _told(image, path, on_fraction):
+        if path.suffix.lower() == formats.DEEPZOOM:
+            _write_deepzoom(path, image)
+            return
+        kind = formats.format_of(path)
+        head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
+        with files.replacing(path) as temporary:
+            if kind.kind == "TIFF":
+                _save_tiff(temporary, image, big=store.length > _CLASSIC_BYTES)
+                add_tags(temporary, head)
+                return
+            with temporary.open("wb") as file:
+                if kind.kind == "PNG":
+                    _save(WithHead(file, head, png_parts), image.pngsave_target, {})
+                else:
+                    opaque = image.flatten(background=255) if store.bands == 4 else image
+                    options = {"Q": kind.options["quality"], "subsample_mode": "off"}
+                    _save(WithHead(file, head, jpeg_parts), opaque.jpegsave_target, options)
+
+
+def _save(file: WithHead, save: Callable[..., None], options: Mapping[str, Any]) -> None:
+    target = libvips().TargetCustom()
+    target.on_write(file.write)
+    try:
+        save(target, keep="none", **options)
+    finally:
+        if file.error is not None:
+            raise file.error
+
+
+def _save_tiff(path: Path, image: Any, *, big: bool) -> None:
+    """Writes a pyramid of tiles; the smaller pictures are within the page, not further pages."""
+    image.tiffsave(
+        str(path),
+        tile=True,
+        tile_width=_TILE,
+        tile_height=_TILE,
+        pyramid=True,
+        subifd=True,
+        bigtiff=big,
+        compression="deflate",
+        predictor="horizontal",
+        keep="none",
+    )
+
+
+def _write_deepzoom(path: Path, image: Any) -> None:
+    """Writes NAME.dzi and the folder NAME_files, the former last: what it is of is then there."""
+    folder = path.with_name(f"{path.stem}_files")
+    suffix = ".png" if image.hasalpha() else f".jpg[Q={_DEEPZOOM_QUALITY}]"
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".impasto-") as name:
+        image.dzsave(f"{name}/new", suffix=suffix, tile_size=_TILE - 2, overlap=1, keep="none")
+        with suppress(FileNotFoundError):
+            folder.rename(Path(name) / "old_files")
+        (Path(name) / "new_files").rename(folder)
+        (Path(name) / "new.dzi").replace(path)
+
+
+@contextmanager
+def _told(image: Any, path: Path, on_fraction: Callable[[float], None]) -> Iterator[None]:
+    """Returns a context in which it is told how much is written, and errors are said in a line."""
+    stopped = False
+
+    def tell(_: Any, progress: Any) -> None:
+        nonlocal stopped
+        try:
+            on_fraction(progress.percent / 100)
+        except Stop:
+            stopped = True
+            image.set_kill(True)
+
+    image.set_progress(True)
+    image.signal_connect("eval", tell)
+    try:
+        yield
+    except libvips().Error as error:
+        if stopped:
+            raise Stop from error
+        reason = " ".join(str(error.detail or error).split())
+        raise OutputError(
+            f"{path}: cannot be written ({reason}); free space or choose another place"
+        ) from error
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); free space or choose another place"
+        ) from error
