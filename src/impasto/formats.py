@@ -193,22 +193,50 @@ def opened_head(path: Path) -> Iterator[Image.Image]:
     Raises:
         ImageError: naming the file and the fix.
     """
+    with (
+        _ordinary_file(path) as file,
+        decoding(str(path)),
+        _opened_head(file, str(path)) as image,
+    ):
+        yield image
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The sides of a picture of any size, as they are in its file: height and width, unless it is
+    turned.
+
+    Raises:
+        ImageError: naming the file and the fix.
+    """
     with _ordinary_file(path) as file, decoding(str(path)):
-        plugins()
-        head = file.read(_HEAD)
-        if head[:8] == _PNG_SIGNATURE:
-            with opened(io.BytesIO(_one_pixel(_chunks(file))), str(path)) as image:
+        if file.read(len(_PNG_SIGNATURE)) == _PNG_SIGNATURE:
+            (_, header), *_ = _chunks(file)
+            return int.from_bytes(header[4:8]), int.from_bytes(header[:4])
+        with _opened_head(file, str(path)) as image:
+            return image.height, image.width
+
+
+@contextmanager
+def _opened_head(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """A picture without its pixels; of PNG, whose texts Pillow looks for behind the pixels, with
+    a single one.
+    """
+    plugins()
+    file.seek(0)
+    head = file.read(_HEAD)
+    if head[:8] == _PNG_SIGNATURE:
+        with opened(io.BytesIO(_one_pixel(_chunks(file))), name) as image:
+            yield image
+        return
+    Image.init()
+    for kind in usual_kinds():
+        factory, accept = Image.OPEN[kind]
+        if accept is None or accept(head) is True:
+            file.seek(0)
+            with factory(file, name) as image:  # not `Image.open`, which refuses large ones
                 yield image
             return
-        Image.init()
-        for kind in usual_kinds():
-            factory, accept = Image.OPEN[kind]
-            if accept is None or accept(head) is True:
-                file.seek(0)
-                with factory(file, str(path)) as image:
-                    yield image
-                return
-        raise ImageError(f"{path}: {_why_not(head)}")
+    raise ImageError(f"{name}: {_why_not(head)}")
 
 
 @contextmanager

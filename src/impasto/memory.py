@@ -132,6 +132,11 @@ def check_memory(
             )
 
 
+def can_be_read(area: int) -> bool:
+    """Whether a picture of so many pixels can be read into memory and scaled there."""
+    return _BYTES_OF_PICTURES * area <= _USABLE * free_memory(torch.device("cpu"))
+
+
 @contextmanager
 def memory_guarded(footprint: Footprint, height: int, width: int) -> Iterator[None]:
     """Turns failures to allocate, while a picture of this size is painted, into `TooLargeError`."""

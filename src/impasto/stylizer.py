@@ -193,7 +193,7 @@ class Stylizer:
         self.check_controls(encoded, knobs, refine)
         photo = images.read(content)
         height, width = render_size(photo.size, knobs.size)
-        self._check_memory(height, width, encoded, knobs, refine)
+        self.check_memory(height, width, encoded, knobs, refine)
         masks = [
             None if one.style.mask is None else images.read_mask(one.style.mask, *photo.size)
             for one in encoded
@@ -395,15 +395,31 @@ class Stylizer:
         if not trained and self.method.footprint.tiling is None:
             _check_networks_only(controls)
 
-    def _check_memory(
+    def paints_in_tiles(self, styles: Sequence[EncodedStyle]) -> bool:
+        """Whether the styles are painted in tiles, so that a picture may be of any size."""
+        return self.refine is None and all(one.method.footprint.tiling for one in styles)
+
+    def check_memory(
         self,
         height: int,
         width: int,
         styles: Sequence[EncodedStyle],
         controls: Controls,
-        refine: str | int | None,
+        refine: str | int | None = None,
     ) -> None:
-        """Raises `TooLargeError` if painting needs more memory than is free."""
+        """Finds out whether there is memory enough to paint.
+
+        Args:
+            height: of the result in pixels.
+            width: of the result in pixels.
+            styles: as `encode` returns them.
+            controls: of the painting.
+            refine: steps or seconds of the refinement; None for the stylizer's own.
+
+        Raises:
+            TooLargeError: there is not.
+        """
+        refine = self.refine if refine is None else refine
         sizes = [size for one in styles if (size := one.size(height * width, controls))]
         methods = {one.method for one in styles}
         for method in methods if refine is None else [self._refiner(refine)]:

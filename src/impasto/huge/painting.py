@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -204,11 +204,10 @@ class Commission:
     def _check(self) -> None:
         """Raises `ControlError` for what cannot be painted tile by tile."""
         self.stylizer.check_controls(self.styles, self.controls, self.stylizer.refine)
-        whole = [one.method for one in self.styles if one.method.footprint.tiling is None]
-        if whole or self.stylizer.refine is not None:
+        if not self.stylizer.paints_in_tiles(self.styles):
             raise ControlError(
-                "the optimiser (gatys, --refine) does not paint in tiles: for so large a picture "
-                "choose another method, or give a smaller --size"
+                "the optimiser (gatys, --refine) does not paint in tiles, as is needed here: "
+                "choose another method"
             )
         if self.controls.stop_after is not None:
             raise ControlError("stop_after is for pictures that fit into memory: leave it out")
@@ -229,7 +228,7 @@ class Commission:
         """How much of which style goes where."""
         held = size_at_most(*source.size, MASK_AREA)
         masks = [
-            None if one.style.mask is None else _mask(one.style.mask, source.size, held)
+            None if one.style.mask is None else scaled_mask(one.style.mask, source.size, held)
             for one in self.styles
         ]
         shares = [one.style.weight for one in self.styles]
@@ -480,8 +479,45 @@ def groups_of(styles: Sequence[EncodedStyle]) -> dict[Method, list[int]]:
     return groups
 
 
-def _mask(mask: images.ImageLike, size: Size, held: Size) -> Tensor:
-    """A mask of a photo of that size, (h, w) at the size that is held in memory."""
+def with_scaled_masks(
+    styles: Sequence[EncodedStyle], content: Path, size: Size
+) -> list[EncodedStyle]:
+    """Returns styles with masks for a photo that was scaled while it was read.
+
+    Args:
+        styles: with masks of the photo's own size.
+        content: the photo's file.
+        size: height and width that it was scaled to.
+
+    Raises:
+        ImageError: a mask cannot be read, or has another size than the photo.
+    """
+    with open_source(content) as source:
+        own = source.size
+    return [
+        one
+        if one.style.mask is None
+        else replace(
+            one, style=replace(one.style, mask=scaled_mask(one.style.mask, own, size).numpy())
+        )
+        for one in styles
+    ]
+
+
+def scaled_mask(mask: images.ImageLike, size: Size, held: Size) -> Tensor:
+    """Reads a mask at another size than that of the photo that it is for.
+
+    Args:
+        mask: white where a style goes.
+        size: height and width of the photo, and of the mask.
+        held: those that it is scaled to.
+
+    Returns:
+        (h, w) in [0, 1].
+
+    Raises:
+        ImageError: it cannot be read, or has another size than the photo.
+    """
     if size == held:
         return images.read_mask(mask, *size)
     if not isinstance(mask, (str, os.PathLike)):

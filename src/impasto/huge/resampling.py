@@ -28,6 +28,8 @@ _REACH, _SHARPNESS = 2.0, -0.5
 """Of the cubic kernel: pixels to each side, and the parameter that Keys 1981 calls a."""
 _BLOCK = 64
 """So many pixels of the result are reckoned at once, fewer if each depends on many."""
+_ROWS = 32
+"""So many rows of the source are added at once."""
 
 
 @lru_cache(maxsize=64)
@@ -160,47 +162,47 @@ class Scaling:
     def __init__(self, source: Size, target: Size, write: Write) -> None:
         self.source, self.target, self.write = source, target, write
         self._read = self._done = 0
-        self._pending: Tensor | None = None
+        self._sums: Tensor | None = None  # rows of the result that are not complete
 
     def add(self, rows: Tensor) -> None:
         """Takes the next rows of the picture, (1, C, h, W)."""
+        if self.source[0] == self.target[0]:
+            self._emit(rows)
+            return
+        for some in torch.split(rows, _ROWS, -2):
+            self._accumulate(some)
+
+    def _accumulate(self, rows: Tensor) -> None:
+        """Adds rows of the picture to those rows of the result that they take part in."""
         top, bottom = self._read, self._read + rows.shape[-2]
         self._read = bottom
-        if self.source == self.target:
-            self._emit(top, rows)
-            return
-        wide = _along_rows(rows, 0, self.source[1], self.target[1], (0, self.target[1]))
-        if self.source[0] == self.target[0]:
-            self._emit(top, wide.clamp(0, 1))
-            return
         firsts, lasts = _extents(self.source[0], self.target[0])
-        stop = int(np.searchsorted(firsts, bottom))  # rows of the result that these take part in
-        if stop > self._done:
-            self._accumulate(wide, top, stop)
+        stop = int(np.searchsorted(firsts, bottom))
+        if stop == self._done:
+            return
+        sums = rows.new_zeros(*rows.shape[:-2], stop - self._done, rows.shape[-1])
+        if self._sums is not None:
+            sums[..., : self._sums.shape[-2], :] = self._sums
+        first, weights = _weights_along(self.source[0], self.target[0], self._done, stop)
+        begin, end = max(top, first), min(bottom, first + weights.shape[1])
+        if end > begin:
+            sums += weights[:, begin - first : end - first] @ rows[..., begin - top : end - top, :]
         complete = int(np.searchsorted(lasts, bottom, side="right"))
         if bottom == self.source[0]:
             complete = self.target[0]
-        if complete > self._done and self._pending is not None:
-            count = complete - self._done
-            ready, self._pending = self._pending[..., :count, :], self._pending[..., count:, :]
-            self._emit(self._done, ready.clamp(0, 1))
-            self._done = complete
+        ready = sums[..., : complete - self._done, :]
+        self._sums = sums[..., complete - self._done :, :]
+        if ready.numel():
+            self._emit(ready)
 
-    def _emit(self, top: int, rows: Tensor) -> None:
-        self.write(Part((top, top + rows.shape[-2]), (0, self.target[1])), rows)
-
-    def _accumulate(self, wide: Tensor, top: int, stop: int) -> None:
-        """Adds rows of the picture, scaled from side to side, to those of the result."""
-        shape = (*wide.shape[:-2], stop - self._done, wide.shape[-1])
-        sums = wide.new_zeros(shape)
-        if self._pending is not None:
-            sums[..., : self._pending.shape[-2], :] = self._pending
-        first, weights = _weights_along(self.source[0], self.target[0], self._done, stop)
-        begin = max(top, first)
-        end = min(top + wide.shape[-2], first + weights.shape[1])
-        if end > begin:
-            sums += weights[:, begin - first : end - first] @ wide[..., begin - top : end - top, :]
-        self._pending = sums
+    def _emit(self, rows: Tensor) -> None:
+        """Scales rows from side to side, and writes them."""
+        if self.source != self.target:
+            whole = (0, self.target[1])
+            rows = _along_rows(rows, 0, self.source[1], self.target[1], whole).clamp(0, 1)
+        part = Part((self._done, self._done + rows.shape[-2]), (0, self.target[1]))
+        self._done = part.rows[1]
+        self.write(part, rows)
 
 
 class Canvas:

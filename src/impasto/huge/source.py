@@ -174,7 +174,7 @@ class Source:
         return lambda part, pixels: write(self.turn.part(part, size), self.turn.picture(pixels))
 
     def _strips(self) -> Iterator[tuple[Part, Tensor, Tensor]]:
-        """The photo as it lies in the file: pixels (1, 3, h, W) in sRGB, alpha (1, 0 or 1, h, W)."""
+        """The photo as in the file: pixels (1, 3, h, W), sRGB, and alpha (1, 0 or 1, h, W)."""
         kind, white = (np.uint16, 65_535) if self.deep else (np.uint8, 255)
         with _reading(self.path):
             region = libvips().Region.new(_opened(self.path))
