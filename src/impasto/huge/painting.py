@@ -346,21 +346,17 @@ class _Painter:
         if kept is not None:
             self._tell(self._reading)
             return kept
-        photo, opaque = self.photo, True
+        photo = self.photo
         measuring = self._writing  # goes through as many pixels
 
-        def write_alpha(part: Part, pixels: Tensor) -> None:
-            nonlocal opaque
-            opaque = opaque and bool((pixels == 1).all())
-            self.alpha.write(part, pixels)
-
         photo.store.create()
-        self.alpha.create()
+        if self.source.transparent:
+            self.alpha.create()
         reading = self._reading - measuring
-        self.source.read(
+        transparent = self.source.read(
             self.size,
             photo.store.write,
-            write_alpha,
+            self.alpha.write,
             lambda share: self._tell_up_to(share * reading),
         )
         small = Canvas(size_at_most(*self.size, MEASURED_AREA))
@@ -373,7 +369,7 @@ class _Painter:
         measured = {
             "small": small.pixels,
             "sample": photo.store.sample(step),
-            "transparent": torch.tensor(self.source.transparent and not opaque),
+            "transparent": torch.tensor(transparent),
         }
         self.work.keep("photo", **measured)
         return measured

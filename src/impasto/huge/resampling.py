@@ -45,33 +45,41 @@ def _extents(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.in
     return first, last
 
 
-def _weights_along(source: int, target: int, start: int, stop: int) -> tuple[int, Tensor]:
-    """Returns how pixels ``start`` to ``stop`` along a side of the result follow from the source.
-
-    Args:
-        source: length of the side of the source in pixels.
-        target: length of the side of the result in pixels.
-        start: first pixel of the result.
-        stop: pixel of the result after the last.
-
-    Returns:
-        The first pixel of the source that is needed; and the weights (stop - start, n) of that and
-        those after it.
+def _weights(
+    source: int, target: int, places: NDArray[np.int64], outputs: NDArray[np.int64]
+) -> Tensor:
+    """The weights of pixels along a side of the source for pixels of the result; the arrays of
+    both are broadcast.
     """
-    firsts, lasts = (extent[start:stop, None] for extent in _extents(source, target))
-    begin, end = int(firsts[0, 0]), int(lasts[-1, 0])
+    firsts, lasts = (extent[outputs] for extent in _extents(source, target))
     scale = np.float32(source) / np.float32(target)
-    centres = scale * (np.arange(start, stop, dtype=np.float32)[:, None] + np.float32(0.5))
-    places = np.arange(begin, end)[None]
+    centres = scale * (outputs.astype(np.float32) + np.float32(0.5))
     # Relative to the first pixel, as PyTorch reckons: large numbers would lose digits.
     offsets = (places - firsts).astype(np.float32) + (firsts - centres).astype(np.float32)
     distance = np.abs((offsets + np.float32(0.5)) / max(scale, np.float32(1)))
     weights = np.where((places >= firsts) & (places < lasts), _cubic(distance), np.float32(0))
-    weights /= weights.sum(1, keepdims=True)
-    return begin, torch.from_numpy(weights.astype(np.float32))
+    return torch.from_numpy(weights / weights.sum(-1, keepdims=True, dtype=np.float32))
 
 
-_blocks = lru_cache(maxsize=4096)(_weights_along)
+@lru_cache(maxsize=256)
+def _blocks(source: int, target: int, wanted: Span) -> tuple[Tensor, Tensor]:
+    """How pixels along a side of the result follow from those of the source, in blocks of B pixels:
+    all at once, since many small products would take longer.
+
+    Returns:
+        Which n pixels of the source each block depends on, (blocks, n); and their weights,
+        (blocks, n, B).
+    """
+    size = max(int(_BLOCK / max(source / target, 1)), 4)
+    count = -(-(wanted[1] - wanted[0]) // size)
+    outputs = (wanted[0] + np.arange(count * size)).clip(max=wanted[1] - 1).reshape(count, size)
+    firsts, lasts = _extents(source, target)
+    begins = firsts[outputs[:, :1]]
+    longest = int((lasts[outputs[:, -1:]] - begins).max())
+    places = begins + np.arange(longest)  # (blocks, n)
+    weights = _weights(source, target, places[:, None], outputs[..., None])
+    end = _needed(source, target, wanted)[1]
+    return torch.from_numpy(places.clip(max=end - 1)), weights.mT
 
 
 def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,12 +132,11 @@ def _along_rows(pixels: Tensor, start: int, source: int, target: int, wanted: Sp
     """
     if source == target:
         return pixels[..., wanted[0] - start : wanted[1] - start]
-    step = max(int(_BLOCK / max(source / target, 1)), 4)
-    blocks = []
-    for left in range(*wanted, step):
-        first, weights = _blocks(source, target, left, min(left + step, wanted[1]))
-        blocks.append(pixels[..., first - start : first - start + weights.shape[1]] @ weights.T)
-    return torch.cat(blocks, -1)
+    places, weights = _blocks(source, target, wanted)
+    rows = pixels.reshape(-1, pixels.shape[-1])
+    held = rows[:, (places - start).reshape(-1)].view(len(rows), *places.shape)
+    scaled = torch.bmm(held.transpose(0, 1), weights).transpose(0, 1)  # (rows, blocks, B)
+    return scaled.reshape(*pixels.shape[:-1], -1)[..., : wanted[1] - wanted[0]]
 
 
 def scaled_part(pixels: Tensor, source: Size, target: Size, wanted: Part) -> Tensor:
@@ -176,17 +183,21 @@ class Scaling:
         """Adds rows of the picture to those rows of the result that they take part in."""
         top, bottom = self._read, self._read + rows.shape[-2]
         self._read = bottom
-        firsts, lasts = _extents(self.source[0], self.target[0])
+        sides = self.source[0], self.target[0]
+        firsts, lasts = _extents(*sides)
         stop = int(np.searchsorted(firsts, bottom))
         if stop == self._done:
             return
         sums = rows.new_zeros(*rows.shape[:-2], stop - self._done, rows.shape[-1])
         if self._sums is not None:
             sums[..., : self._sums.shape[-2], :] = self._sums
-        first, weights = _weights_along(self.source[0], self.target[0], self._done, stop)
-        begin, end = max(top, first), min(bottom, first + weights.shape[1])
-        if end > begin:
-            sums += weights[:, begin - first : end - first] @ rows[..., begin - top : end - top, :]
+        outputs = np.arange(self._done, stop)[:, None]
+        begin, end = int(firsts[self._done]), int(lasts[stop - 1])
+        weights = _weights(*sides, np.arange(begin, end)[None], outputs)
+        begin_here, end_here = max(top, begin), min(bottom, end)
+        if end_here > begin_here:
+            own = weights[:, begin_here - begin : end_here - begin]
+            sums += own @ rows[..., begin_here - top : end_here - top, :]
         complete = int(np.searchsorted(lasts, bottom, side="right"))
         if bottom == self.source[0]:
             complete = self.target[0]

@@ -124,7 +124,7 @@ class Source:
         write: Write,
         write_alpha: Write,
         on_strip: Callable[[float], None] = lambda _: None,
-    ) -> None:
+    ) -> bool:
         """Reads the upright photo, scaled while it is read.
 
         Args:
@@ -133,6 +133,9 @@ class Source:
                 colours.
             write_alpha: is given those of its alpha channel, if it has one.
             on_strip: called now and then with how much is done, 0..1.
+
+        Returns:
+            Whether any of it is not opaque.
         """
         passes = 1 + self.transparent
 
@@ -151,23 +154,24 @@ class Source:
             else:
                 scaling.add(torch.where(alpha > 0, pixels, mean))
                 alphas.add(alpha)
+        return mean is not None
 
     def picture(self, size: Size) -> Picture:
         """Reads the upright photo into memory, scaled to some height and width."""
         pixels, alpha = Canvas(size), Canvas(size, 1)
-        self.read(size, pixels.write, alpha.write)
-        transparent = self.transparent and not bool((alpha.pixels == 1).all())
+        transparent = self.read(size, pixels.write, alpha.write)
         return Picture(
             pixels.pixels, alpha.pixels if transparent else None, self.notes, self.metadata
         )
 
-    def _visible_mean(self, read: Iterator[tuple[Tensor, Tensor]]) -> Tensor:
-        """The mean of the visible colours, (1, 3, 1, 1)."""
-        sums, weight = torch.zeros(1, 3, 1, 1, dtype=torch.float64), 0.0
+    def _visible_mean(self, read: Iterator[tuple[Tensor, Tensor]]) -> Tensor | None:
+        """The mean of the visible colours, (1, 3, 1, 1); None if all are fully visible."""
+        sums, weight, opaque = torch.zeros(1, 3, 1, 1, dtype=torch.float64), 0.0, True
         for pixels, alpha in read:
             sums += (pixels * alpha).sum((2, 3), keepdim=True, dtype=torch.float64)
             weight += float(alpha.sum(dtype=torch.float64))
-        return (sums / max(weight, 1e-6)).float()
+            opaque = opaque and bool((alpha == 1).all())
+        return None if opaque else (sums / max(weight, 1e-6)).float()
 
     def _turned(self, write: Write, size: Size) -> Write:
         """What turns parts of a picture of that size upright before it hands them on."""

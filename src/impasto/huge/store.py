@@ -15,14 +15,14 @@ from torch import Tensor
 from impasto.huge.resampling import Part, Size
 
 _WHITE = 65_535
-_STRIP_PIXELS = 2**21
+STRIP_PIXELS = 2**21
 """About so many pixels are handled at once where a picture is gone through row by row."""
 
 
 def strips(size: Size) -> Iterator[Part]:
     """Divides a picture into strips of rows, from top to bottom."""
     height, width = size
-    rows = max(_STRIP_PIXELS // width, 1)
+    rows = max(STRIP_PIXELS // width, 1)
     for top in range(0, height, rows):
         yield Part((top, min(top + rows, height)), (0, width))
 
