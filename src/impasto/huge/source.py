@@ -24,13 +24,11 @@ from impasto.images import Picture
 from impasto.look import render_size
 from impasto.metadata import Metadata
 
-_CACHE_BYTES = 2**26
-"""What libvips may keep of pictures that it has read."""
 _WHITES = {"uchar": 255, "ushort": 65_535}
 
 
 def libvips() -> Any:
-    """The module pyvips, told to keep little in memory.
+    """The module pyvips, told to keep nothing in memory.
 
     Raises:
         SetupError: it is not installed.
@@ -41,8 +39,7 @@ def libvips() -> Any:
         raise SetupError(
             "pictures larger than memory need the package 'pyvips': pip install 'impasto[huge]'"
         ) from error
-    pyvips.cache_set_max_mem(_CACHE_BYTES)
-    pyvips.cache_set_max(16)
+    pyvips.cache_set_max(0)  # what it keeps of a file may have changed since
     return pyvips
 
 
