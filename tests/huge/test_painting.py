@@ -1,10 +1,5 @@
 """A picture painted on disk is the one that is painted in memory, and work can be gone on with."""
 
-import io
-import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +10,7 @@ from PIL import Image
 
 from impasto import Style, Stylizer, images
 from impasto.controls import Controls
-from impasto.errors import ControlError, ImageError, OutputError, Stop, TooLargeError
+from impasto.errors import ControlError, ImageError, OutputError, Stop
 from impasto.huge import Commission, is_large, is_scaled, paint
 from tests.helpers.networks import tiny_adain, tiny_styletr, write_fast
 from tests.helpers.pictures import as_tensor, painting_array, photo_array
@@ -220,7 +215,10 @@ def test_what_does_not_paint_in_tiles_is_refused(stylizers):
         paint("photo.png", "out.tif", "painting.png", method="gatys", device="cpu")
     with pytest.raises(ControlError, match="stop_after"):
         commission(stylizers["adain"], stop_after=3).paint()
-    for name, text in (("out.webp", "so large a picture is written as .dzi"), ("a/b.tif", "folder")):
+    for name, text in (
+        ("out.webp", "so large a picture is written as .dzi"),
+        ("a/b.tif", "folder"),
+    ):
         with pytest.raises(OutputError, match=text):
             commission(stylizers["adain"], output=name).paint()
 

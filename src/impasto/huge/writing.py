@@ -17,7 +17,7 @@ from impasto.metadata import Metadata
 
 _TILE = 256
 """Side of the tiles of a pyramid, in pixels."""
-_CLASSIC_BYTES = 2**31
+CLASSIC_BYTES = 2**31
 """Pictures of more bytes are written as BigTIFF, since other TIFFs end at 4 GiB."""
 _DEEPZOOM_QUALITY = 90
 FORMATS = (".dzi", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
@@ -91,7 +91,7 @@ def write(
         head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
         with files.replacing(path) as temporary:
             if kind.kind == "TIFF":
-                _save_tiff(temporary, image, big=store.length > _CLASSIC_BYTES)
+                _save_tiff(temporary, image, big=store.length > CLASSIC_BYTES)
                 add_tags(temporary, head)
                 return
             with temporary.open("wb") as file:
