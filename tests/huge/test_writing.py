@@ -1,7 +1,7 @@
 """Files of large pictures hold what files of any painting do."""
 
-import json
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from impasto import images
-from impasto.errors import OutputError, Stop
+from impasto.errors import OutputError
 from impasto.huge import writing
 from impasto.huge.resampling import Part
 from impasto.huge.store import Store
@@ -108,7 +108,7 @@ def test_a_tiff_is_a_pyramid_of_tiles(tmp_path, store, monkeypatch, big):
         assert image.tag_v2[322] == 256
         assert image.n_frames == 1
     assert images.read_recipe(path) == RECIPE
-    assert images.read(path).metadata == METADATA
+    assert images.read(path).metadata == replace(METADATA, text={})  # a TIFF has no keywords
 
 
 def test_deepzoom_is_a_file_and_a_folder_of_tiles(tmp_path, store):
@@ -121,13 +121,7 @@ def test_deepzoom_is_a_file_and_a_folder_of_tiles(tmp_path, store):
 
 
 @pytest.mark.parametrize("name", ["out.tif", "out.png", "out.jpg", "out.dzi"])
-def test_what_is_stopped_or_fails_leaves_nothing(tmp_path, store, name):
-    def stop(fraction):
-        raise Stop
-
-    with pytest.raises(Stop):
-        write(tmp_path / name, store, on_fraction=stop)
-    assert [one.name for one in tmp_path.iterdir()] == ["3.raw"]
+def test_what_fails_leaves_nothing(tmp_path, store, name):
     store.path.write_bytes(b"too short")
     with pytest.raises(OutputError, match=f"{name}: cannot be written") as caught:
         write(tmp_path / name, store)
@@ -141,4 +135,3 @@ def test_metadata_can_be_read_by_libvips(tmp_path, store):
         image = pyvips.Image.new_from_file(str(tmp_path / name), fail_on="warning")
         assert "icc-profile-data" in image.get_fields()
         assert image.avg() > 0
-    assert json.dumps(RECIPE)

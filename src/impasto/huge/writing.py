@@ -71,36 +71,48 @@ def write(
         OutputError: it cannot be written.
         Stop: ``on_fraction`` raised it.
     """
-    vips = libvips()
-    image = vips.Image.rawload(
+    with _refusals(path):
+        image = _loaded(store, deep=deep and path.suffix.lower() in _BYTES_PER_PIXEL)
+        with _told(image, on_fraction):
+            if path.suffix.lower() == formats.DEEPZOOM:
+                _write_deepzoom(path, image)
+                return
+            kind = formats.format_of(path)
+            head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
+            with files.replacing(path) as temporary:
+                _write_file(temporary, image, kind, head)
+
+
+def _loaded(store: Store, *, deep: bool) -> Any:
+    """A picture on disk as one of libvips, with 8 or 16 bits a channel."""
+    height, width = store.size
+    image = libvips().Image.rawload(
         str(store.path),
-        store.size[1],
-        store.size[0],
+        width,
+        height,
         store.bands,
         format="ushort",
         interpretation="rgb16",
     )
-    if not deep or path.suffix.lower() not in _BYTES_PER_PIXEL:
-        # Rounded, as 65,535 / 255 is 257.
-        image = ((image + 128) / 257).cast("uchar").copy(interpretation="srgb")
-    with _told(image, path, on_fraction):
-        if path.suffix.lower() == formats.DEEPZOOM:
-            _write_deepzoom(path, image)
-            return
-        kind = formats.format_of(path)
-        head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
-        with files.replacing(path) as temporary:
-            if kind.kind == "TIFF":
-                _save_tiff(temporary, image, big=store.length > CLASSIC_BYTES)
-                add_tags(temporary, head)
-                return
-            with temporary.open("wb") as file:
-                if kind.kind == "PNG":
-                    _save(WithHead(file, head, png_parts), image.pngsave_target, {})
-                else:
-                    opaque = image.flatten(background=255) if store.bands == 4 else image
-                    options = {"Q": kind.options["quality"], "subsample_mode": "off"}
-                    _save(WithHead(file, head, jpeg_parts), opaque.jpegsave_target, options)
+    if deep:
+        return image
+    # Rounded: 65,535 is 257 times 255.
+    return ((image + 128) / 257).cast("uchar").copy(interpretation="srgb")
+
+
+def _write_file(path: Path, image: Any, kind: formats.Format, head: bytes) -> None:
+    """Writes a file of a format with the head of another."""
+    if kind.kind == "TIFF":
+        _save_tiff(path, image)
+        add_tags(path, head)
+        return
+    with path.open("wb") as file:
+        if kind.kind == "PNG":
+            _save(WithHead(file, head, png_parts), image.pngsave_target, {})
+        else:
+            opaque = image.flatten(background=255) if image.hasalpha() else image
+            options = {"Q": kind.options["quality"], "subsample_mode": "off"}
+            _save(WithHead(file, head, jpeg_parts), opaque.jpegsave_target, options)
 
 
 def _save(file: WithHead, save: Callable[..., None], options: Mapping[str, Any]) -> None:
@@ -113,8 +125,9 @@ def _save(file: WithHead, save: Callable[..., None], options: Mapping[str, Any])
             raise file.error
 
 
-def _save_tiff(path: Path, image: Any, *, big: bool) -> None:
+def _save_tiff(path: Path, image: Any) -> None:
     """Writes a pyramid of tiles; the smaller pictures are within the page, not further pages."""
+    length = image.width * image.height * image.bands * (2 if image.format == "ushort" else 1)
     image.tiffsave(
         str(path),
         tile=True,
@@ -122,7 +135,7 @@ def _save_tiff(path: Path, image: Any, *, big: bool) -> None:
         tile_height=_TILE,
         pyramid=True,
         subifd=True,
-        bigtiff=big,
+        bigtiff=length > CLASSIC_BYTES,
         compression="deflate",
         predictor="horizontal",
         keep="none",
@@ -142,8 +155,8 @@ def _write_deepzoom(path: Path, image: Any) -> None:
 
 
 @contextmanager
-def _told(image: Any, path: Path, on_fraction: Callable[[float], None]) -> Iterator[None]:
-    """Returns a context in which it is told how much is written, and errors are said in a line."""
+def _told(image: Any, on_fraction: Callable[[float], None]) -> Iterator[None]:
+    """Returns a context in which it is told how much of an image is written."""
     stopped = False
 
     def tell(_: Any, progress: Any) -> None:
@@ -161,6 +174,15 @@ def _told(image: Any, path: Path, on_fraction: Callable[[float], None]) -> Itera
     except libvips().Error as error:
         if stopped:
             raise Stop from error
+        raise
+
+
+@contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Raises `OutputError` for what libvips or the system refuses."""
+    try:
+        yield
+    except libvips().Error as error:
         reason = " ".join(str(error.detail or error).split())
         raise OutputError(
             f"{path}: cannot be written ({reason}); free space or choose another place"
