@@ -45,7 +45,15 @@ def made(folder, bands):
 
 
 def write(path, store, deep=False, metadata=METADATA, on_fraction=lambda _: None):
-    writing.write(path, store, deep=deep, metadata=metadata, recipe=RECIPE, on_fraction=on_fraction)
+    writing.write(
+        path,
+        store,
+        folder=path.parent,
+        deep=deep,
+        metadata=metadata,
+        recipe=RECIPE,
+        on_fraction=on_fraction,
+    )
 
 
 def whole(store):

@@ -328,6 +328,7 @@ class _Painter:
         writing.write(
             self.commission.output,
             result,
+            folder=self.work.folder,
             deep=self.source.deep,
             metadata=metadata,
             recipe=self.recipe,
@@ -551,5 +552,5 @@ def _check_space(output: Path, work: Work, size: Size, methods: int) -> None:
     """
     area = size[0] * size[1]
     needed = area * _STORED_BYTES * (2 + 1.7 * methods) + writing.bytes_of(output, area)
-    held = sum(file.stat().st_blocks * 512 for file in work.folder.glob("*.raw"))
+    held = sum(file.stat().st_size for file in work.folder.glob("*.raw"))
     files.check_writable(output, max(needed - held, 1))

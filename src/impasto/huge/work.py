@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -118,8 +119,11 @@ class Work:
     def _clear(self) -> None:
         self.finished = set()
         for pattern in (_JOURNAL, "*.raw", "*.safetensors", ".impasto-*"):
-            for file in self.folder.glob(pattern):
-                file.unlink(missing_ok=True)
+            for path in self.folder.glob(pattern):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

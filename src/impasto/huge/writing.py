@@ -38,9 +38,14 @@ def check(path: Path, height: int, width: int) -> None:
             f"{path}: so large a picture is written as {', '.join(FORMATS)}; choose one of these, "
             "or a smaller --size"
         )
+    files.check_writable(path)
     if path.suffix.lower() != formats.DEEPZOOM:
         formats.check_size(path, height, width)
-    files.check_writable(path)
+    elif _tiles_of(path).exists() and not path.exists():
+        raise OutputError(
+            f"{_tiles_of(path)}: would be replaced by the tiles of {path}; give another name, or "
+            "remove it"
+        )
 
 
 def bytes_of(path: Path, area: int) -> float:
@@ -52,6 +57,7 @@ def write(
     path: Path,
     store: Store,
     *,
+    folder: Path,
     deep: bool,
     metadata: Metadata | None,
     recipe: Mapping[str, Any],
@@ -62,6 +68,7 @@ def write(
     Args:
         path: the file; its extension decides the format.
         store: the picture, with an alpha channel if it has four.
+        folder: a folder beside the file, in which it is made.
         deep: whether it has 16 bits a channel, in formats that hold them.
         metadata: what is kept of the photo's.
         recipe: what made the picture.
@@ -75,11 +82,11 @@ def write(
         image = _loaded(store, deep=deep and path.suffix.lower() in _BYTES_PER_PIXEL)
         with _told(image, on_fraction):
             if path.suffix.lower() == formats.DEEPZOOM:
-                _write_deepzoom(path, image)
+                _write_deepzoom(path, image, folder)
                 return
             kind = formats.format_of(path)
             head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
-            with files.replacing(path) as temporary:
+            with files.replacing(path, folder) as temporary:
                 _write_file(temporary, image, kind, head)
 
 
@@ -142,15 +149,20 @@ def _save_tiff(path: Path, image: Any) -> None:
     )
 
 
-def _write_deepzoom(path: Path, image: Any) -> None:
+def _tiles_of(path: Path) -> Path:
+    """The folder that holds the tiles of a DeepZoom."""
+    return path.with_name(f"{path.stem}_files")
+
+
+def _write_deepzoom(path: Path, image: Any, folder: Path) -> None:
     """Writes NAME.dzi and the folder NAME_files, the former last: what it is of is then there."""
-    folder = path.with_name(f"{path.stem}_files")
+    tiles = _tiles_of(path)
     suffix = ".png" if image.hasalpha() else f".jpg[Q={_DEEPZOOM_QUALITY}]"
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".impasto-") as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".impasto-") as name:
         image.dzsave(f"{name}/new", suffix=suffix, tile_size=_TILE - 2, overlap=1, keep="none")
         with suppress(FileNotFoundError):
-            folder.rename(Path(name) / "old_files")
-        (Path(name) / "new_files").rename(folder)
+            tiles.rename(Path(name) / "old_files")
+        (Path(name) / "new_files").rename(tiles)
         (Path(name) / "new.dzi").replace(path)
 
 
