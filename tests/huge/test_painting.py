@@ -225,7 +225,7 @@ def test_what_does_not_paint_in_tiles_is_refused(stylizers):
 def test_a_folder_that_is_in_the_way_of_tiles_is_left_alone(stylizers):
     Path("out_files").mkdir()
     Path("out_files/mine.txt").write_text("mine")
-    with pytest.raises(OutputError, match="would be replaced by the tiles of out.dzi"):
+    with pytest.raises(OutputError, match=r"would be replaced by the tiles of out\.dzi"):
         commission(stylizers["adain"], output="out.dzi").paint()
     assert Path("out_files/mine.txt").exists()
     assert not Path("out.dzi.parts").exists()

@@ -45,15 +45,8 @@ def made(folder, bands):
 
 
 def write(path, store, deep=False, metadata=METADATA, on_fraction=lambda _: None):
-    writing.write(
-        path,
-        store,
-        folder=path.parent,
-        deep=deep,
-        metadata=metadata,
-        recipe=RECIPE,
-        on_fraction=on_fraction,
-    )
+    options = {"deep": deep, "metadata": metadata, "on_fraction": on_fraction}
+    writing.write(path, store, folder=path.parent, recipe=RECIPE, **options)
 
 
 def whole(store):
