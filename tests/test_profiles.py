@@ -248,6 +248,8 @@ def test_profiles_with_tables_are_converted_by_libvips():
     shallow, _ = profiles._by_profile(profiles.scaled(few, 255), profile, 8)
     difference = np.abs(shown(deep_file(few.astype(np.uint16) * 257, profile)) - shallow)
     assert difference.max() < LEVEL
+    both = matrix_profile(adapted(P3_TO_XYZ), 1.8).replace(b"desc", b"A2B0", 1)
+    assert profiles._by_formula(profiles.scaled(few[..., :3], 255), both) is None
     ramp = np.zeros((32, 32, 4), np.uint16)
     ramp[..., 0] = np.linspace(20_000, 22_000, 1024).reshape(32, 32)
     assert len(np.unique(shown(deep_file(ramp, profile))[..., 0])) > 500
