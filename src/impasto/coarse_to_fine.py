@@ -257,7 +257,7 @@ class CoarseToFine(Transfer):
             photo = resize(recoloured, level.height, level.width)
             local = mix.resized(level.height, level.width)
             if painted is None or before is None:
-                image = self._first_input(photo, local, paths)
+                image = self.first_input(photo, local, paths)
             else:
                 image = revised(photo, painted, before, level.detail, local.photo)
             painted = steadied(number, self._painted(number, image, local, steps))
@@ -278,9 +278,7 @@ class CoarseToFine(Transfer):
         painted = None
         if number == len(self.fitted):
             small = at_most(image, MEASURED_AREA // len(image))
-            codes = [style.code for style in self.styles]
-            small_mix = mix.resized(small.shape[-2], small.shape[-1])
-            fitted, while_fitting = self.method.fit(small, codes, small_mix, seed=self.seed)
+            fitted, while_fitting = self.fit_level(small, mix)
             self.fitted.append(fitted)
             if small.shape == image.shape:
                 painted = while_fitting
@@ -304,9 +302,21 @@ class CoarseToFine(Transfer):
         steps.go_on(painted)
         return painted
 
-    def _first_input(self, photo: Tensor, mix: Mix, paths: Tensor | None) -> Tensor:
+    def fit_level(self, small: Tensor, mix: Mix) -> tuple[Transfer, Tensor | None]:
+        """Fits the method to what a level paints, scaled down to be measured; see `Method.fit`."""
+        codes = [style.code for style in self.styles]
+        small_mix = mix.resized(small.shape[-2], small.shape[-1])
+        return self.method.fit(small, codes, small_mix, seed=self.seed)
+
+    def first_input(self, photo: Tensor, mix: Mix, paths: Tensor | None = None) -> Tensor:
         """The photo with noise, from which strokes arise on smooth surfaces (as in Ulyanov et al.
         2016, arXiv:1603.03417). Strength, scale and directions are those of the style's texture.
+
+        Args:
+            photo: the photo at the first level, (1, 3, h, w).
+            mix: how much of which style goes where, for this size.
+            paths: how far each point has moved since the noise was made, in pixels, x before y,
+                (1, 2, h, w); None for not at all.
         """
         if len(self.levels) == 1:
             return photo
@@ -328,22 +338,36 @@ class CoarseToFine(Transfer):
         """A picture moved towards the styles' palettes: the photo (0), so that its colours do not
         come back with its detail, or the painting (1), whose colours grow too strong by level.
         """
-        palettes = [style.palette for style in self.styles if style.palette is not None]
-        if len(self.levels) == 1 or len(palettes) < len(self.styles):
+        if not self.recolours:
             self.palettes = [[], []]
             return image
         if number == len(self.palettes):
-            small = at_most(image, MEASURED_AREA // len(image))
-            small_mix = mix.resized(small.shape[-2], small.shape[-1])
-            self.palettes.append(_fit_palettes(small, palettes, small_mix))
-        maps = self.palettes[number]
-
-        def recoloured(part: Tensor, weights: Tensor) -> Tensor:
-            return torch.lerp(part, blend(part, weights, maps), PALETTE).clamp(0, 1)
-
+            self.fit_palettes(at_most(image, MEASURED_AREA // len(image)), mix)
         if not mix.masked:
-            return by_strips(lambda part: recoloured(part, mix.weights), image)
-        return by_strips(recoloured, image, mix.weights)
+            return by_strips(lambda part: self.recoloured(number, part, mix.weights), image)
+        return by_strips(partial(self.recoloured, number), image, mix.weights)
+
+    @property
+    def recolours(self) -> bool:
+        """Whether the photo and the painting are moved towards the styles' palettes."""
+        return len(self.levels) > 1 and all(style.palette is not None for style in self.styles)
+
+    def fit_palettes(self, small: Tensor, mix: Mix) -> None:
+        """Fits the next of `palettes` to a picture that is scaled down to be measured."""
+        palettes = [style.palette for style in self.styles if style.palette is not None]
+        small_mix = mix.resized(small.shape[-2], small.shape[-1])
+        self.palettes.append(_fit_palettes(small, palettes, small_mix))
+
+    def recoloured(self, number: int, part: Tensor, weights: Tensor) -> Tensor:
+        """A part of the photo (0), or of the painting (1), with its colours moved.
+
+        Args:
+            number: which.
+            part: (1, 3, h, w).
+            weights: of the mix there, (1 + K, h, w) or (1 + K, 1, 1).
+        """
+        maps = self.palettes[number]
+        return torch.lerp(part, blend(part, weights, maps), PALETTE).clamp(0, 1)
 
 
 @dataclass
@@ -403,8 +427,24 @@ def revised(
         (N, 3, H, W), in [0, 1].
     """
     size = photo.shape[-2:]
-    lightness = photo.mean(1, keepdim=True) - resize(before.mean(1, keepdim=True), *size)
-    enlarged = torch.lerp(resize(painted, *size) + lightness * detail, photo, detail)
+    enlarged = (resize(painted, *size), resize(before.mean(1, keepdim=True), *size))
+    return with_detail(photo, *enlarged, detail, keep)
+
+
+def with_detail(
+    photo: Tensor, painted: Tensor, before: Tensor, detail: float, keep: float | Tensor
+) -> Tensor:
+    """Returns a part of what a level paints, of what is enlarged already; see `revised`.
+
+    Args:
+        photo: the photo, (N, 3, H, W).
+        painted: the painting at the level before, enlarged, (N, 3, H, W).
+        before: the lightness of the photo at the level before, enlarged, (N, 1, H, W).
+        detail: share of the photo, 0..1.
+        keep: where the result is the photo itself.
+    """
+    lightness = photo.mean(1, keepdim=True) - before
+    enlarged = torch.lerp(painted + lightness * detail, photo, detail)
     return torch.lerp(enlarged.clamp(0, 1), photo, keep)
 
 

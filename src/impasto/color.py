@@ -110,7 +110,7 @@ def prepare_style(
 
     Args:
         style: the style picture (1, 3, h, w), sRGB in [0, 1], or a trained look.
-        content: the photo (1, 3, H, W), sRGB in [0, 1].
+        content: the photo (1, 3, H, W), sRGB in [0, 1], or what `sampled` made of it.
         mode: ``luminance`` makes the style grey, its lightness with the photo's mean and deviation
             (Gatys et al. 2017, arXiv:1611.07865, eq. 10); ``coral`` recolours it to the mean and
             covariance of the photo's colours (ibid., eq. 8); ``histogram`` to the photo's histogram
@@ -126,7 +126,6 @@ def prepare_style(
     if recolour is not None:
         return recolour(style)(style)
     if mode == "luminance":
-        content = _sampled(content)
         light, photo_light = srgb_to_lab(style)[:, :1], srgb_to_lab(content)[:, :1]
         light = (light - light.mean()) * (photo_light.std() / light.std().clamp_min(0.1))
         light = (light + photo_light.mean()).clamp(0, 100)
@@ -135,14 +134,14 @@ def prepare_style(
 
 
 def recolouring(content: Tensor, mode: ColorMode) -> Recolouring | None:
-    """Measures the palette of a photo (1, 3, H, W), sRGB in [0, 1], for recolouring with it.
+    """Measures the palette of a photo (1, 3, H, W), sRGB in [0, 1], for recolouring with it; what
+    `sampled` made of the photo is enough.
 
     Returns:
         What recolours, for the modes ``coral`` and ``histogram``; None for the others.
     """
     if mode not in ("coral", "histogram"):
         return None
-    content = _sampled(content)
     return Recolouring(_moments(content) if mode == "coral" else Quantiles.of(content[0]))
 
 
@@ -164,9 +163,16 @@ def finish(painted: Tensor, content: Tensor, mode: ColorMode) -> Tensor:
     return lab_to_srgb(torch.cat((srgb_to_lab(painted)[:, :1], srgb_to_lab(content)[:, 1:]), 1))
 
 
-def _sampled(image: Tensor) -> Tensor:
-    """Every n-th row and column of a large picture: enough for the statistics of its colours."""
-    step = math.ceil(math.sqrt(image[0, 0].numel() / _SAMPLE))
+def sampling(height: int, width: int) -> int:
+    """Returns n, so that every n-th row and column of a picture of that size are enough for the
+    statistics of its colours.
+    """
+    return math.ceil(math.sqrt(height * width / _SAMPLE))
+
+
+def sampled(image: Tensor) -> Tensor:
+    """Returns every n-th row and column of a large picture (1, 3, H, W); see `sampling`."""
+    step = sampling(image.shape[-2], image.shape[-1])
     return image[..., ::step, ::step]
 
 

@@ -51,28 +51,31 @@ class EncodedStyle:
         area = min(area, self.method.footprint.style_area or area)
         return style_size(self.source, area, controls.style_size)
 
-    def pixels(self, photo: torch.Tensor, controls: Controls) -> torch.Tensor:
+    def pixels(self, sample: torch.Tensor, area: int, controls: Controls) -> torch.Tensor:
         """Returns the style picture as it is measured: (1, 3, h, w), sRGB in [0, 1].
 
         Args:
-            photo: the photo at the size of the result, (1, 3, H, W), sRGB in [0, 1]; the picture is
-                recoloured with its palette if the photo's colours are kept.
+            sample: what `impasto.color.sampled` made of the photo at the size of the result,
+                (1, 3, h, w); the picture is recoloured with its palette if the photo's colours are
+                kept.
+            area: area of the result in pixels.
             controls: the controls, of which ``style_size`` and ``preserve_color`` matter.
 
         Raises:
             ControlError: there is no picture of this style.
         """
-        size = self.size(photo.shape[-2] * photo.shape[-1], controls)
+        size = self.size(area, controls)
         if size is None or not isinstance(self.source, Picture):
             raise ControlError(f"'{self.style.source}': there is no picture of this style here")
-        picture = self.source.resized(*size).pixels.to(photo.device)
-        return color.prepare_style(picture, photo, controls.preserve_color)
+        picture = self.source.resized(*size).pixels.to(sample.device)
+        return color.prepare_style(picture, sample, controls.preserve_color)
 
-    def code(self, photo: torch.Tensor, controls: Controls) -> StyleCode:
+    def code(self, sample: torch.Tensor, area: int, controls: Controls) -> StyleCode:
         """Measures the style, unless it was measured like that for the last photo.
 
         Args:
-            photo: the photo at the size of the result, (1, 3, H, W), sRGB in [0, 1].
+            sample: of the photo, as for `pixels`.
+            area: area of the result in pixels.
             controls: the controls, of which ``style_size`` and ``preserve_color`` matter.
 
         Raises:
@@ -80,14 +83,14 @@ class EncodedStyle:
         """
         mode = controls.preserve_color
         if isinstance(self.source, TrainedLook):
-            look = color.prepare_style(self.source, photo, mode)
+            look = color.prepare_style(self.source, sample, mode)
             return StyleCode(self.method.encode_style(look))
         if self.source is None:
             return self._saved_code(controls)
-        key = self.size(photo.shape[-2] * photo.shape[-1], controls)
+        key = self.size(area, controls)
         if mode == "off" and self.latest is not None and self.latest[0] == key:
             return self.latest[1]
-        pixels = self.pixels(photo, controls)
+        pixels = self.pixels(sample, area, controls)
         code = StyleCode(self.method.encode_style(pixels))
         if self.method.footprint.tiling is not None:  # may be painted coarse to fine
             code = replace(code, palette=Moments.of(pixels[0]), texture=Texture.of(pixels))
@@ -104,6 +107,19 @@ class EncodedStyle:
                 )
         assert self.latest is not None
         return self.latest[1]
+
+
+def weights_used(styles: Sequence[EncodedStyle], codes: Sequence[StyleCode]) -> dict[str, str]:
+    """Returns hashes (sha256) by name of the weights that paint styles.
+
+    Args:
+        styles: as `impasto.Stylizer.encode` returns them.
+        codes: what was measured of each.
+    """
+    used: dict[str, str] = {}
+    for style, code in zip(styles, codes, strict=True):
+        used |= style.method.weights_used(code.code)
+    return used
 
 
 def as_styles(styles: Styles) -> list[Style | EncodedStyle]:

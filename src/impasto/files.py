@@ -74,12 +74,17 @@ def replace(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
     """Makes an empty file beside a file's place, and renames it at the end of the context: what is
     written into it is there whole or not at all.
 
     A file that is replaced hands its permissions on; a link keeps being one, and the file that it
     leads to is replaced.
+
+    Args:
+        path: the file's place.
+        folder: where the empty file is made instead, if the place is no link: a folder that is
+            beside it, and that somebody tidies up after a sudden end.
 
     Raises:
         OutputError: permission or space is lacking, or the file is write-protected.
@@ -90,7 +95,8 @@ def replacing(path: Path) -> Iterator[Path]:
         mode = _mode_of(target)
         _check_replaceable(path, mode)
         # The name of the file itself may be as long as names can be.
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".impasto-")
+        beside = folder if folder is not None and target == path else target.parent
+        handle, temporary = tempfile.mkstemp(dir=beside, prefix=".impasto-")
         os.close(handle)
         yield Path(temporary)
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files

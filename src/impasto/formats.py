@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -67,6 +68,10 @@ FORMATS: dict[str, Format] = {
 if pillow_features.check("avif"):
     FORMATS[".avif"] = Format("AVIF", {"quality": 90, "subsampling": "4:4:4"}, 32_768)
 
+DEEPZOOM = ".dzi"
+"""Extension of pictures that are a folder of tiles for viewers on web pages: `impasto.huge` writes
+them."""
+
 _PLUGINS = {"HEIF": ("pillow_heif", "heic"), "JXL": ("pillow_jxl", "jxl")}
 """Modules that teach Pillow to read another format, and the extras of impasto that bring them."""
 _READ_ONLY = {"GIF": (".gif",), "HEIF": (".heic", ".heif", ".hif"), "JXL": (".jxl",)}
@@ -116,6 +121,12 @@ def format_of(path: Path) -> Format:
         wrong = f"cannot write '{path.suffix}' pictures" if path.suffix else "names no format"
         raise OutputError(f"{path}: {wrong}; use {', '.join(sorted(FORMATS))}")
     return known
+
+
+def check_extension(path: Path) -> None:
+    """Raises `OutputError` if pictures with the extension of a file cannot be written."""
+    if path.suffix.lower() != DEEPZOOM:
+        format_of(path)
 
 
 def check_size(path: Path, height: int, width: int) -> None:
@@ -196,6 +207,66 @@ def opened_file(path: Path) -> Iterator[Image.Image]:
         ImageError: naming the file and the fix.
         TooLargeError: it does not fit into memory.
     """
+    with _ordinary_file(path) as file, opened(file, str(path)) as image:
+        yield image
+
+
+@contextmanager
+def opened_head(path: Path) -> Iterator[Image.Image]:
+    """Opens a picture of any size for what its file says of it; its pixels are not read.
+
+    Raises:
+        ImageError: naming the file and the fix.
+    """
+    with (
+        _ordinary_file(path) as file,
+        decoding(str(path)),
+        _opened_head(file, str(path)) as image,
+    ):
+        yield image
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The sides of a picture of any size, as they are in its file: height and width, unless it is
+    turned.
+
+    Raises:
+        ImageError: naming the file and the fix.
+    """
+    with _ordinary_file(path) as file, decoding(str(path)):
+        if file.read(len(_PNG_SIGNATURE)) == _PNG_SIGNATURE:
+            (_, header), *_ = _chunks(file)
+            return int.from_bytes(header[4:8]), int.from_bytes(header[:4])
+        with _opened_head(file, str(path)) as image:
+            return image.height, image.width
+
+
+@contextmanager
+def _opened_head(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    """A picture without its pixels; of PNG, whose texts Pillow looks for behind the pixels, with
+    a single one.
+    """
+    plugins()
+    file.seek(0)
+    head = file.read(_HEAD)
+    if head[:8] == _PNG_SIGNATURE:
+        with opened(io.BytesIO(_one_pixel(_chunks(file))), name) as image:
+            yield image
+        return
+    Image.init()
+    for kind in usual_kinds():
+        factory, accept = Image.OPEN[kind]
+        if accept is None or accept(head) is True:
+            file.seek(0)
+            with factory(file, name) as image:  # not `Image.open`, which refuses large ones
+                yield image
+            return
+    raise ImageError(f"{name}: {_why_not(head)}")
+
+
+@contextmanager
+def _ordinary_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file that may be a picture, for reading."""
     if path.suffix.lower() in _RAW:
         raise ImageError(
             f"{path}: raw photographs are not read; develop it to TIFF or JPEG in another program"
@@ -211,8 +282,8 @@ def opened_file(path: Path) -> Iterator[Image.Image]:
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{path}: cannot be read ({reason})") from error
-    with file, opened(file, str(path)) as image:
-        yield image
+    with file:
+        yield file
 
 
 @contextmanager
@@ -325,7 +396,7 @@ def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
     """A PNG with what Pillow leaves out: the chunk cICP as ``info["cicp"]``, and as alpha the
     transparent colour (tRNS) where its depth is not that of the pixels as Pillow gives them.
     """
-    chunks = _chunks(source)
+    chunks = dict(_chunks(source))
     depth = chunks[b"IHDR"][8]
     if b"cICP" in chunks:
         image.info["cicp"] = chunks[b"cICP"]
@@ -345,14 +416,25 @@ def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
     return image
 
 
-def _chunks(source: BinaryIO) -> dict[bytes, bytes]:
+def _one_pixel(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """A PNG with these chunks, but of one pixel."""
+    (_, header), *others = chunks
+    header = bytes([0, 0, 0, 1] * 2) + header[8:12] + b"\0"
+    end = [(b"IDAT", zlib.compress(bytes(9))), (b"IEND", b"")]
+    written = [_PNG_SIGNATURE]
+    for name, data in [(b"IHDR", header), *others, *end]:
+        check = zlib.crc32(name + data).to_bytes(4)
+        written.append(len(data).to_bytes(4) + name + data + check)
+    return b"".join(written)
+
+
+def _chunks(source: BinaryIO) -> list[tuple[bytes, bytes]]:
     """The chunks of a PNG before its pixels."""
     source.seek(len(_PNG_SIGNATURE))
-    chunks: dict[bytes, bytes] = {}
+    chunks: list[tuple[bytes, bytes]] = []
     while True:
         header = source.read(8)
         if len(header) < 8 or header[4:] in (b"IDAT", b"IEND"):
             return chunks
-        length = int.from_bytes(header[:4])
-        chunks[header[4:]] = source.read(length)
+        chunks.append((header[4:], source.read(int.from_bytes(header[:4]))))
         source.seek(4, io.SEEK_CUR)

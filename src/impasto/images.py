@@ -198,11 +198,15 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 def at_most(image: Tensor, area: int) -> Tensor:
     """(N, C, h, w), scaled down to about this area in pixels if it is larger."""
-    height, width = image.shape[-2:]
+    return resize(image, *size_at_most(image.shape[-2], image.shape[-1], area))
+
+
+def size_at_most(height: int, width: int, area: int) -> tuple[int, int]:
+    """The height and width of a picture scaled down to about this area in pixels."""
     scale = min((area / (height * width)) ** 0.5, 1)
     if scale == 1:
-        return image
-    return resize(image, *(max(round(side * scale), MIN_SIDE) for side in (height, width)))
+        return height, width
+    return max(round(height * scale), MIN_SIDE), max(round(width * scale), MIN_SIDE)
 
 
 def like(picture: Picture, original: ImageLike) -> Any:
@@ -251,7 +255,7 @@ def check_writable(path: Path) -> None:
     Raises:
         OutputError: unknown extension, missing folder, no permission, or no space.
     """
-    formats.format_of(path)
+    formats.check_extension(path)
     files.check_writable(path)
 
 

@@ -17,10 +17,10 @@ from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from impasto import __version__, color, files, images, weights
+from impasto import color, files, images, weights
 from impasto.coarse_to_fine import StyleCode
 from impasto.controls import LOOK_SUFFIX, MIN_SIDE, ColorMode, Controls, Style
-from impasto.encoding import EncodedStyle
+from impasto.encoding import EncodedStyle, weights_used
 from impasto.errors import ControlError, OutputError, Stop, WeightsError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
@@ -114,10 +114,7 @@ class Look:
     @property
     def weights(self) -> dict[str, str]:
         """Hashes (sha256) of the weights that paint, by name."""
-        used: dict[str, str] = {}
-        for style, code in zip(self.styles, self.codes, strict=True):
-            used |= style.method.weights_used(code.code)
-        return used
+        return weights_used(self.styles, self.codes)
 
     @overload
     def __call__(self, content: PathOrPIL, on_step: OnStep | None = ...) -> Image.Image: ...
@@ -293,12 +290,7 @@ class Look:
 
         The command line writes it into painted pictures and reads it back with ``--recipe``.
         """
-        return {
-            "impasto": __version__,
-            **self.stylizer.described(self.styles, self.refine),
-            "sha256": self.weights,
-            **asdict(self.controls),
-        }
+        return self.stylizer.recipe(self.styles, self.codes, self.controls, self.refine)
 
     def save(self, path: str | Path) -> None:
         """Writes the look to a file, which `Look.load` reads.

@@ -20,7 +20,7 @@ _BYTES_PER_STYLE_PIXEL = 1_000
 """Peak memory of measuring a style: features of the first block, without gradients."""
 _BYTES_OF_PICTURES = 90
 """Of photo, result and what is between them, for each pixel, with reading and writing them."""
-_WHOLE_BYTES, _TILE_BYTES = 2 * 2**30, 2**30
+_WHOLE_BYTES, TILE_BYTES = 2 * 2**30, 2**30
 """What painting a whole picture, or a tile, may take before smaller tiles are better."""
 _USABLE = 0.8
 """Share of the free memory that a painting may take: its needs are estimates, which may be off by
@@ -88,7 +88,13 @@ def tile_side(
     free = free_memory(device)
     if height * width * footprint.bytes_per_pixel <= min(_WHOLE_BYTES, free / 2):
         return None
-    side = math.sqrt(min(_TILE_BYTES, free / 4) / footprint.bytes_per_pixel)
+    return largest_tile(footprint, min(TILE_BYTES, free / 4))
+
+
+def largest_tile(footprint: Footprint, memory: float) -> int:
+    """The side of the largest tile that can be painted in so many bytes of memory."""
+    assert footprint.tiling is not None
+    side = math.sqrt(memory / footprint.bytes_per_pixel)
     return max(int(side - 2 * footprint.tiling.halo), MIN_TILE)
 
 
@@ -124,6 +130,11 @@ def check_memory(
                 f"a style picture of {wide}x{high} does not fit into memory; "
                 "give a smaller --style-size"
             )
+
+
+def can_be_read(area: int) -> bool:
+    """Whether a picture of so many pixels can be read into memory and scaled there."""
+    return _BYTES_OF_PICTURES * area <= _USABLE * free_memory(torch.device("cpu"))
 
 
 @contextmanager

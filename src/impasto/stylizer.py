@@ -10,10 +10,10 @@ from typing import Any, Unpack, overload
 import torch
 from PIL import Image
 
-from impasto import gallery, images
+from impasto import __version__, color, gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
 from impasto.controls import Controls, Style
-from impasto.encoding import EncodedStyle, Styles, as_styles, resolve
+from impasto.encoding import EncodedStyle, Styles, as_styles, resolve, weights_used
 from impasto.errors import ControlError, SetupError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
@@ -193,7 +193,7 @@ class Stylizer:
         self.check_controls(encoded, knobs, refine)
         photo = images.read(content)
         height, width = render_size(photo.size, knobs.size)
-        self._check_memory(height, width, encoded, knobs, refine)
+        self.check_memory(height, width, encoded, knobs, refine)
         masks = [
             None if one.style.mask is None else images.read_mask(one.style.mask, *photo.size)
             for one in encoded
@@ -203,13 +203,14 @@ class Stylizer:
         refinement = None
         with memory_guarded(self.method.footprint, height, width):
             inputs = Inputs.of(photo, mix, knobs, self.device)
+            sample = color.sampled(inputs.pixels)
             if refine is not None:
-                pixels = [one.pixels(inputs.pixels, knobs) for one in encoded]
+                pixels = [one.pixels(sample, height * width, knobs) for one in encoded]
                 refinement, _ = self._refiner(refine).fit(
                     inputs.prepared, pixels, inputs.mix, seed=knobs.seed
                 )
                 refinement = replace(refinement, stop_after=knobs.stop_after)
-            codes = [one.code(inputs.pixels, knobs) for one in encoded]
+            codes = [one.code(sample, height * width, knobs) for one in encoded]
             transfer = self._transfer(encoded, codes, inputs, knobs)
         notes = (
             *photo.notes,
@@ -335,6 +336,28 @@ class Stylizer:
             settings |= {"refine": refine, **optimiser}
         return {"method": "fast" if all(trained) else self.name, **settings}
 
+    def recipe(
+        self,
+        styles: Sequence[EncodedStyle],
+        codes: Sequence[StyleCode],
+        controls: Controls,
+        refine: str | int | None,
+    ) -> dict[str, Any]:
+        """Returns all that decides a picture; see `impasto.Look.recipe`.
+
+        Args:
+            styles: the styles that are painted.
+            codes: what was measured of each.
+            controls: of the painting.
+            refine: steps or seconds of the refinement, if any.
+        """
+        return {
+            "impasto": __version__,
+            **self.described(styles, refine),
+            "sha256": weights_used(styles, codes),
+            **asdict(controls),
+        }
+
     def _refiner(self, refine: str | int) -> Gatys:
         """The optimiser that refines a picture for so many steps or seconds."""
         key = str(refine)
@@ -372,15 +395,31 @@ class Stylizer:
         if not trained and self.method.footprint.tiling is None:
             _check_networks_only(controls)
 
-    def _check_memory(
+    def paints_in_tiles(self, styles: Sequence[EncodedStyle]) -> bool:
+        """Whether the styles are painted in tiles, so that a picture may be of any size."""
+        return self.refine is None and all(one.method.footprint.tiling for one in styles)
+
+    def check_memory(
         self,
         height: int,
         width: int,
         styles: Sequence[EncodedStyle],
         controls: Controls,
-        refine: str | int | None,
+        refine: str | int | None = None,
     ) -> None:
-        """Raises `TooLargeError` if painting needs more memory than is free."""
+        """Finds out whether there is memory enough to paint.
+
+        Args:
+            height: of the result in pixels.
+            width: of the result in pixels.
+            styles: as `encode` returns them.
+            controls: of the painting.
+            refine: steps or seconds of the refinement; None for the stylizer's own.
+
+        Raises:
+            TooLargeError: there is not.
+        """
+        refine = self.refine if refine is None else refine
         sizes = [size for one in styles if (size := one.size(height * width, controls))]
         methods = {one.method for one in styles}
         for method in methods if refine is None else [self._refiner(refine)]:

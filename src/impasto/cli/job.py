@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
-from impasto import files, history, images
+from impasto import files, formats, history, huge, images
 from impasto.cli.base import (
     FAILED,
     INTERRUPTED,
@@ -24,7 +24,8 @@ from impasto.cli.base import (
 )
 from impasto.cli.progress import Snapshots, Watcher, progress_of
 from impasto.cli.targets import write_or_rescue
-from impasto.controls import LOOK_SUFFIX, Style
+from impasto.controls import LOOK_SUFFIX, Controls, Style
+from impasto.encoding import EncodedStyle
 from impasto.errors import (
     ControlError,
     ImpastoError,
@@ -34,16 +35,18 @@ from impasto.errors import (
     reason,
     reason_with,
 )
-from impasto.images import Picture
 from impasto.interrupt import interruptible
 from impasto.look import Look
 from impasto.mixing import Mix
 from impasto.recipes import Recipe, read_recipe
+from impasto.settings import make_settings
+from impasto.stylizer import Stylizer
 
 Row: TypeAlias = dict[str, Any]
 """What the report says about one picture."""
-Commission: TypeAlias = tuple[Path | None, Path, Callable[[], Look]]
-"""A photo, None for a texture; the file to write; and what fits the styles to it."""
+Commission: TypeAlias = tuple[Path | None, Path, Callable[[], "Look | huge.Commission"]]
+"""A photo, None for a texture; the file to write; and what fits the styles to it, or finds out that
+it is painted on disk."""
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Job:
     plot: Path | None
     save_look: Path | None = None
     strip_metadata: bool = False
+    resume: bool = False
 
     @classmethod
     def of(cls, styles: list[Style], options: dict[str, Any]) -> Job:
@@ -70,7 +74,7 @@ class Job:
         """
         if not styles:
             raise ControlError("no style is given: name a picture")
-        names = ("device", "as_json", "history", "plot", "save_look", "strip_metadata")
+        names = ("device", "as_json", "history", "plot", "save_look", "strip_metadata", "resume")
         own = {name: options.pop(name) for name in names if name in options}
         recipe = options.pop("recipe")
         values = read_recipe(recipe) if recipe else {}
@@ -80,22 +84,23 @@ class Job:
             raise ControlError(f"snapshot_every is {every}: use at least 1")
         return cls(styles, Recipe.of(values), snapshot_every=every, **own)
 
-    def fit(self) -> Callable[[Path], Look]:
-        """Loads the method and reads the styles, once; returns what fits them to a photo.
+    def fit(self) -> Callable[[Path, Path], Look | huge.Commission]:
+        """Loads the method and reads the styles, once; returns what fits them to a photo that is
+        painted into a file.
 
         Raises:
             ImpastoError: something is wrong whatever the photo: it is said once, and before any
                 is painted.
         """
         saved = [style for style in self.styles if str(style.source).endswith(LOOK_SUFFIX)]
-        fit: Callable[..., Look]
+        given = dict(self.recipe.given)
         if saved:
             look = self._load_look(saved[0])
-            stylizer, fit = look.stylizer, partial(look.fit, **self.recipe.given)
+            stylizer, styles = look.stylizer, list(look.styles)
+            given = {**asdict(look.controls), **given}
         else:
             stylizer = self.recipe.stylizer(self.device)
             styles = stylizer.encode(self.styles)
-            fit = partial(stylizer.fit, styles=styles, **self.recipe.given)
         if not stylizer.optimises and (self.history or self.plot or self.snapshot_every):
             raise ControlError(
                 "--history, --plot and --snapshot-every follow the optimiser: add --method gatys, "
@@ -106,12 +111,35 @@ class Job:
             Mix.of(1, 1, [style.weight for style in self.styles], [None] * len(self.styles))
             for style in self.styles:
                 if style.mask is not None:
-                    images.read(style.mask)
-        return lambda content: fit(self._photo(content))
+                    _check_mask(Path(str(style.mask)))
+        return partial(self._fitted, stylizer, styles, given)
 
-    def _photo(self, content: Path) -> Picture:
-        photo = images.read(content)
-        return replace(photo, metadata=None) if self.strip_metadata else photo
+    def _fitted(
+        self,
+        stylizer: Stylizer,
+        styles: Sequence[EncodedStyle],
+        given: Mapping[str, Any],
+        content: Path,
+        target: Path,
+    ) -> Look | huge.Commission:
+        """Fits styles to a photo, unless the picture is one that is painted on disk."""
+        controls = make_settings(Controls, given)
+        if huge.is_large(content, target, stylizer, styles, controls):
+            if self.save_look:
+                raise ControlError(
+                    "--save-look is for pictures that are painted in memory: give a smaller --size"
+                )
+            told = {"styles": [named(style) for style in self.styles]}
+            return huge.Commission(
+                stylizer, styles, controls, content, target, self.strip_metadata, told
+            )
+        if controls.size is not None and huge.is_scaled(content, controls):
+            photo = huge.read_scaled(content, controls.size)
+            styles = huge.with_scaled_masks(styles, content, photo.size)
+        else:
+            photo = images.read(content)
+        photo = replace(photo, metadata=None) if self.strip_metadata else photo
+        return stylizer.fit(photo, styles, **given)
 
     def _load_look(self, style: Style) -> Look:
         """The look that a style is; it has its method, settings and styles, all of which hold."""
@@ -176,11 +204,17 @@ class Job:
         return self._report(rows)
 
     def _paint(
-        self, content: Path | None, target: Path, fit: Callable[[], Look], stop: threading.Event
+        self,
+        content: Path | None,
+        target: Path,
+        fit: Callable[[], Look | huge.Commission],
+        stop: threading.Event,
     ) -> Row:
         """Fits, paints and writes one picture; returns its row of the report."""
         started = time.monotonic()
         look = fit()
+        if not isinstance(look, Look):
+            return self._paint_large(look, stop)
         if self.save_look:
             look.check_can_be_saved()
         others = [
@@ -192,7 +226,8 @@ class Job:
         notes = [*look.notes, *others, *images.check_fits(target, photo, *photo.size)]
         for note in notes:
             say(f"note: {note}")
-        watcher = Watcher(stop, Snapshots(look, target, self.snapshot_every))
+        snapshots = Snapshots(look, target, self.snapshot_every)
+        watcher = Watcher(stop, snapshots)
         with progress_of("texture" if content is None else content.name) as watcher.show:
             result = look(on_step=watcher)
         height, width = result.size
@@ -202,7 +237,7 @@ class Job:
         if watcher.step < watcher.steps:  # ended by Ctrl-C, or by the clock
             recipe["stop_after"] = watcher.step
         written, errors = write_or_rescue(target, result, recipe)
-        errors += watcher.snapshots.errors + self._write_extras(look, watcher)
+        errors += snapshots.errors + self._write_extras(look, watcher)
         last = dict(watcher.losses.rows[-1]) if watcher.losses.rows else {}
         last.pop("step", None)
         if watcher.stopped:
@@ -219,6 +254,35 @@ class Job:
             "notes": notes,
             "recipe": recipe,
             **({"error": "; ".join(errors)} if errors else {}),
+        }
+
+    def _paint_large(self, commission: huge.Commission, stop: threading.Event) -> Row:
+        """Paints a picture on disk and writes it; returns its row of the report."""
+        started, content = time.monotonic(), commission.content
+
+        def say_all(notes: Sequence[str]) -> None:
+            for note in notes:
+                say(f"note: {note}")
+
+        watcher = Watcher(stop)
+        with progress_of(content.name) as watcher.show:
+            result = commission.paint(resume=self.resume, on_step=watcher, on_notes=say_all)
+        if result.stopped:
+            tiles = f"{result.tiles} of {result.tiles_in_all} tiles are painted"
+            rest = ": add --resume to go on" if result.tiles else ""
+            say(f"{content}: stopped; {tiles}{rest}")
+            return {"content": str(content), "stopped": True, "tiles": result.tiles}
+        height, width = result.size
+        return {
+            "content": str(content),
+            "output": str(result.path),
+            "width": width,
+            "height": height,
+            "seconds": round(time.monotonic() - started, 2),
+            "stopped": False,
+            "tiles": result.tiles,
+            "notes": list(result.notes),
+            "recipe": dict(result.recipe),
         }
 
     def _write_extras(self, look: Look, watcher: Watcher) -> list[str]:
@@ -249,6 +313,13 @@ class Job:
         if any(row.get("stopped") for row in rows):
             return INTERRUPTED
         return FAILED if any("error" in row for row in rows) else 0
+
+
+def _check_mask(path: Path) -> None:
+    """Raises `ImageError` if a mask cannot be read; whether a large one can, shows as it is."""
+    height, width = formats.size_of(path)
+    if height * width <= huge.LARGE_AREA:
+        images.read(path)
 
 
 def named(style: Style) -> dict[str, Any]:

@@ -60,6 +60,12 @@ SETTINGS: dict[str, type[Any]] = {
     help="Leave out what the photo's file says about it, such as date, place and copyright. "
     "Without this flag it is kept.",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with a picture larger than memory where an earlier run ended. What it painted is "
+    "in a folder beside the output until the picture is done.",
+)
 @painting_options
 @setting_options(SETTINGS)
 def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **options: Any) -> int:
@@ -87,7 +93,7 @@ def stylize(pictures: Sequence[str], styles: Sequence[str], output: str, **optio
         job.check_outputs(targets, contents)
         fit = job.fit()
         pairs = zip(contents, targets, strict=True)
-        return job.paint_all([(photo, target, partial(fit, photo)) for photo, target in pairs])
+        return job.paint_all([(*pair, partial(fit, *pair)) for pair in pairs])
 
 
 @click.command()

@@ -159,7 +159,7 @@ class Watcher:
     """Is told of each step of a painting; ends it when Ctrl-C was pressed."""
 
     stop: threading.Event
-    snapshots: Snapshots
+    snapshots: Snapshots | None = None
     losses: History = field(default_factory=History)
     show: OnStep | None = None
     stopped: bool = False
@@ -179,7 +179,8 @@ class Watcher:
         self.losses(progress)
         if self.show is not None:
             self.show(progress)
-        self.snapshots(progress)
+        if self.snapshots is not None:
+            self.snapshots(progress)
         if self.stop.is_set() and progress.step < progress.steps:
             self.stopped = True
             raise Stop

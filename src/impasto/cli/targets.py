@@ -11,7 +11,7 @@ from typing import Any
 from impasto import files, images
 from impasto.cli.base import fail
 from impasto.errors import OutputError, reason
-from impasto.formats import FORMATS, format_of
+from impasto.formats import DEEPZOOM, FORMATS, check_extension
 from impasto.images import Picture
 from impasto.naming import distinct, fitted
 
@@ -32,11 +32,11 @@ def targets_of(contents: Sequence[Path], output: str) -> tuple[Path | None, list
     is_folder = path.is_dir() or output.endswith(("/", os.sep))
     if len(contents) == 1 and not is_folder:
         try:
-            format_of(path)
+            check_extension(path)
         except OutputError as error:
             raise OutputError(f"{error}, or write {path}{os.sep} for a folder") from error
         return None, [path]
-    if not is_folder and (path.exists() or path.suffix.lower() in FORMATS):
+    if not is_folder and (path.exists() or path.suffix.lower() in {*FORMATS, DEEPZOOM}):
         raise OutputError(
             f"{path}: several photos need a folder as output; with --style, all other pictures "
             "are photos"

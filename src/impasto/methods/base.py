@@ -38,6 +38,9 @@ OnStep: TypeAlias = Callable[[Progress], None]
 """Function that is called after each step. It may raise `impasto.Stop` to end the painting early,
 with the picture so far."""
 
+PaintTile: TypeAlias = Callable[[Tensor, Mix, Box], Tensor]
+"""Paints a tile with its halo, (1, 3, h, w), given the mix for it and the place that it has."""
+
 Memory: TypeAlias = dict[str, Tensor]
 """What the next frame of a film needs of the one before, by name."""
 
@@ -126,6 +129,16 @@ class Transfer(ABC):
             painted = past.motion.steadied(painted, past.memory["painted"])
         return painted, {"painted": painted}
 
+    def tile_painter(self, content: Tensor, size: tuple[int, int]) -> PaintTile:
+        """Returns the function that paints single tiles of a picture.
+
+        Args:
+            content: the whole photo (1, 3, H, W), sRGB in [0, 1], or the same photo at the size
+                that `Method.seen_size` says.
+            size: height and width of the whole photo.
+        """
+        return lambda tile, mix, _: self(tile, mix)
+
     def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
         """Paints a picture tile by tile.
 
@@ -137,8 +150,9 @@ class Transfer(ABC):
         Yields:
             Each tile painted with its halo, (1, 3, h, w).
         """
+        paint = self.tile_painter(content, (content.shape[-2], content.shape[-1]))
         for box in boxes:
-            yield self(box.outer(content), mix.inside(box))
+            yield paint(box.outer(content), mix.inside(box), box)
 
 
 class Method(nn.Module, ABC):
@@ -166,6 +180,16 @@ class Method(nn.Module, ABC):
             What `fit` takes for this style: tensors, or dataclasses of them.
         """
         return style
+
+    def seen_size(self, height: int, width: int) -> tuple[int, int] | None:
+        """Returns the size at which a whole photo has to be seen before tiles of it are painted;
+        None if tiles are all that is seen.
+
+        Args:
+            height: of the photo in pixels.
+            width: of the photo in pixels.
+        """
+        return None
 
     @abstractmethod
     def fit(

@@ -14,7 +14,7 @@ full resolution. Beyond the paper:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from impasto.gallery import TrainedLook
-from impasto.methods.base import Footprint, OnStep, Transfer, picture_of
+from impasto.methods.base import Footprint, OnStep, PaintTile, Transfer, picture_of
 from impasto.methods.path import (
     STYLE_AREA,
     ArbitraryStyle,
@@ -85,6 +85,10 @@ class Styletr(ArbitraryStyle):
         """
         return Footprint(_BYTES_PER_PIXEL, self.network.path.tiling, STYLE_AREA)
 
+    def seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size at which the transformer sees a photo; see `Method.seen_size`."""
+        return self.network.seen_size(height, width)
+
     @torch.no_grad()
     def encode_style(self, style: Tensor | TrainedLook) -> StyleStats:
         """Measures a style picture (1, 3, h, w), sRGB in [0, 1].
@@ -118,8 +122,8 @@ class Styletr(ArbitraryStyle):
         """
         transfer = StyletrTransfer(self.network, styles, self.precision, self.config.sharpness, {})
         content_moments: dict[str, list[Moments]] = {}
-        box = transfer.whole(content)
-        targets = transfer.targets(content, transfer.window(box, content))
+        box, size = transfer.whole(content), (content.shape[-2], content.shape[-1])
+        targets = transfer.targets(content, size, transfer.window(box, size))
         maps: list[dict[str, Any]] = [{} for _ in targets]
 
         def match(layer: str, features: Tensor, weights: Tensor, stride: int) -> None:
@@ -153,11 +157,12 @@ class StyletrTransfer(Transfer):
         """Paints a picture (1, 3, H, W) as a whole; see `Transfer.__call__` for the arguments."""
         return next(self.parts(content, mix, [self.whole(content)]))
 
-    def parts(self, content: Tensor, mix: Mix, boxes: Sequence[Box]) -> Iterator[Tensor]:
-        """Paints a picture tile by tile; the transformer sees it once, as a whole."""
-        targets = self.targets(content)
-        for box in boxes:
-            window = self.window(box, content)
+    def tile_painter(self, content: Tensor, size: tuple[int, int]) -> PaintTile:
+        """Returns what paints tiles; the transformer sees the photo once, as a whole."""
+        targets = self.targets(content, size)
+
+        def paint(tile: Tensor, mix: Mix, box: Box) -> Tensor:
+            window = self.window(box, size)
             maps = [
                 {
                     layer: replace(target, window=window).match(layer, moments[k])
@@ -165,18 +170,26 @@ class StyletrTransfer(Transfer):
                 }
                 for k, target in enumerate(targets)
             ]
-            yield self.path(maps)(box.outer(content), mix.inside(box))
+            return self.path(maps)(tile, mix)
+
+        return paint
 
     @torch.no_grad()
-    def targets(self, content: Tensor, window: Sequence[float] = (0, 0, 1, 1)) -> list[Targets]:
+    def targets(
+        self,
+        content: Tensor,
+        size: tuple[int, int],
+        window: Sequence[float] = (0, 0, 1, 1),
+    ) -> list[Targets]:
         """Returns the statistics that each style asks for, by attention.
 
         Args:
-            content: the picture (1, 3, H, W).
+            content: the picture (1, 3, H, W), or the same at the size that the transformer sees.
+            size: height and width of the picture.
             window: the part of it to be painted: top, left, bottom, right, as shares.
         """
         with calculated_in(self.precision, content):
-            tokens = self.network.encode(content, "content")
+            tokens = self.network.encode(content, "content", size)
             targets = [self.network.attend(tokens, style, self.sharpness) for style in self.styles]
         return [replace(target, window=window) for target in targets]
 
@@ -184,14 +197,14 @@ class StyletrTransfer(Transfer):
         """Returns the tile that is all of a picture (1, 3, H, W)."""
         return next(self.network.path.tiling.boxes(content.shape[-2], content.shape[-1], None))
 
-    def window(self, box: Box, content: Tensor) -> list[float]:
-        """Returns where a tile with its halo and padding lies in a picture (1, 3, H, W): top, left,
-        bottom and right as shares of the picture's sides.
+    def window(self, box: Box, size: tuple[int, int]) -> list[float]:
+        """Returns where a tile with its halo and padding lies in a picture of that height and
+        width: top, left, bottom and right as shares of the picture's sides.
         """
         edges = (box.outer_top, box.outer_left, box.outer_bottom, box.outer_right)
         stride = self.network.path.tiling.stride
         top, left, bottom, right = (-(-edge // stride) * stride for edge in edges)
-        height, width = content.shape[-2:]
+        height, width = size
         return [top / height, left / width, bottom / height, right / width]
 
     def path(self, maps: Sequence[Mapping[str, Any]]) -> PathTransfer:

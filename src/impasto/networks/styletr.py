@@ -237,20 +237,30 @@ class StyletrNetwork(Network):
         """Builds the network; without ``pretrained`` its vision transformer has random weights."""
         return cls(config, None if pretrained else ViT(depth=config.depth))
 
-    def encode(self, image: Tensor, role: Role) -> Tokens:
+    def seen_size(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size, of whole tokens, that pictures are scaled to before they are encoded:
+        down to an area of at most 252 x 252.
+
+        Args:
+            height: of the pictures.
+            width: of the pictures.
+        """
+        scale = min(math.sqrt(_MAX_AREA / (height * width)), 1) / self.patch
+        down, across = (max(round(side * scale), 1) * self.patch for side in (height, width))
+        return down, across
+
+    def encode(self, image: Tensor, role: Role, size: tuple[int, int] | None = None) -> Tokens:
         """Encodes pictures.
 
         Args:
-            image: (N, 3, H, W), sRGB in [0, 1]; scaled down to an area of at most 252 x 252.
+            image: (N, 3, H, W), sRGB in [0, 1].
             role: which of the two fine-tuned encoders sees them.
+            size: height and width that they had before they were scaled; None if they were not.
 
         Returns:
             One token for each 14 x 14 pixels of the scaled pictures.
         """
-        height, width = image.shape[-2:]
-        scale = min(math.sqrt(_MAX_AREA / (height * width)), 1) / self.patch
-        sides = (max(round(side * scale), 1) * self.patch for side in (height, width))
-        small = resize(image.float(), *sides)
+        small = resize(image.float(), *self.seen_size(*(size or image.shape[-2:])))
         frozen = self.vit(small, [self.tap])[self.tap]
         if not self.tuned:
             return Tokens(frozen, frozen)

@@ -16,10 +16,11 @@ from typing import Any, Protocol, TypeAlias
 from torch import Tensor
 
 from impasto.errors import FilmError, Stop, reason
+from impasto.resuming import fingerprint
 from impasto.video.base import Film
 from impasto.video.encoding import Encoding
 from impasto.video.frames import Frame, Pixels
-from impasto.video.parts import Parts, fingerprint
+from impasto.video.parts import Parts
 from impasto.video.prefetch import prefetch
 from impasto.video.segments import Segments, segment
 from impasto.video.writer import Output, output_of

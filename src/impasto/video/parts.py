@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,18 +16,12 @@ from torch import Tensor
 
 from impasto import files
 from impasto.errors import FilmError
+from impasto.resuming import check_record, damaged, folder_of, locked, write_record
 from impasto.video.segments import count_frames
-
-if sys.platform != "win32":
-    import fcntl
 
 _RECORD = "film.json"
 _ALWAYS = {"film", "codec", "crf"}
 """What is in the record of any film."""
-_HEAD = 2**20
-"""Bytes of a file by which it is known again, beside its length."""
-_LONG = 80
-"""Letters of values that nobody wants to read, such as hashes."""
 
 
 @dataclass
@@ -77,13 +68,13 @@ class Parts:
         """
         parts = cls(folder_of(output))
         files.make_folder(parts.folder)
-        with _locked(parts.folder):
-            parts._open(json.loads(json.dumps(record)), resume=resume)  # tuples become lists
+        with locked(parts.folder, FilmError):
+            parts._open(record, resume=resume)
             yield parts
 
     def _open(self, record: Mapping[str, Any], *, resume: bool) -> None:
         if not self.segments():
-            files.replace(self.folder / _RECORD, json.dumps(record, indent=2).encode())
+            write_record(self.folder / _RECORD, record)
             return
         self._load()
         if not resume:
@@ -91,7 +82,7 @@ class Parts:
                 f"{self.folder}: holds {self.told} of an earlier run; add "
                 "--resume to go on with them, or delete this folder to begin anew"
             )
-        self._check(record)
+        check_record(self.folder / _RECORD, record, _ALWAYS, FilmError)
         self._check_segments()
 
     def segments(self) -> list[Path]:
@@ -142,81 +133,19 @@ class Parts:
                 self.counts, self.last = json.loads(known["counts"]), Fraction(known["last"])
                 self.memory = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise self._damaged() from error
+            raise damaged(self.folder, FilmError) from error
 
     def _check_segments(self) -> None:
         """Raises `FilmError` if a segment lacks frames, as after a power cut or a bad copy."""
         segments = self.segments()
         if len(segments) != len(self.counts):
-            raise self._damaged()
+            raise damaged(self.folder, FilmError)
         for segment, count in zip(segments, self.counts, strict=True):
             if count_frames(segment) != count:
                 raise FilmError(
                     f"{segment}: is damaged; delete the folder {self.folder} to begin anew"
                 )
 
-    def _check(self, record: Mapping[str, Any]) -> None:
-        """Raises `FilmError` if the parts were painted otherwise than it is asked for now."""
-        try:
-            then = json.loads((self.folder / _RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._damaged() from error
-        if not isinstance(then, dict) or not then.keys() >= _ALWAYS:
-            raise self._damaged()
-        other = sorted(name for name in {*then, *record} if then.get(name) != record.get(name))
-        if other:
-            was, now = (json.dumps(values.get(other[0])) for values in (then, record))
-            values = f" ({was} then, {now} now)" if len(was + now) < _LONG else ""
-            raise FilmError(
-                f"{self.folder}: was painted with another {other[0]}{values}; leave it as it was, "
-                "or choose another output"
-            )
-
-    def _damaged(self) -> FilmError:
-        return FilmError(f"{self.folder}: is damaged; delete this folder to begin anew")
-
-
-def folder_of(output: Path) -> Path:
-    """Where the parts of an output are."""
-    return output.with_name(f"{output.name}.parts")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Returns a context in which no other run has got the folder. Systems forget the lock of a run
-    that is killed. Windows cannot lock folders, and some network drives cannot: there it is up to
-    the user.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise FilmError(
-                    f"{folder}: another run is painting into it; wait until that has ended, or "
-                    "choose another output"
-                ) from error
-        yield
-    finally:
-        os.close(handle)
-
 
 def _state(segment: Path) -> Path:
     return segment.with_suffix(".safetensors")
-
-
-def fingerprint(path: Path) -> str:
-    """What a file, or a folder of files, is known by again: length and beginning of each."""
-    digest = hashlib.sha256()
-    for file in _files(path):
-        with file.open("rb") as opened:
-            digest.update(f"{file.stat().st_size} ".encode() + opened.read(_HEAD))
-    return digest.hexdigest()
-
-
-def _files(path: Path) -> Iterator[Path]:
-    yield from (p for p in sorted(path.iterdir()) if p.is_file()) if path.is_dir() else [path]

@@ -26,10 +26,10 @@ from PIL import Image
 
 from impasto import files, formats
 from impasto.errors import ControlError, FilmError, OutputError
+from impasto.resuming import folder_of
 from impasto.video.animation import ANIMATIONS, FASTEST, Animation
 from impasto.video.base import Film, Sound, location
 from impasto.video.encoding import CODECS, LOSSLESS, Codec, Encoding
-from impasto.video.parts import folder_of
 from impasto.video.reader import open_film
 from impasto.video.segments import Segments, second
 

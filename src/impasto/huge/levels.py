@@ -1,0 +1,296 @@
+"""Painting coarse to fine on disk: the levels of `impasto.coarse_to_fine`, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from impasto import color
+from impasto.coarse_to_fine import CoarseToFine, with_detail
+from impasto.huge.resampling import Canvas, Part, Scaling, Size, scaled_part
+from impasto.huge.store import Store, strips
+from impasto.huge.work import Work
+from impasto.images import size_at_most
+from impasto.memory import MEASURED_AREA
+from impasto.mixing import Mix
+from impasto.tiling import Box
+
+MASK_AREA = 2**24
+"""Masks are held in memory, at no more pixels than this, and enlarged where they are looked up."""
+
+
+class OnWork(Protocol):
+    """Is told of work that is done; it may raise `impasto.Stop`."""
+
+    def __call__(self, pixels: float, tiles: int = 0) -> None:
+        """Takes note.
+
+        Args:
+            pixels: how much work it was, in pixels that are painted.
+            tiles: how many tiles.
+        """
+
+
+STREAMED = 0.06
+"""The work of going through a pixel, relative to painting it."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The photo on disk, at the size that is painted."""
+
+    store: Store
+    grey: bool
+    """Whether only its lightness is painted."""
+
+    def prepared(self, part: Part) -> Tensor:
+        """Returns the part that is painted, (1, 3, h, w)."""
+        pixels = self.store.read(part)
+        return color.to_grey(pixels) if self.grey else pixels
+
+
+@dataclass(frozen=True)
+class Masks:
+    """How much of which style goes where, on a picture of any size."""
+
+    mix: Mix
+    """The mix, at `MASK_AREA` at most."""
+
+    def part(self, size: Size, part: Part) -> Mix:
+        """Returns the mix for a part of the picture at some size."""
+        if not self.mix.masked:
+            return self.mix
+        if size[0] * size[1] <= MASK_AREA:
+            weights = self._whole(size).weights[..., slice(*part.rows), slice(*part.columns)]
+            return replace(self.mix, weights=weights)
+        held = (self.mix.weights.shape[-2], self.mix.weights.shape[-1])
+        source = part.needed(held, size)
+        rows, columns = slice(*source.rows), slice(*source.columns)
+        maps = scaled_part(self.mix.weights[None, :, rows, columns], held, size, part)[0]
+        return replace(self.mix, weights=maps / maps.sum(0))
+
+    def _whole(self, size: Size) -> Mix:
+        key = ("whole", size)
+        if key not in self._cache:
+            self._cache.clear()
+            self._cache[key] = self.mix.resized(*size)
+        return self._cache[key]
+
+    _cache: dict[tuple[str, Size], Mix] = field(default_factory=dict, repr=False)
+
+
+@dataclass
+class Levels:
+    """Paints a photo on disk at one level after the other; see `CoarseToFine`."""
+
+    name: str
+    """What the names of its pictures on disk begin with."""
+    transfer: CoarseToFine
+    tile: int
+    """Side of the tiles in pixels."""
+    photo: Photo
+    masks: Masks
+    work: Work
+    device: torch.device
+    on_work: OnWork
+    """Told of what was done since it was called last."""
+    first: Tensor | None = None
+    """What the first level paints, if that is not the photo itself."""
+    latest: Store | None = None
+    """The painting of the level that is painted now."""
+
+    @property
+    def sizes(self) -> list[Size]:
+        """The sizes of all levels."""
+        return [(level.height, level.width) for level in self.transfer.levels]
+
+    def boxes(self, number: int) -> list[Box]:
+        """Returns the tiles of a level."""
+        tiling = self.transfer.method.footprint.tiling
+        assert tiling is not None
+        return list(tiling.boxes(*self.sizes[number], self.tile))
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles there are in all."""
+        return sum(len(self.boxes(number)) for number in range(len(self.sizes)))
+
+    @cached_property
+    def total(self) -> float:
+        """How much work it is, in pixels that are painted."""
+        tiles = sum(sum(map(_area, self.boxes(n))) for n in range(len(self.sizes)))
+        passes = self._pass(-1) * 2 + sum(map(self._pass, range(len(self.sizes))))
+        return tiles + passes
+
+    def _pass(self, number: int) -> float:
+        """The work of going through a level once."""
+        return self.sizes[number][0] * self.sizes[number][1] * STREAMED
+
+    def prepare(self, small: Tensor) -> None:
+        """Makes the photo of each level.
+
+        Args:
+            small: the photo scaled down to `MEASURED_AREA` at most.
+        """
+        if self.transfer.recolours:
+            self.transfer.fit_palettes(small.to(self.device), self._small_mix(small))
+        if self.work.kept(f"{self.name}photos") is None:
+            stores = [self._photo_at(number) for number in range(len(self.sizes) - 1)]
+            for store in stores:
+                store.create()
+            scalings = [Scaling(self.photo.store.size, one.size, one.write) for one in stores]
+            for part in strips(self.photo.store.size):
+                rows = self._photo_part(len(self.sizes) - 1, part)
+                for scaling in scalings:
+                    scaling.add(rows)
+                self.on_work(_pixels(part) * STREAMED)
+            self.work.keep(f"{self.name}photos", done=torch.ones(1))
+        else:
+            self.on_work(self._pass(-1))
+        if len(self.sizes) > 1:
+            whole = Part((0, self.sizes[0][0]), (0, self.sizes[0][1]))
+            photo = self._photo_part(0, whole).to(self.device)
+            mix = self.masks.part(self.sizes[0], whole).to(self.device)
+            self.first = self.transfer.first_input(photo, mix).cpu()
+
+    def paint(self) -> Store:
+        """Paints all levels; returns the painting of the last."""
+        for number in range(len(self.sizes)):
+            self.latest = painting = self._painting_at(number)
+            boxes = self.boxes(number)
+            names = [f"{self.name}{number} {tile}" for tile in range(len(boxes))]
+            if all(name in self.work.finished for name in names):
+                self.on_work(self._pass(number) + sum(map(_area, boxes)), len(boxes))
+            else:
+                if not painting.path.exists():
+                    painting.create()
+                self._paint_level(number, painting, boxes, names)
+            if number > 0:
+                self._photo_at(number - 1).path.unlink(missing_ok=True)
+                self._painting_at(number - 1).path.unlink(missing_ok=True)
+        return painting
+
+    @torch.no_grad()
+    def _paint_level(
+        self, number: int, painting: Store, boxes: Sequence[Box], names: Sequence[str]
+    ) -> None:
+        """Paints the tiles of a level that are not painted yet."""
+        size = self.sizes[number]
+        seen = self._seen(number)
+        small = seen["small"].to(self.device)
+        transfer, _ = self.transfer.fit_level(small, self._small_mix(small))
+        whole = seen.get("whole", small).to(self.device)
+        paint = transfer.tile_painter(whole, size)
+        for box, name in zip(boxes, names, strict=True):
+            if name not in self.work.finished:
+                part = Part.of(box)
+                mix = self.masks.part(size, part).to(self.device)
+                painted = paint(self._input(number, part), mix, box)
+                painting.write(
+                    Part((box.top, box.bottom), (box.left, box.right)), box.inner(painted, 1)
+                )
+                self.work.finish(name, painting)
+            self.on_work(_area(box), 1)
+
+    def _seen(self, number: int) -> dict[str, Tensor]:
+        """What a level paints, scaled down to be measured, and to be seen as a whole if the method
+        does that.
+        """
+        name, size = f"{self.name}seen{number}", self.sizes[number]
+        kept = self.work.kept(name)
+        if kept is not None:
+            self.on_work(self._pass(number))
+            return kept
+        canvases = {"small": Canvas(size_at_most(*size, MEASURED_AREA))}
+        whole = self.transfer.method.seen_size(*size)
+        if whole is not None:
+            canvases["whole"] = Canvas(whole)
+        self._go_through(size, lambda part: self._input(number, part), list(canvases.values()))
+        seen = {key: canvas.pixels for key, canvas in canvases.items()}
+        self.work.keep(name, **seen)
+        return seen
+
+    def _go_through(
+        self, size: Size, read: Callable[[Part], Tensor], canvases: Sequence[Canvas]
+    ) -> None:
+        """Scales down a picture that is read strip by strip."""
+        scalings = [Scaling(size, canvas.size, canvas.write) for canvas in canvases]
+        for part in strips(size):
+            rows = read(part).cpu()
+            for scaling in scalings:
+                scaling.add(rows)
+            self.on_work(_pixels(part) * STREAMED)
+
+    def _input(self, number: int, part: Part) -> Tensor:
+        """A part of what a level paints, (1, 3, h, w); see `impasto.coarse_to_fine.revised`."""
+        if number == 0 and self.first is not None:
+            rows, columns = slice(*part.rows), slice(*part.columns)
+            return self.first[..., rows, columns].to(self.device)
+        photo = self._photo_part(number, part)
+        if number == 0:
+            return photo
+        size, before = self.sizes[number], self.sizes[number - 1]
+        source = part.needed(before, size)
+        painted = self._painting_at(number - 1).read(source)
+        lightness = self._photo_at(number - 1).read(source).mean(1, keepdim=True)
+        enlarged = scaled_part(torch.cat((painted, lightness), 1), before, size, part)
+        return with_detail(
+            photo,
+            enlarged[:, :3].to(self.device),
+            enlarged[:, 3:].to(self.device),
+            self.transfer.levels[number].detail,
+            self.masks.part(size, part).photo.to(self.device),
+        )
+
+    def _photo_part(self, number: int, part: Part) -> Tensor:
+        """A part of the photo of a level, recoloured, on the device."""
+        if number < len(self.sizes) - 1:
+            return self._photo_at(number).read(part).to(self.device)
+        return self._recoloured(0, self.photo.prepared(part), part)
+
+    def _recoloured(self, number: int, pixels: Tensor, part: Part) -> Tensor:
+        """A part of the photo (0), or of the painting (1), with its colours moved."""
+        pixels = pixels.to(self.device)
+        if not self.transfer.recolours:
+            return pixels
+        weights = self.masks.part(self.sizes[-1], part).weights.to(self.device)
+        return self.transfer.recoloured(number, pixels, weights)
+
+    def finish(self, painting: Store) -> Iterator[Tensor]:
+        """Yields the painting strip by strip, with its colours moved.
+
+        Args:
+            painting: what `paint` returned.
+        """
+        if self.transfer.recolours:
+            canvas = Canvas(size_at_most(*painting.size, MEASURED_AREA))
+            self._go_through(painting.size, painting.read, [canvas])
+            small = canvas.pixels.to(self.device)
+            self.transfer.fit_palettes(small, self._small_mix(small))
+        else:
+            self.on_work(self._pass(-1))
+        for part in strips(painting.size):
+            yield self._recoloured(1, painting.read(part), part)
+
+    def _small_mix(self, small: Tensor) -> Mix:
+        """The mix at the size of a picture that is scaled down to be measured."""
+        return self.masks.mix.resized(small.shape[-2], small.shape[-1]).to(self.device)
+
+    def _photo_at(self, number: int) -> Store:
+        return self.work.store(f"{self.name}photo{number}", self.sizes[number])
+
+    def _painting_at(self, number: int) -> Store:
+        return self.work.store(f"{self.name}painting{number}", self.sizes[number])
+
+
+def _area(box: Box) -> float:
+    return (box.outer_bottom - box.outer_top) * (box.outer_right - box.outer_left)
+
+
+def _pixels(part: Part) -> int:
+    return (part.rows[1] - part.rows[0]) * (part.columns[1] - part.columns[0])
