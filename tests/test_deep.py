@@ -14,9 +14,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from impasto import formats, images
 from impasto.errors import ImageError
+from impasto.images import Picture
 
 from .helpers.files import long_tiff, png, tiff
 from .helpers.pictures import photo_array
@@ -155,6 +157,20 @@ def test_what_is_written_is_read(suffix, seed, alpha, kind):
     data = images.encode(Path(f"a{suffix}"), images.read(array), {"impasto": "1"})
     check(data, array)
     np.testing.assert_array_equal(pyvips.Image.new_from_buffer(data, "").numpy(), array)
+
+
+@pytest.mark.parametrize("suffix", DEEP)
+def test_floats_are_rounded_to_the_nearest(suffix):
+    steps = torch.arange(16 * 16).reshape(1, 1, 16, 16).expand(1, 3, -1, -1) * 200
+    for off, up in ((0.4, 0), (0.6, 1), (-0.4, 0)):
+        picture = Picture(((steps + off) / 65535).clamp(0, 1), bits=16)
+        written = images.encode(Path(f"a{suffix}"), picture)
+        check(written, (steps[0] + up).permute(1, 2, 0).numpy())
+
+
+def test_a_tiff_says_which_of_its_channels_is_alpha():
+    with TiffImageFile(io.BytesIO(images.encode(Path("a.tif"), images.read(NOISE)))) as image:
+        assert image.tag_v2[ExifTags.Base.ExtraSamples] == (2,)
 
 
 @pytest.mark.parametrize("suffix", DEEP)

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import pyvips
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image, ImageCms, features
 
 from impasto import images, profiles
 
@@ -170,11 +170,13 @@ def test_lab_with_its_profile_needs_no_note():
     assert images.read(image).notes == ()
 
 
-def deep_file(array, profile):
-    """A TIFF of 16 bits, RGB or CMYK."""
+def file_of(array, profile):
+    """A TIFF of 8 or 16 bits, grey, RGB or CMYK."""
     height, width, channels = array.shape
-    image = pyvips.Image.new_from_memory(array.tobytes(), width, height, channels, "ushort")
-    image = image.copy(interpretation="rgb16" if channels == 3 else "cmyk")
+    kind = "uchar" if array.dtype == np.uint8 else "ushort"
+    image = pyvips.Image.new_from_memory(array.tobytes(), width, height, channels, kind)
+    spaces = {1: ("b-w", "grey16"), 3: ("srgb", "rgb16"), 4: ("cmyk", "cmyk")}
+    image = image.copy(interpretation=spaces[channels][array.itemsize - 1])
     image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     return image.tiffsave_buffer()
 
@@ -206,7 +208,7 @@ def test_profiles_of_16_bits_keep_them(monkeypatch):
     """With formulas, without libvips, too."""
     profile, formula = adobe()
     array = colours(3)
-    data = deep_file(array, profile)
+    data = file_of(array, profile)
     monkeypatch.setitem(sys.modules, "pyvips", None)
     read, expected = shown(data), formula(array / 65535)
     inside = ((expected > 0.02) & (expected < 0.99)).all(-1)
@@ -234,37 +236,34 @@ def test_curves_of_profiles_are_read_as_pillow_reads_them(trc, space):
     channels = 1 if space == "grey" else 3
     profile = grey_profile(trc) if space == "grey" else matrix_profile(adapted(P3_TO_XYZ), trc)
     few = (colours(3)[..., :channels] >> 8).astype(np.uint8)
-    floats = profiles.scaled(few, 255)
-    shallow, _ = profiles._by_profile(floats, profile, 8)
-    deep, note = profiles._by_profile(floats, profile, 16)
-    assert note == ""
-    np.testing.assert_allclose(np.broadcast_to(deep, shallow.shape), shallow, atol=LEVEL)
+    shallow, deep = (shown(file_of(array, profile)) for array in (few, few.astype("u2") * 257))
+    np.testing.assert_allclose(deep, shallow, atol=LEVEL)
 
 
 def test_profiles_with_tables_are_converted_by_libvips():
     """As Pillow converts 8 bits, but for the rounding of both."""
     profile = bytes(pyvips.Operation.call("profile_load", "cmyk"))
     few = (np.random.default_rng(0).integers(0, 256, (64, 64, 4))).astype(np.uint8)
-    shallow, _ = profiles._by_profile(profiles.scaled(few, 255), profile, 8)
-    difference = np.abs(shown(deep_file(few.astype(np.uint16) * 257, profile)) - shallow)
-    assert difference.max() < LEVEL
+    shallow, deep = (shown(file_of(array, profile)) for array in (few, few.astype("u2") * 257))
+    if not features.version("littlecms2").startswith("2.17"):  # which gives others than since then
+        assert np.abs(deep - shallow).max() < LEVEL
+    both = matrix_profile(adapted(P3_TO_XYZ), 1.8).replace(b"desc", b"A2B0", 1)
+    assert profiles._by_formula(profiles.scaled(few[..., :3], 255), both) is None
     ramp = np.zeros((32, 32, 4), np.uint16)
     ramp[..., 0] = np.linspace(20_000, 22_000, 1024).reshape(32, 32)
-    assert len(np.unique(shown(deep_file(ramp, profile))[..., 0])) > 500
+    assert len(np.unique(shown(file_of(ramp, profile))[..., 0])) > 500
 
 
 def test_without_libvips_8_bits_are_converted_and_it_is_said(monkeypatch):
     profile = bytes(pyvips.Operation.call("profile_load", "cmyk"))
-    data = deep_file(colours(4), profile)
-    whole = shown(data)
+    data = file_of(colours(4), profile)
+    rounded = shown(file_of((colours(4) / 257).round().astype(np.uint8), profile))
     monkeypatch.setitem(sys.modules, "pyvips", None)
     picture = images.decode(data, "a.tif")
     (note,) = picture.notes
     assert note.startswith("a.tif: its colour profile was applied with 8 of 16 bits a channel")
     assert "pip install 'impasto[huge]'" in note
-    read = picture.pixels[0].permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(read, (read * 255).round() / np.float32(255))
-    assert np.abs(read - whole).mean() < LEVEL
+    np.testing.assert_array_equal(picture.pixels[0].permute(1, 2, 0), rounded)
     assert picture.bits == 16
 
 
@@ -276,7 +275,7 @@ def test_a_profile_of_srgb_leaves_16_bits_as_they_are(monkeypatch, whose):
         "libvips'": pyvips.Operation.call("profile_load", "srgb"),
     }
     array = colours(3)
-    data = deep_file(array, bytes(made[whose]))
+    data = file_of(array, bytes(made[whose]))
     monkeypatch.setitem(sys.modules, "pyvips", None)
     np.testing.assert_allclose(shown(data) * 65535, array, atol=0.02)
 

@@ -33,7 +33,7 @@ _SHORT, _LONG = 3, 4
 _LONGS = {_WIDTH, _HEIGHT, _ROWS_PER_STRIP, _STRIPS, _STRIP_BYTES}
 _ENTRY = "<HHI4s"
 _GREY, _RGB = 1, 2
-_PREMULTIPLIED = 1
+_UNSPECIFIED, _PREMULTIPLIED, _ALPHA = 0, 1, 2
 _HORIZONTAL, _DEFLATE = 2, 8
 _STRIP = 2**20
 """Bytes of pixels that are filtered and compressed at once."""
@@ -109,7 +109,7 @@ def tiff(container: bytes, pixels: Pixels) -> bytes:
         _ROWS_PER_STRIP: [rows],
         _STRIP_BYTES: lengths,
         _PREDICTOR: [_HORIZONTAL],
-        **({_EXTRA: [2]} if channels == 4 else {}),
+        **({_EXTRA: [_ALPHA]} if channels == 4 else {}),
     }
     entries = _entries(container)
     for tag, numbers in new.items():
@@ -149,9 +149,11 @@ def _of_tiff(image: Any, source: BinaryIO) -> NDArray[Any] | None:
         deep = np.stack([_plane(tags, source, number) for number in range(len(bands))], -1)
     elif isinstance(image, _GreyWithAlpha):
         order = "=" if image.info["compression"] != "raw" else ">" if tags.prefix == b"MM" else "<"
-        deep = np.asarray(image).view(f"{order}u2")[..., : 1 if tags.get(_EXTRA) == (0,) else 2]
+        deep = np.asarray(image).view(f"{order}u2")
     else:
         deep = _joined(image, source)
+    if isinstance(image, _GreyWithAlpha) and tags.get(_EXTRA) == (_UNSPECIFIED,):
+        return deep[..., :1]
     if _PREMULTIPLIED in tags.get(_EXTRA, ()):
         alpha = np.maximum(deep[..., -1:].astype(np.float32), 1)
         colours = np.minimum(deep[..., :-1] * (WHITE / alpha), WHITE).round().astype(np.uint16)
@@ -277,8 +279,8 @@ class _GreyWithAlpha(TiffImageFile):
             raise SyntaxError("not grey with alpha of 16 bits")
         true = {tag: tags[tag] for tag in (_PHOTOMETRIC, _BITS, _SAMPLES, _EXTRA) if tag in tags}
         if tags.get(_PLANAR) == 2:
-            tags.update({_BITS: (8, 8), _EXTRA: (2,)})
+            tags.update({_BITS: (8, 8), _EXTRA: (_ALPHA,)})
         else:
-            tags.update({_PHOTOMETRIC: _RGB, _BITS: (8,) * 4, _SAMPLES: 4, _EXTRA: (2,)})
+            tags.update({_PHOTOMETRIC: _RGB, _BITS: (8,) * 4, _SAMPLES: 4, _EXTRA: (_ALPHA,)})
         super()._setup()
         tags.update(true)
