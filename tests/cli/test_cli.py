@@ -324,7 +324,10 @@ BAD = {
         ["stylize", "dot.png", "painting.png", "-o", "o.png"],
         "dot.png: 1x1 is too small",
     ),
-    "bomb": (["stylize", "bomb.png", "painting.png", "-o", "o.png"], "bomb.png: too many pixels"),
+    "bomb": (
+        ["stylize", "bomb.png", "painting.png", "-o", "o.png"],
+        "bomb.png: cannot be read, perhaps damaged or cut off",
+    ),
     "mask size": (
         [*CALL[:2], "--style", "painting.png:1:painting.png", "-o", "o.png"],
         "photo's size",

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from impasto import images
-from impasto.errors import SetupError
+from impasto.errors import ImageError, SetupError
 from impasto.huge import source
 from tests.helpers.cli import command
 from tests.helpers.pictures import photo_array
@@ -77,6 +77,8 @@ def test_a_photo_that_pillow_refuses_is_painted_small(large, run):
     import pyvips
 
     pyvips.Image.black(19_000, 10_000).pngsave("vast.png")
+    with pytest.raises(ImageError, match="too many pixels to be safe"):
+        images.read(Path("vast.png"))
     code, _, err = run("stylize", "vast.png", "starry-night", "-o", "out.png", "--size", 64)
     assert code == 0, err
     assert images.read(Path("out.png")).size == (34, 64)

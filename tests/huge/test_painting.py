@@ -135,9 +135,10 @@ def stopping_after(tiles):
     return on_step
 
 
-@pytest.mark.parametrize("tiles", [1, 9])
+@pytest.mark.parametrize("tiles", [1, -2])
 def test_work_that_was_stopped_is_gone_on_with(stylizers, tiles):
-    commission(stylizers["adain"], output="whole.tif").paint()
+    whole = commission(stylizers["adain"], output="whole.tif").paint()
+    tiles %= whole.tiles  # the first level is not there any more when the last one is painted
     order = commission(stylizers["adain"], output="out.tif")
     stopped = order.paint(on_step=stopping_after(tiles))
     assert stopped.stopped

@@ -5,10 +5,11 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from impasto.controls import MIN_SIDE
 from impasto.huge.resampling import Canvas, Part, Scaling, scaled_part
 from impasto.images import resize
 
-SIDES = st.integers(1, 150)
+SIDES = st.integers(MIN_SIDE, 150)
 CLOSE = 3e-6
 
 

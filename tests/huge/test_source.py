@@ -152,13 +152,3 @@ def test_sizes_are_told_without_reading(tmp_path):
     for name in ("p.png", "p.jpg", "p.tif", "p.webp", "p.bmp"):
         colour().save(tmp_path / name)
         assert formats.size_of(tmp_path / name) == SIZE
-
-
-def test_a_photo_of_more_pixels_than_pillow_opens_is_scaled(tmp_path):
-    import pyvips
-
-    path = tmp_path / "p.png"
-    pyvips.Image.black(20_000, 10_000).pngsave(str(path))
-    with pytest.raises(ImageError, match="too many pixels to be safe"):
-        images.read(path)
-    assert read_scaled(path, 100).size == (50, 100)

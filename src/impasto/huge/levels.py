@@ -99,8 +99,6 @@ class Levels:
     device: torch.device
     on_work: OnWork
     """Told of what was done since it was called last."""
-    first: Tensor | None = None
-    """What the first level paints, if that is not the photo itself."""
     latest: Store | None = None
     """The painting of the level that is painted now."""
 
@@ -152,11 +150,6 @@ class Levels:
             self.work.keep(f"{self.name}photos", done=torch.ones(1))
         else:
             self.on_work(self._pass(-1))
-        if len(self.sizes) > 1:
-            whole = Part((0, self.sizes[0][0]), (0, self.sizes[0][1]))
-            photo = self._photo_part(0, whole).to(self.device)
-            mix = self.masks.part(self.sizes[0], whole).to(self.device)
-            self.first = self.transfer.first_input(photo, mix).cpu()
 
     def paint(self) -> Store:
         """Paints all levels; returns the painting of the last."""
@@ -228,12 +221,11 @@ class Levels:
 
     def _input(self, number: int, part: Part) -> Tensor:
         """A part of what a level paints, (1, 3, h, w); see `impasto.coarse_to_fine.revised`."""
-        if number == 0 and self.first is not None:
-            rows, columns = slice(*part.rows), slice(*part.columns)
-            return self.first[..., rows, columns].to(self.device)
         photo = self._photo_part(number, part)
-        if number == 0:
+        if number == 0 and len(self.sizes) == 1:
             return photo
+        if number == 0:
+            return self._first_input[..., slice(*part.rows), slice(*part.columns)]
         size, before = self.sizes[number], self.sizes[number - 1]
         source = part.needed(before, size)
         painted = self._painting_at(number - 1).read(source)
@@ -246,6 +238,13 @@ class Levels:
             self.transfer.levels[number].detail,
             self.masks.part(size, part).photo.to(self.device),
         )
+
+    @cached_property
+    def _first_input(self) -> Tensor:
+        """What the first of several levels paints, whole: it is small."""
+        whole = Part((0, self.sizes[0][0]), (0, self.sizes[0][1]))
+        mix = self.masks.part(self.sizes[0], whole).to(self.device)
+        return self.transfer.first_input(self._photo_part(0, whole), mix)
 
     def _photo_part(self, number: int, part: Part) -> Tensor:
         """A part of the photo of a level, recoloured, on the device."""

@@ -61,7 +61,6 @@ def _weights(
     return torch.from_numpy(weights / weights.sum(-1, keepdims=True, dtype=np.float32))
 
 
-@lru_cache(maxsize=256)
 def _blocks(source: int, target: int, wanted: Span) -> tuple[Tensor, Tensor]:
     """How pixels along a side of the result follow from those of the source, in blocks of B pixels:
     all at once, since many small products would take longer.
@@ -80,6 +79,14 @@ def _blocks(source: int, target: int, wanted: Span) -> tuple[Tensor, Tensor]:
     weights = _weights(source, target, places[:, None], outputs[..., None])
     end = _needed(source, target, wanted)[1]
     return torch.from_numpy(places.clip(max=end - 1)), weights.mT
+
+
+@lru_cache(maxsize=64)
+def _blocks_of_whole(source: int, target: int) -> tuple[Tensor, Tensor]:
+    """The same for a whole side, kept for the next rows. Those of parts are not: so many small
+    tensors that stay would keep the memory between them from being used again.
+    """
+    return _blocks(source, target, (0, target))
 
 
 def _cubic(x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,7 +139,8 @@ def _along_rows(pixels: Tensor, start: int, source: int, target: int, wanted: Sp
     """
     if source == target:
         return pixels[..., wanted[0] - start : wanted[1] - start]
-    places, weights = _blocks(source, target, wanted)
+    whole = wanted == (0, target)
+    places, weights = _blocks_of_whole(source, target) if whole else _blocks(source, target, wanted)
     rows = pixels.reshape(-1, pixels.shape[-1])
     held = rows[:, (places - start).reshape(-1)].view(len(rows), *places.shape)
     scaled = torch.bmm(held.transpose(0, 1), weights).transpose(0, 1)  # (rows, blocks, B)

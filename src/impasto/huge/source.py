@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ def libvips() -> Any:
         raise SetupError(
             "pictures larger than memory need the package 'pyvips': pip install 'impasto[huge]'"
         ) from error
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # what matters comes as an error
     pyvips.cache_set_max(0)  # what it keeps of a file may have changed since
     return pyvips
 
