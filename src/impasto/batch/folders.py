@@ -37,6 +37,10 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    def absolute(self) -> LocalFolder:
+        """The folder, whatever the working folder is."""
+        return LocalFolder(self.path.absolute())
+
     def pictures(self) -> list[str]:
         """The pictures in it by name, but for hidden ones. Links to folders are followed.
 
@@ -82,6 +86,10 @@ class RemoteFolder:
 
     def __str__(self) -> str:
         return self.url
+
+    def absolute(self) -> RemoteFolder:
+        """As of `LocalFolder`."""
+        return self
 
     def pictures(self) -> list[str]:
         """As of `LocalFolder`."""
