@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import psutil
 
 from impasto.batch.folders import AnyFolder, LocalFolder, folder_of, pictures_of
 from impasto.batch.painter import Kit, Outcome
-from impasto.batch.plan import Names, Task, labels_of, tasks_of
+from impasto.batch.plan import Names, labels_of, tasks_of
 from impasto.batch.processes import paint_here
 from impasto.batch.report import FAILED, REPORT, Report
 from impasto.batch.styles import found, prepare
@@ -97,7 +98,7 @@ def paint(
     _check(recipe, strengths, format)
     _check_workers(workers, ray, gpus_per_worker)
     target = folder_of(output)
-    with tempfile.TemporaryDirectory(prefix="impasto-") as folder:
+    with tempfile.TemporaryDirectory(prefix="impasto-") as folder, _cluster(ray):
         scratch = Path(folder)
         source, names_of_photos = pictures_of(photos)
         if source == folder_of(photos):
@@ -136,13 +137,10 @@ def paint(
                 outcomes = paint_here(kit, tasks, count, stopped)
             else:
                 report.workers = f"Ray ({ray})"
-                outcomes = _on_cluster(
-                    kit,
-                    tasks,
-                    address=ray,
-                    workers=workers,
-                    gpus=gpus_per_worker,
-                    stopped=stopped,
+                from impasto.batch.cluster import paint_on_cluster
+
+                outcomes = paint_on_cluster(
+                    kit, tasks, workers=workers, gpus=gpus_per_worker, stopped=stopped
                 )
         started = time.monotonic()
         on_progress(report)
@@ -158,14 +156,17 @@ def paint(
     return report
 
 
-def _on_cluster(kit: Kit, tasks: Sequence[Task], **options: Any) -> Iterator[Outcome]:
+def _cluster(address: str | None) -> AbstractContextManager[None]:
+    """A connection to a Ray cluster, if one is asked for."""
+    if address is None:
+        return nullcontext()
     try:
-        from impasto.batch.cluster import paint_on_cluster
+        from impasto.batch.cluster import connected
     except ModuleNotFoundError as error:
         raise SetupError(
             f"--ray needs the package '{error.name}': pip install 'impasto[cluster]'"
         ) from error
-    return paint_on_cluster(kit, tasks, **options)
+    return connected(address)
 
 
 def _workers_here(workers: Workers, device: str) -> int:

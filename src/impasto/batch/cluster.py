@@ -38,18 +38,15 @@ def paint_on_cluster(
     kit: Kit,
     tasks: Sequence[Task],
     *,
-    address: str,
     workers: int | tuple[int, int] | None,
     gpus: float | None,
     stopped: Callable[[], bool],
 ) -> Iterator[Outcome]:
-    """Paints on a cluster.
+    """Paints on the cluster that is connected.
 
     Args:
         kit: what to paint, and how.
         tasks: each photo's.
-        address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for
-            one of its own.
         workers: how many paint at once, or a range; None for as many as the cluster has room for.
         gpus: GPUs of each; None for 1 if there are any.
         stopped: whether to stop.
@@ -58,10 +55,10 @@ def paint_on_cluster(
         What became of each painting, as it comes.
 
     Raises:
-        SetupError: the cluster cannot be reached, or fails.
+        SetupError: the cluster failed.
         ImpastoError: something is wrong whatever the photo.
     """
-    with _connected(address), _reported():
+    with _reported():
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         if gpus is None:
             gpus = float(kit.device != "cpu" and resources.get("GPU", 0) > 0)
@@ -175,9 +172,13 @@ def _sent(kit: Kit) -> Kit:
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[None]:
     """A connection to a cluster, and silence: what matters comes as an error. A connection that is
     there already is used and kept.
+
+    Args:
+        address: of the cluster; ``auto`` for the one that this machine belongs to, ``local`` for
+            one of its own.
 
     Raises:
         SetupError: there is no such cluster.

@@ -116,7 +116,8 @@ class Painter:
         # The bits of a painting depend on the number of threads: everywhere it is the same.
         torch.set_num_threads(1)
         self.kit = kit
-        self._folder = tempfile.TemporaryDirectory(prefix="impasto-")
+        # For files of the driver's; it goes when the process ends.
+        self._folder = tempfile.TemporaryDirectory(prefix="impasto-") if kit.files else None
         self._stylizers: dict[str, Stylizer] = {}
         self._look = lru_cache(_LOOKS)(self._load_look)
         self._encoded = lru_cache(_PICTURES)(self._encode)
@@ -201,7 +202,7 @@ class Painter:
     def _here(self, value: Any) -> Any:
         """A setting; if it names a file of the driver's, the name of that file here."""
         path, mark, look = str(value).partition("#")
-        if path not in self.kit.files:
+        if self._folder is None or path not in self.kit.files:
             return value
         number = list(self.kit.files).index(path)
         place = Path(self._folder.name, str(number), Path(path).name)
