@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 import ray
 import torch
+from ray._private.utils import read_ray_address
 from ray.data import ActorPoolStrategy, DataContext
 
 from impasto.batch.painter import Kit, Outcome, Painter, failed
@@ -28,6 +30,7 @@ _MOST_BYTES = 2**31 - 1
 _MOST_PHOTOS = 32
 """So many photos at most are read at once, and again if their machine dies."""
 _BLOCKS_PER_CORE = 8
+_PATIENCE_S = 10
 _PAINTING, _OTHER = 0.9, 0.1
 """Shares of a core: each has room for a worker that paints, and for reading and writing beside it,
 which would otherwise wait for ever for cores that the workers have taken.
@@ -194,6 +197,7 @@ def connected(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
+        _check_answers(address)
         with _unheard():
             ray.init(address, logging_level=logging.CRITICAL, log_to_driver=False, **local)
     except Exception as error:
@@ -205,6 +209,17 @@ def connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises `OSError` if nobody answers at an address, at which Ray itself would end the process
+    after minutes.
+    """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or read_ray_address() or ""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), _PATIENCE_S).close()
 
 
 @contextmanager
