@@ -144,14 +144,9 @@ class Job:
     def _load_look(self, style: Style) -> Look:
         """The look that a style is; it has its method, settings and styles, all of which hold."""
         look = Look.load(str(style.source), device=self.device)
-        made = {**look.recipe(), "refine": None}
-        own = {
-            name
-            for name, value in self.recipe.options.items()
-            if name not in self.recipe.given and made.get(name) != value
-        }
+        own = self.recipe.differing({**look.recipe(), "refine": None})
         if len(self.styles) > 1 or style.mask or style.weight != 1 or own:
-            flag = f"--{min(own)}".replace("_", "-") if own else "other styles, weights and masks"
+            flag = f"--{own[0]}".replace("_", "-") if own else "other styles, weights and masks"
             raise ControlError(
                 f"{style.source}: this look has its own method and styles: leave out {flag}"
             )

@@ -66,6 +66,17 @@ refine_option = click.option(
 )
 
 
+style_option = click.option(
+    "--style",
+    "styles",
+    multiple=True,
+    metavar="STYLE[:WEIGHT[:MASK]]",
+    help="Paint in this style: a picture, or a name that `impasto styles` lists. WEIGHT is its "
+    "share if there are several; MASK is a picture that is white where the style goes. May be "
+    "given several times.",
+)
+
+
 def painting_options(command: Function) -> Function:
     """The options that ``stylize`` and ``texture`` share."""
     path = click.Path(path_type=Path)
@@ -84,7 +95,7 @@ def painting_options(command: Function) -> Function:
         ),
     ):
         command = option(command)
-    return shared_options(command)
+    return style_option(shared_options(command))
 
 
 def shared_options(command: Function) -> Function:
@@ -105,15 +116,6 @@ def shared_options(command: Function) -> Function:
             metavar="NAME|FILE",
             help="Take all settings from a recipe: one that `impasto recipes` lists, a YAML file, "
             "or a picture that impasto painted. Other flags override it.",
-        ),
-        click.option(
-            "--style",
-            "styles",
-            multiple=True,
-            metavar="STYLE[:WEIGHT[:MASK]]",
-            help="Paint in this style: a picture, or a name that `impasto styles` lists. WEIGHT is "
-            "its share if there are several; MASK is a picture that is white where the style goes. "
-            "May be given several times.",
         ),
     ):
         command = option(command)

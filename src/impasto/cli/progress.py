@@ -39,7 +39,7 @@ def progress_of(name: str) -> Iterator[OnStep]:
     if not on_terminal():
         yield _plain_progress(name)
         return
-    with _bar(name) as show:
+    with bar(name) as show:
         yield lambda progress: show(
             progress.fraction, f"{progress.step}/{progress.steps}", _losses(progress).lstrip(", ")
         )
@@ -70,7 +70,7 @@ def _plain_progress(name: str) -> OnStep:
 
 
 @contextmanager
-def _bar(name: str) -> Iterator[Callable[[float | None, str, str], None]]:
+def bar(name: str) -> Iterator[Callable[[float | None, str, str], None]]:
     """A progress bar on a terminal. It is told how much is done, if that is known, how far that is
     in words, and a remark.
     """
@@ -100,7 +100,7 @@ def film_progress_of(name: str) -> Iterator[OnFrame]:
     if not on_terminal():
         yield _plain_film_progress(name)
         return
-    with _bar(name) as show:
+    with bar(name) as show:
         yield lambda progress: show(progress.fraction, _place(progress), _pace(progress))
 
 

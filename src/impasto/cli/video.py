@@ -15,7 +15,13 @@ import click
 from impasto import __version__
 from impasto.cli.base import FAILED, INTERRUPTED, check_apart, fail, say, tell
 from impasto.cli.job import named
-from impasto.cli.options import method_option, refine_option, setting_options, shared_options
+from impasto.cli.options import (
+    method_option,
+    refine_option,
+    setting_options,
+    shared_options,
+    style_option,
+)
 from impasto.cli.paint import SETTINGS, parse_style
 from impasto.cli.progress import film_progress_of
 from impasto.controls import LOOK_SUFFIX, Style
@@ -71,6 +77,7 @@ from impasto.video.writer import read_recipe as read_film_recipe
 )
 @method_option
 @refine_option
+@style_option
 @shared_options
 @setting_options({"": FilmControls})
 @setting_options(SETTINGS, without=("stop_after",))

@@ -94,6 +94,15 @@ class Recipe:
         """
         return [name for name, sha in self.sha256.items() if used.get(name, sha) != sha]
 
+    def differing(self, made: Mapping[str, Any]) -> list[str]:
+        """Returns the names of what was given, controls aside, and is otherwise in a saved look.
+
+        Args:
+            made: the look's recipe.
+        """
+        own = self.options.items()
+        return sorted(k for k, v in own if k not in self.given and made.get(k) != v)
+
     def command(
         self,
         photo: str | None,

@@ -1,0 +1,241 @@
+"""Batches: any number of photos, each in each of several styles, on one machine or on many.
+
+`folders` has places of pictures, `plan` what is to be painted and how it is called, `styles` what
+is measured beforehand, and `painter` what each worker does. `processes` runs workers on this
+machine, `cluster` on those of a Ray cluster; `report` says what became of all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from impasto.batch.folders import AnyFolder, LocalFolder, folder_of, pictures_of
+from impasto.batch.painter import Kit, Outcome
+from impasto.batch.plan import Names, labels_of, tasks_of
+from impasto.batch.processes import paint_here
+from impasto.batch.report import FAILED, REPORT, Report
+from impasto.batch.styles import found, prepare
+from impasto.errors import ControlError, OutputError, SetupError
+from impasto.formats import FORMATS
+from impasto.recipes import Recipe
+from impasto.stylizer import find_device
+
+__all__ = ["Report", "Workers", "paint"]
+
+Workers = int | tuple[int, int] | None
+"""How many workers paint: a number, a range, or as many as there is room for."""
+
+
+def paint(
+    photos: str | os.PathLike[str],
+    styles: str | Sequence[str],
+    output: str | os.PathLike[str],
+    *,
+    strength: float | tuple[float, float] = 1.0,
+    format: str = "png",
+    strip_metadata: bool = False,
+    workers: Workers = None,
+    ray: str | None = None,
+    gpus_per_worker: float | None = None,
+    device: str = "auto",
+    method: str = "auto",
+    refine: str | int | None = None,
+    on_progress: Callable[[Report], None] = lambda _: None,
+    stopped: Callable[[], bool] = bool,
+    **options: Any,
+) -> Report:
+    """Paints each photo of a folder in each of several styles.
+
+    What the output folder holds already is not painted again, so that the same call goes on where
+    it was stopped. Several workers on this machine are processes: call it under
+    ``if __name__ == "__main__":`` then.
+
+    Args:
+        photos: folder of the photos, or a single one, as a path or URL.
+        styles: one or several, as pictures, names of bundled styles, saved looks, weights files and
+            folders of pictures, by path or URL.
+        output: folder for the paintings, as a path or URL.
+        strength: how much of the style there is, 0 to 1; or a range, from which the strength of
+            each painting is drawn by the seed and the names of photo and style.
+        format: of the paintings, as the extension of their files.
+        strip_metadata: whether to leave out what the photos' files say about them.
+        workers: how many paint at once; with ``ray`` also a range. None for one for each core, or
+            for each GPU.
+        ray: the Ray cluster that paints: its address, ``auto`` for the one that this machine
+            belongs to, ``local`` for one of this machine alone. None for no cluster.
+        gpus_per_worker: GPUs of each worker on a cluster, or the share of one; None for 1 if the
+            cluster has any.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+        method: as of `impasto.stylize`.
+        refine: as of `impasto.stylize`.
+        on_progress: called with the report so far.
+        stopped: whether to stop; what is not done by then is left out.
+        **options: fields of `impasto.Controls`, and settings of the method.
+
+    Returns:
+        What became of all, which is also written to ``report.json`` in the output folder. What
+        could not be painted is listed in ``failed.csv`` there.
+
+    Raises:
+        ControlError: a value is not allowed, or a style cannot be painted so.
+        ImageError: there are no photos, or a style cannot be read.
+        OutputError: the output folder cannot be written, or holds paintings of other settings.
+        SetupError: there is no such device or cluster, or a package is missing.
+        WeightsError: weights are missing or damaged.
+    """
+    strengths = strength if isinstance(strength, tuple) else (strength, strength)
+    recipe = Recipe.of({"method": method, "refine": refine, **options})
+    _check(recipe, strengths, format)
+    _check_workers(workers, ray, gpus_per_worker)
+    target = folder_of(output)
+    with tempfile.TemporaryDirectory(prefix="impasto-") as folder, _cluster(ray):
+        scratch = Path(folder)
+        source, names_of_photos = pictures_of(photos)
+        if source == folder_of(photos):
+            _check_apart(source, target)
+        sources = found([styles] if isinstance(styles, str) else styles, scratch)
+        names = Names(labels_of(sources), f".{format}")
+        there = target.names()
+        tasks = tasks_of(names_of_photos, names, there)
+        total, left = len(names_of_photos) * len(sources), sum(len(task.styles) for task in tasks)
+        report = Report(
+            input=str(photos),
+            output=str(output),
+            styles=dict(zip(names.labels, (Path(one).name for one in sources), strict=True)),
+            recipe={**recipe.options, "strength": strength, "format": format},
+            total=total,
+            skipped=total - left,
+        )
+        if REPORT in there:
+            _check_same(target, report)
+        outcomes: Iterator[Outcome] = iter(())
+        if tasks:
+            kit = Kit(
+                source,
+                target,
+                prepare(sources, recipe, "cpu" if ray else device, scratch),
+                names,
+                recipe.given,
+                strengths,
+                strip_metadata,
+                device,
+            )
+            _write(target, replace(report, stopped=True))  # unless it comes to its end
+            if ray is None:
+                count = min(_workers_here(workers, device), len(tasks))
+                report.workers = f"{count} process{'es' * (count > 1)}"
+                outcomes = paint_here(kit, tasks, count, stopped)
+            else:
+                report.workers = f"Ray ({ray})"
+                from impasto.batch.cluster import paint_on_cluster
+
+                outcomes = paint_on_cluster(
+                    kit, tasks, workers=workers, gpus=gpus_per_worker, stopped=stopped
+                )
+        started = time.monotonic()
+        on_progress(report)
+        for outcome in outcomes:
+            report.add(outcome, time.monotonic() - started)
+            on_progress(report)
+    report.stopped = report.painted + report.failed < left
+    _write(target, report)
+    if report.failures:
+        target.write(FAILED, report.failures_csv())
+    elif FAILED in there:
+        target.remove(FAILED)
+    return report
+
+
+def _cluster(address: str | None) -> AbstractContextManager[None]:
+    """A connection to a Ray cluster, if one is asked for."""
+    if address is None:
+        return nullcontext()
+    try:
+        from impasto.batch.cluster import connected
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"--ray needs the package '{error.name}': pip install 'impasto[cluster]'"
+        ) from error
+    return connected(address)
+
+
+def _workers_here(workers: Workers, device: str) -> int:
+    """How many processes paint on this machine: one for each core that has a gigabyte."""
+    if isinstance(workers, int):
+        return workers
+    if find_device(device).type != "cpu":
+        return 1
+    has_affinity = hasattr(os, "sched_getaffinity")  # the cores that this process may use
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, min(cores, psutil.virtual_memory().available // 2**30))
+
+
+def _check(recipe: Recipe, strengths: tuple[float, float], format: str) -> None:
+    """Raises `ControlError` if a value is not allowed."""
+    for strength in strengths:
+        replace(recipe.controls, strength=strength)  # which checks it
+    if strengths[0] > strengths[1]:
+        raise ControlError(
+            f"strength is {strengths[0]}..{strengths[1]}: write the smaller number first"
+        )
+    if f".{format}" not in FORMATS:
+        known = ", ".join(sorted(suffix.removeprefix(".") for suffix in FORMATS))
+        raise ControlError(f"format is '{format}': use {known}")
+
+
+def _check_workers(workers: Workers, ray: str | None, gpus: float | None) -> None:
+    """Raises `ControlError` if there cannot be such workers."""
+    if ray is None and isinstance(workers, tuple):
+        raise ControlError("a range of workers is for --ray: give a single number")
+    if ray is None and gpus is not None:
+        raise ControlError("gpus_per_worker is for --ray: leave it out")
+    low, high = workers if isinstance(workers, tuple) else (workers or 1, workers or 1)
+    if workers == 0 or not 1 <= low <= high:
+        raise ControlError(f"workers is {workers}: use at least 1, or a range such as 2..8")
+    if gpus is not None and not gpus >= 0:
+        raise ControlError(f"gpus_per_worker is {gpus}: use 0 or more")
+
+
+def _check_apart(source: AnyFolder, target: AnyFolder) -> None:
+    """Raises `OutputError` if paintings would be among the photos of the next run."""
+    if isinstance(source, LocalFolder) and isinstance(target, LocalFolder):
+        inside = target.path.resolve().is_relative_to(source.path.resolve())
+    else:
+        inside = f"{target}/".startswith(f"{str(source).rstrip('/')}/")
+    if inside:
+        raise OutputError(f"{target}: is in the folder that is painted; choose another place")
+
+
+def _check_same(target: AnyFolder, report: Report) -> None:
+    """Raises `OutputError` if an earlier run painted with other settings into the folder: what it
+    painted would be taken for what this run paints.
+    """
+    try:
+        before = json.loads(target.read(REPORT))
+        now_told = json.loads(json.dumps(report.as_dict()))
+        now, then = now_told["recipe"], before["recipe"]
+        changed = {name for name in now | then if now.get(name) != then.get(name)}
+        now_styles, then_styles = now_told["styles"], before["styles"]
+        if len(now_styles) == len(then_styles) == 1 and now_styles != then_styles:
+            changed.add("style")
+    except (ValueError, LookupError, TypeError):
+        return  # it is the report of something else
+    if changed:
+        raise OutputError(
+            f"{target}: holds pictures painted with another {min(changed)}; choose another folder, "
+            "or remove them"
+        )
+
+
+def _write(target: AnyFolder, report: Report) -> None:
+    target.write(REPORT, json.dumps(report.as_dict(), indent=2).encode())
