@@ -102,10 +102,14 @@ cluster.shutdown()
 def cluster():
     """A cluster of two nodes, the second of which is killed when a line is written to it."""
     asked = [sys.executable, "-W", "ignore", "-c", CLUSTER]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(asked, text=True, **pipes) as process:
-        process.address = process.stdout.readline().strip()
-        yield process
+    with subprocess.Popen(
+        asked,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        yield process.stdout.readline().strip(), process.stdin
         process.communicate("\n\n")
 
 
@@ -114,11 +118,12 @@ def test_a_cluster_paints_the_same_bits_though_a_machine_dies(photos, cluster):
     for number in range(12):
         Image.fromarray(photo_array(48 + number, 64)).save(photos / "photos" / f"{number}.png")
     (photos / "photos" / "bad.jpg").write_text("no picture")
+    address, kill = cluster
     cross = ["batch", "photos", "painting.png", "other.png", *NETWORK, "--strength", "0.5..1"]
     here = run_apart(*cross, "-o", "here", "--workers", "1")
 
     there = subprocess.Popen(
-        [sys.executable, "-m", "impasto", *cross, "-o", "there", "--ray", cluster.address],
+        [sys.executable, "-m", "impasto", *cross, "-o", "there", "--ray", address],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -128,8 +133,8 @@ def test_a_cluster_paints_the_same_bits_though_a_machine_dies(photos, cluster):
             there.wait(0.1)
         except subprocess.TimeoutExpired:
             continue
-    cluster.stdin.write("\n")
-    cluster.stdin.flush()
+    kill.write("\n")
+    kill.flush()
     out, err = there.communicate()
     assert (here.returncode, there.returncode) == (2, 2), err
     assert "30 painted, 2 failed" in out

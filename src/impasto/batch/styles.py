@@ -137,9 +137,8 @@ def _of_style(source: str, label: str, recipe: Recipe, stylizer: Stylizer, path:
     given = {**recipe.given, "size": None}
     if area is not None:  # of a network, which would paint the stand-in, coarse to fine
         given["stroke_size"] = 0
-    look = stylizer.fit(_stand_in(side), [style], **given)
-    told = _told(replace(look, controls=recipe.controls), source)
-    kit = StyleKit(label, source, None, 0, _settings(recipe), told)
+    look = replace(stylizer.fit(_stand_in(side), [style], **given), controls=recipe.controls)
+    kit = StyleKit(label, source, None, 0, _settings(recipe), _told(look, source))
     if area is None:
         return kit
     try:
