@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import ImageFileDirectory_v2, TiffImageFile
 
+from impasto.tiff import LONG, SHORT, Tiff
+
 Pixels: TypeAlias = NDArray[np.uint16]
 """(H, W, channels)."""
 
@@ -29,9 +31,7 @@ _STRIPS, _STRIP_BYTES, _ROWS_PER_STRIP, _PLANAR, _PREDICTOR, _EXTRA = 273, 279, 
 _TILES, _TILE_BYTES = 324, 325
 _COPIED = (_WIDTH, _HEIGHT, _COMPRESSION, 266, 274, _ROWS_PER_STRIP, _PREDICTOR, 322, 323)
 """Tags of TIFF; these are the ones that hold for each plane, too."""
-_SHORT, _LONG = 3, 4
 _LONGS = {_WIDTH, _HEIGHT, _ROWS_PER_STRIP, _STRIPS, _STRIP_BYTES}
-_ENTRY = "<HHI4s"
 _GREY, _RGB = 1, 2
 _UNSPECIFIED, _PREMULTIPLIED, _ALPHA = 0, 1, 2
 _HORIZONTAL, _DEFLATE = 2, 8
@@ -90,15 +90,16 @@ def png(container: bytes, pixels: Pixels) -> bytes:
 def tiff(container: bytes, pixels: Pixels) -> bytes:
     """A TIFF of pixels, RGB or RGBA, with all else that another, little-endian TIFF holds."""
     height, width, channels = pixels.shape
-    written = io.BytesIO(container)
-    written.seek(0, io.SEEK_END)
+    file = io.BytesIO(b"II*\0" + bytes(4))
+    written = Tiff(file, big=False, order="<")
     rows, offsets, lengths = _rows_at_once(pixels), [], []
     for top in range(0, height, rows):
         strip = pixels[top : top + rows].copy()
         strip[:, 1:] -= pixels[top : top + rows, :-1]
-        offsets.append(written.tell())
-        lengths.append(written.write(zlib.compress(strip.astype("<u2").tobytes())))
-    new = {
+        data = zlib.compress(strip.astype("<u2").tobytes())
+        offsets.append(written.append(data))
+        lengths.append(len(data))
+    numbers = {
         _WIDTH: [width],
         _HEIGHT: [height],
         _BITS: [16] * channels,
@@ -111,18 +112,13 @@ def tiff(container: bytes, pixels: Pixels) -> bytes:
         _PREDICTOR: [_HORIZONTAL],
         **({_EXTRA: [_ALPHA]} if channels == 4 else {}),
     }
-    entries = _entries(container)
-    for tag, numbers in new.items():
-        kind, form = (_LONG, "I") if tag in _LONGS else (_SHORT, "H")
-        data = struct.pack(f"<{len(numbers)}{form}", *numbers)
-        if len(data) > 4:
-            data = struct.pack("<I", _append(written, data))
-        entries[tag] = struct.pack(_ENTRY, tag, kind, len(numbers), data)
-    ordered = b"".join(entry for _, entry in sorted(entries.items()))
-    directory = _append(written, struct.pack("<H", len(entries)) + ordered + bytes(4))
-    written.seek(4)
-    written.write(struct.pack("<I", directory))
-    return written.getvalue()
+    entries = {}
+    for tag, values in numbers.items():
+        kind, form = (LONG, "I") if tag in _LONGS else (SHORT, "H")
+        data = struct.pack(f"<{len(values)}{form}", *values)
+        entries[tag] = written.entry(tag, kind, len(values), data)
+    written.finish(entries, container)
+    return file.getvalue()
 
 
 def _of_png(image: Image.Image, source: BinaryIO) -> NDArray[Any] | None:
@@ -205,23 +201,6 @@ def _plane(tags: Any, source: BinaryIO, number: int) -> NDArray[Any]:
     file.write(data)
     with Image.open(file, formats=["TIFF"]) as grey:
         return np.asarray(grey)
-
-
-def _append(file: io.BytesIO, data: bytes) -> int:
-    """Returns where it is, which in TIFF is an even number."""
-    file.write(bytes(file.tell() % 2))
-    place = file.tell()
-    file.write(data)
-    return place
-
-
-def _entries(container: bytes) -> dict[int, bytes]:
-    """The entries of a little-endian TIFF's directory, as they are stored."""
-    (start,) = struct.unpack_from("<I", container, 4)
-    (count,) = struct.unpack_from("<H", container, start)
-    end = start + 2 + 12 * count
-    entries = struct.iter_unpack("12s", container[start + 2 : end])
-    return {int.from_bytes(entry[:2], "little"): entry for (entry,) in entries}
 
 
 def _compressed(pixels: Pixels) -> Iterator[bytes]:

@@ -180,23 +180,50 @@ def encode(
     kind = format_of(path)
     width, height = image.size if isinstance(image, Image.Image) else image.shape[1::-1]
     check_size(path, height, width)
-    options = dict(kind.options)
-    if kind.metadata:
-        options["icc_profile"] = srgb_profile()
-        kept = (metadata or Metadata()).fitting(kind.kind)
-        options |= kept.save_options(kind.kind, (height, width), recipe)
-    encoded = io.BytesIO()
     try:
         if isinstance(image, Image.Image):
-            image.save(encoded, kind.kind, **options)
-            return encoded.getvalue()
+            return _saved(image, kind, (height, width), metadata, recipe)
         assert kind.deep is not None
-        Image.new("RGB", (1, 1)).save(encoded, kind.kind, **options | {"compression": None})
-        return kind.deep(encoded.getvalue(), image)
+        return kind.deep(head_of(kind, (height, width), metadata, recipe), image)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's writers raise nearly everything
         raise OutputError(f"{path}: {kind.kind} cannot hold this picture ({error})") from error
+
+
+def head_of(
+    kind: Format,
+    size: tuple[int, int],
+    metadata: Metadata | None,
+    recipe: Mapping[str, Any] | None,
+) -> bytes:
+    """The file of a picture of one pixel that holds all else that a painting's file does: Pillow
+    writes it, and other pixels are put into it.
+
+    Args:
+        kind: format of the file.
+        size: height and width of the painting.
+        metadata: kept in it.
+        recipe: kept in it.
+    """
+    return _saved(Image.new("RGB", (1, 1)), kind, size, metadata, recipe)
+
+
+def _saved(
+    image: Image.Image,
+    kind: Format,
+    size: tuple[int, int],
+    metadata: Metadata | None,
+    recipe: Mapping[str, Any] | None,
+) -> bytes:
+    options = dict(kind.options)
+    if kind.metadata:
+        options["icc_profile"] = srgb_profile()
+        kept = (metadata or Metadata()).fitting(kind.kind)
+        options |= kept.save_options(kind.kind, size, recipe)
+    encoded = io.BytesIO()
+    image.save(encoded, kind.kind, **options)
+    return encoded.getvalue()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from impasto import files, formats
 from impasto.errors import OutputError, Stop
-from impasto.huge.heads import WithHead, add_tags, head_of, jpeg_parts, png_parts
+from impasto.huge.heads import WithHead, add_tags, jpeg_parts, png_parts
 from impasto.huge.source import libvips
 from impasto.huge.store import Store
 from impasto.metadata import Metadata
@@ -85,7 +85,7 @@ def write(
                 _write_deepzoom(path, image, folder)
                 return
             kind = formats.format_of(path)
-            head = head_of(kind, store.size, store.bands, metadata or Metadata(), recipe)
+            head = formats.head_of(kind, store.size, metadata, recipe)
             with files.replacing(path, folder) as temporary:
                 _write_file(temporary, image, kind, head)
 
