@@ -160,6 +160,8 @@ def _cluster(address: str | None) -> AbstractContextManager[None]:
     """A connection to a Ray cluster, if one is asked for."""
     if address is None:
         return nullcontext()
+    # What is left of a pipeline that was stopped must not start Ray anew.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         from impasto.batch.cluster import connected
     except ModuleNotFoundError as error:

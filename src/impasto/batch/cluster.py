@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import queue
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from typing import Any
 
 import ray
 import torch
-from ray._private.utils import read_ray_address
 from ray.data import ActorPoolStrategy, DataContext
 
 from impasto.batch.painter import Kit, Outcome, Painter, failed
@@ -31,6 +32,8 @@ _MOST_PHOTOS = 32
 """So many photos at most are read at once, and again if their machine dies."""
 _BLOCKS_PER_CORE = 8
 _PATIENCE_S = 10
+_POLL_S = 0.2
+"""How often it is looked whether to stop."""
 _PAINTING, _OTHER = 0.9, 0.1
 """Shares of a core: each has room for a worker that paints, and for reading and writing beside it,
 which would otherwise wait for ever for cores that the workers have taken.
@@ -67,18 +70,42 @@ def paint_on_cluster(
             gpus = float(kit.device != "cpu" and resources.get("GPU", 0) > 0)
         room = int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1))
         rows = _pipeline(_sent(kit), tasks, _pool(workers, max(room, 1)), gpus, max(room, 1))
-        for row in rows.iter_rows():
-            if stopped():
-                return
+        for row in _until(stopped, rows.iter_rows()):
             yield pickle.loads(row["outcome"])
+
+
+def _until(stopped: Callable[[], bool], rows: Iterable[Any]) -> Iterator[Any]:
+    """Rows as they come, up to when work is to stop: that is not waited for with the next row."""
+    arrived: queue.Queue[Any] = queue.Queue()
+    end = object()
+
+    def fetch() -> None:
+        try:
+            for row in rows:
+                arrived.put(row)
+            arrived.put(end)
+        except BaseException as error:  # of the cluster, or since it is shut down
+            arrived.put(error)
+
+    threading.Thread(target=fetch, daemon=True).start()
+    while not stopped():
+        with suppress(queue.Empty):
+            row = arrived.get(timeout=_POLL_S)
+            if row is end:
+                return
+            if isinstance(row, BaseException):
+                raise row
+            yield row
 
 
 def _pipeline(
     kit: Kit, tasks: Sequence[Task], pool: ActorPoolStrategy, gpus: float, room: int
 ) -> Any:
     """The stages; what they pass on are rows of bytes."""
+    few = -(-room // 2)
     per_block = max(1, min(_MOST_PHOTOS, len(tasks) // (_BLOCKS_PER_CORE * room)))
-    other: dict[str, Any] = {"num_cpus": 1 if gpus else _OTHER}
+    # Each process that reads or writes loads PyTorch: a few are enough for painters without a GPU.
+    other: dict[str, Any] = {"num_cpus": 1} if gpus else {"num_cpus": _OTHER, "concurrency": few}
     painting: dict[str, Any] = {"num_gpus": gpus, "num_cpus": 0 if gpus else _PAINTING}
     items = [{"task": pickle.dumps(task)} for task in tasks]
     return (
@@ -216,7 +243,7 @@ def _check_answers(address: str) -> None:
     after minutes.
     """
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or read_ray_address() or ""
+        address = os.environ.get("RAY_ADDRESS", "")
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdecimal():
         socket.create_connection((host, int(port)), _PATIENCE_S).close()
