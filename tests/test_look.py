@@ -261,3 +261,9 @@ def test_a_look_saved_under_former_names_paints_the_same(stylizer, style, photo,
 def test_a_look_is_no_style(saved):
     with pytest.raises(ControlError, match=r"a whole look.*Look.load"):
         impasto.stylize("photo.png", str(saved))
+
+
+def test_a_saved_style_of_the_transformer_paints_the_same_bits(photo, painting, tmp_path):
+    look = Stylizer("styletr", precision="bfloat16").fit(photo, painting)
+    look.save(tmp_path / "a.look")
+    assert torch.equal(Look.load(tmp_path / "a.look")(photo), look(photo))

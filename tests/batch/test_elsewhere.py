@@ -52,9 +52,15 @@ def test_a_bucket_is_read_and_written(photos, s3, run):
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("s3://none/photos", "no pictures"), ("s3://bucket/none", "no pictures")],
+    [
+        ("s3://none/photos", "no such folder or bucket"),
+        ("s3://none", "no such folder or bucket"),
+        ("s3://bucket/none", "no such folder or bucket"),
+        ("s3://bucket/notes", "no pictures"),
+    ],
 )
 def test_what_is_wrong_with_a_bucket_is_one_line(photos, s3, refused, source, words):
+    s3.put_object(Bucket="bucket", Key="notes/a.txt", Body=b"x")
     assert words in refused("batch", source, "painting.png", "-o", "out", *NETWORK)
 
 

@@ -101,8 +101,15 @@ class RemoteFolder:
             and not any(part.startswith(".") for part in PurePosixPath(name).parts)
         )
         if not found:
+            if not self._exists():
+                raise ImageError(f"{self}: there is no such folder or bucket")
             raise ImageError(f"{self}: there are no pictures here ({', '.join(extensions)})")
         return found
+
+    def _exists(self) -> bool:
+        with self._reported(ImageError):
+            system, root = _opened(self.url)
+            return bool(system.exists(root))
 
     def names(self) -> set[str]:
         """As of `LocalFolder`."""

@@ -261,11 +261,12 @@ class StyletrNetwork(Network):
             One token for each 14 x 14 pixels of the scaled pictures.
         """
         small = resize(image.float(), *self.seen_size(*(size or image.shape[-2:])))
-        frozen = self.vit(small, [self.tap])[self.tap]
+        # A saved style is contiguous: products are rounded by the layout of what they are of.
+        frozen = self.vit(small, [self.tap])[self.tap].contiguous()
         if not self.tuned:
             return Tokens(frozen, frozen)
         lora: Any = self.tuned[role]
-        return Tokens(frozen, self.vit(small, [self.tap], lora=lora)[self.tap])
+        return Tokens(frozen, self.vit(small, [self.tap], lora=lora)[self.tap].contiguous())
 
     def encode_style(self, style: Tensor) -> tuple[StyleStats, Tensor]:
         """Measures styles.
