@@ -92,7 +92,9 @@ import sys, threading
 from ray.cluster_utils import Cluster
 
 node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
-cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+quickly = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}  # that one is dead
+head = {**node, "include_dashboard": False, "_system_config": quickly}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 second = cluster.add_node(**node)
 cluster.wait_for_nodes()
 print(cluster.address, flush=True)
