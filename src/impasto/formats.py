@@ -385,6 +385,8 @@ def decoding(name: str) -> Iterator[None]:
 
 def _why_not(head: bytes) -> str:
     """What is to be done about a file that begins so and that nothing here can read."""
+    if not head:
+        return "the file is empty; copy it anew"
     heif = head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
     jxl = head[:2] == b"\xff\x0a" or head[4:8] == b"JXL "
     for kind, is_it in (("HEIF", heif), ("JXL", jxl)):

@@ -120,7 +120,7 @@ def test_the_first_page_offers_examples_and_takes_a_photo(monkeypatch):
     assert [title.value for title in test.title] == ["Turn your photo into a painting"]
     assert [one.label for one in test.get("file_uploader")] == ["Your photo"]
     test.session_state["example"] = ["great-wave"]
-    ran(test)
+    waited(ran(test))
     assert mine(test).photo.name == "coffee.jpg"
     assert last(test).request.styles == (StyleChoice("great-wave"),)
     assert last(test).image == Stylizer(device="cpu").stylize(

@@ -148,6 +148,9 @@ def paint(
             report.add(outcome, time.monotonic() - started)
             on_progress(report)
     report.stopped = report.painted + report.failed < left
+    if report.stopped:  # some may have been painted that nobody told of any more
+        still = tasks_of(names_of_photos, names, target.names())
+        report.painted = left - sum(len(task.styles) for task in still)
     _write(target, report)
     if report.failures:
         target.write(FAILED, report.failures_csv())
