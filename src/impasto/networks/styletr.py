@@ -261,12 +261,11 @@ class StyletrNetwork(Network):
             One token for each 14 x 14 pixels of the scaled pictures.
         """
         small = resize(image.float(), *self.seen_size(*(size or image.shape[-2:])))
-        # A saved style is contiguous: products are rounded by the layout of what they are of.
-        frozen = self.vit(small, [self.tap])[self.tap].contiguous()
+        frozen = self.vit(small, [self.tap])[self.tap]
         if not self.tuned:
             return Tokens(frozen, frozen)
         lora: Any = self.tuned[role]
-        return Tokens(frozen, self.vit(small, [self.tap], lora=lora)[self.tap].contiguous())
+        return Tokens(frozen, self.vit(small, [self.tap], lora=lora)[self.tap])
 
     def encode_style(self, style: Tensor) -> tuple[StyleStats, Tensor]:
         """Measures styles.
@@ -310,8 +309,14 @@ class StyletrNetwork(Network):
             tokens, weighted by attention.
         """
         grid = content.frozen.shape[-2:]
+        # Products are rounded by the layout of what they are of, which a saved style has lost.
+        layout = torch.channels_last
+        tokens = Tokens(
+            style.tokens.frozen.contiguous(memory_format=layout),
+            style.tokens.finetuned.contiguous(memory_format=layout),
+        )
         with full_precision(content.frozen):
-            cosines = _cosines(content.frozen.float(), style.tokens.frozen.float())
+            cosines = _cosines(content.frozen.float(), tokens.frozen.float())
             attention = (sharpness * cosines).softmax(-1)  # (N, T, S)
             # (N, T, S) @ (N, S, 2 C) -> (N, T, 2 C)
             mixed = {layer: attention @ _in_line(both) for layer, both in style.local.items()}
@@ -320,7 +325,7 @@ class StyletrNetwork(Network):
             mean, square = _on_grid(both, grid).chunk(2, 1)  # (N, C, h, w) each
             means[layer] = mean
             deviations[layer] = (square - mean.square()).clamp_min(_MIN_VARIANCE).sqrt()
-        means[DEEPEST] = means[DEEPEST] + self._decoded(content, style.tokens)
+        means[DEEPEST] = means[DEEPEST] + self._decoded(content, tokens)
         return Targets(means, deviations, style.whole)
 
     def _decoded(self, content: Tokens, style: Tokens) -> Tensor:
