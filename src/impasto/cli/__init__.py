@@ -24,7 +24,7 @@ __all__ = ["cli", "main"]
 _HELP = {"help_option_names": ["-h", "--help"]}
 _COMMANDS = {
     "app": Home("impasto.cli.info:app", "Paint in your browser, with buttons and sliders."),
-    "batch": Home("impasto.cli.batch:batch", "Paint folders of photos, on one machine or many."),
+    "batch": Home("impasto.cli.batch:batch", "Paint folders of photos, each photo in each style."),
     "evaluate": Home("impasto.cli.evaluate:evaluate", "Measure how good painted pictures are."),
     "methods": Home("impasto.cli.info:methods", "List the ways to paint."),
     "recipes": Home("impasto.cli.info:recipes", "List ready-made sets of settings."),
