@@ -1,5 +1,6 @@
 """Files of large pictures hold what files of any painting do."""
 
+import io
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from PIL import Image, TiffImagePlugin
 from impasto import images
 from impasto.errors import OutputError
 from impasto.huge import writing
+from impasto.huge.heads import WithHead, jpeg_parts, png_parts
 from impasto.huge.resampling import Part
 from impasto.huge.store import Store
 from impasto.images import Picture
@@ -136,3 +138,35 @@ def test_metadata_can_be_read_by_libvips(tmp_path, store):
         image = pyvips.Image.new_from_file(str(tmp_path / name), fail_on="warning")
         assert "icc-profile-data" in image.get_fields()
         assert image.avg() > 0
+
+
+@pytest.mark.parametrize(("kind", "parts"), [("PNG", png_parts), ("JPEG", jpeg_parts)])
+@pytest.mark.parametrize("piece", [1, 7, 10**6])
+def test_a_head_goes_before_pixels_however_they_come_in(kind, parts, piece):
+    files = [io.BytesIO(), io.BytesIO()]
+    pixels = Image.fromarray(np.arange(300, dtype=np.uint8).reshape(10, 10, 3))
+    pixels.save(files[0], kind)
+    exif = Image.Exif()
+    exif[0x010E] = "of the head"
+    Image.new("RGB", (1, 1)).save(files[1], kind, exif=exif)
+    own, head = (file.getvalue() for file in files)
+    written = io.BytesIO()
+    target = WithHead(written, head, parts)
+    for place in range(0, len(own), piece):
+        some = own[place : place + piece]
+        assert target.write(some) == len(some)
+    with Image.open(written) as both, Image.open(files[0]) as alone:
+        assert both.getexif()[0x010E] == "of the head"
+        np.testing.assert_array_equal(np.asarray(both), np.asarray(alone))
+
+
+def test_a_head_that_cannot_be_written_is_remembered():
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError("no space")
+
+    head = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(head, "PNG")
+    target = WithHead(Full(), head.getvalue(), png_parts)
+    assert target.write(head.getvalue()) == -1
+    assert str(target.error) == "no space"
