@@ -122,6 +122,14 @@ def weights_used(styles: Sequence[EncodedStyle], codes: Sequence[StyleCode]) -> 
     return used
 
 
+def by_method(styles: Sequence[EncodedStyle]) -> dict[Method, list[int]]:
+    """Returns the numbers of the styles that each method paints."""
+    groups: dict[Method, list[int]] = {}
+    for number, style in enumerate(styles):
+        groups.setdefault(style.method, []).append(number)
+    return groups
+
+
 def as_styles(styles: Styles) -> list[Style | EncodedStyle]:
     """Returns one or several styles as a list.
 

@@ -37,7 +37,7 @@ def check_writable(path: Path, size: float = 1) -> None:
             file.write(b"\0")
         free = shutil.disk_usage(target.parent).free
     except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     if free < size:
         raise OutputError(
             f"{path}: needs at least {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; free "
@@ -102,7 +102,7 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files
         os.replace(temporary, target)
     except (OSError, ValueError) as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # it has got its name, or its folder is gone
@@ -133,8 +133,10 @@ def _check_replaceable(path: Path, mode: int) -> None:
         raise OutputError(f"{path}: is write-protected; give another name or make it writable")
 
 
-def _cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
-    """Of a `ValueError`, the name is one that no file can have."""
+def cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
+    """Returns the error that a file cannot be written. Of a `ValueError`, the name is one that no file
+    can have.
+    """
     reason = getattr(error, "strerror", None) or error
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     fix = "free space or choose another place" if full else "choose another place"

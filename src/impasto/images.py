@@ -128,13 +128,18 @@ def decode(data: bytes, name: str, *, most: int | None = None) -> Picture:
 
 
 def _large_enough(picture: Picture, name: str) -> Picture:
-    if min(picture.size) < MIN_SIDE:
-        height, width = picture.size
+    check_large_enough(picture.size, name)
+    return picture
+
+
+def check_large_enough(size: tuple[int, int], name: str) -> None:
+    """Raises `ImageError` if a picture of that height and width is too small."""
+    if min(size) < MIN_SIDE:
+        height, width = size
         raise ImageError(
             f"{name}: {width}x{height} is too small, at least {MIN_SIDE}x{MIN_SIDE} "
             "pixels are needed"
         )
-    return picture
 
 
 def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
@@ -144,11 +149,7 @@ def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
         ImageError: if it cannot be read or is not of the photo's size.
     """
     picture = read(image)
-    if picture.size != (height, width):
-        raise ImageError(
-            f"mask {name_of(image)}: it is {picture.size[1]}x{picture.size[0]}, the photo is "
-            f"{width}x{height}; a mask must have the photo's size"
-        )
+    check_mask_size(image, picture.size, (height, width))
     mask = picture.pixels.mean(1)[0]
     mask = mask if picture.alpha is None else mask * picture.alpha[0, 0]
     if 0 < mask.max() < _DARKEST_WHITE:
@@ -157,6 +158,15 @@ def read_mask(image: ImageLike, height: int, width: int) -> Tensor:
             "white where it goes, which is 255 of 8 bits and not 1"
         )
     return mask
+
+
+def check_mask_size(mask: ImageLike, size: tuple[int, int], photo: tuple[int, int]) -> None:
+    """Raises `ImageError` if height and width of a mask are not those of the photo."""
+    if size != photo:
+        raise ImageError(
+            f"mask {name_of(mask)}: it is {size[1]}x{size[0]}, the photo is "
+            f"{photo[1]}x{photo[0]}; a mask must have the photo's size"
+        )
 
 
 def find(path: Path) -> list[Path]:
@@ -488,10 +498,10 @@ def _white(array: NDArray[Any], name: str) -> int:
 
 def _from_floats(values: profiles.Floats, alpha: profiles.Floats | None) -> Picture:
     """A picture of (H, W, 1 or 3), and (H, W, 1) if it is not opaque."""
-    pixels = _channels_first(values).expand(1, 3, -1, -1).contiguous()
+    pixels = channels_first(values).expand(1, 3, -1, -1).contiguous()
     if alpha is None or bool((alpha == 1).all()):
         return Picture(pixels)
-    opacity = _channels_first(alpha)
+    opacity = channels_first(alpha)
     # Invisible pixels may hold anything; the mean of the visible ones disturbs least.
     mean = (pixels * opacity).sum((2, 3), keepdim=True) / opacity.sum().clamp_min(1e-6)
     return Picture(torch.where(opacity > 0, pixels, mean), opacity)
@@ -516,7 +526,7 @@ def _check_range(low: float, high: float, name: str) -> None:
         raise ImageError(f"{name}: values from {low:.4g} to {high:.4g}; floats must be in [0, 1]")
 
 
-def _channels_first(values: profiles.Floats) -> Tensor:
+def channels_first(values: profiles.Floats) -> Tensor:
     """(H, W, C) -> (1, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
 

@@ -13,7 +13,7 @@ from PIL import Image
 from impasto import __version__, color, gallery, images
 from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
 from impasto.controls import Controls, Style
-from impasto.encoding import EncodedStyle, Styles, as_styles, resolve, weights_used
+from impasto.encoding import EncodedStyle, Styles, as_styles, by_method, resolve, weights_used
 from impasto.errors import ControlError, SetupError
 from impasto.gallery import TrainedLook
 from impasto.images import ImageLike, Picture
@@ -239,9 +239,7 @@ class Stylizer:
         controls: Controls,
     ) -> Transfer:
         """The fitted function that paints: that of the styles' method, or several blended."""
-        groups: dict[Method, list[int]] = {}
-        for number, style in enumerate(styles):
-            groups.setdefault(style.method, []).append(number)
+        groups = by_method(styles)
         if len(groups) == 1:
             return _fitted(styles[0].method, codes, inputs, inputs.mix, controls)
         transfers = [

@@ -17,12 +17,10 @@ from torch import Tensor
 from impasto import __version__, color, files, images
 from impasto.coarse_to_fine import CoarseToFine, levels
 from impasto.controls import Controls
-from impasto.encoding import EncodedStyle, Styles
+from impasto.encoding import EncodedStyle, Styles, by_method
 from impasto.errors import (
     ControlError,
-    ImageError,
     ImpastoError,
-    OutputError,
     Stop,
     TooLargeError,
     is_want_of_memory,
@@ -40,7 +38,7 @@ from impasto.images import Picture, size_at_most
 from impasto.look import render_size
 from impasto.memory import MEASURED_AREA, TILE_BYTES, check_memory, largest_tile
 from impasto.metadata import Metadata
-from impasto.methods import Method, OnStep, Progress
+from impasto.methods import OnStep, Progress
 from impasto.mixing import Mix
 from impasto.options import Options
 from impasto.packing import pack
@@ -151,7 +149,7 @@ class Commission:
             masks = self._masks(source, size)
             tile = self._tile()
             with Work.of(self.output, self._record(size, masks, tile), resume=resume) as work:
-                _check_space(self.output, work, size, len(groups_of(self.styles)))
+                _check_space(self.output, work, size, len(by_method(self.styles)))
                 painter = _Painter(self, source, size, masks, tile, work, on_step)
                 stopped = self._painted(painter, metadata)
         return Result(
@@ -195,10 +193,7 @@ class Commission:
                 "--tile"
             )
         if isinstance(error, OSError):
-            return OutputError(
-                f"{self.output}: cannot be written ({error.strerror}); free space or choose "
-                "another place"
-            )
+            return files.cannot_write(self.output, error)
         return error if isinstance(error, ImpastoError) else ImpastoError(reason(error))
 
     def _check(self) -> None:
@@ -379,7 +374,7 @@ class _Painter:
     def _plan(self) -> None:
         """Finds out what paints, and how much work it is."""
         controls = self.commission.controls
-        groups = groups_of(self.commission.styles)
+        groups = by_method(self.commission.styles)
         for method, numbers in groups.items():
             mix = self.masks.mix
             if not mix.part(numbers).any():
@@ -439,7 +434,7 @@ class _Painter:
         """A part of what several methods painted, by the weights of their styles; see
         `impasto.methods.blended`.
         """
-        if len(groups_of(self.commission.styles)) == 1:
+        if len(by_method(self.commission.styles)) == 1:
             return pictures[0]
         mix = self.masks.part(self.size, part).to(self.commission.stylizer.device)
         content = self.photo.prepared(part).to(self.commission.stylizer.device)
@@ -467,14 +462,6 @@ class _Painter:
         store = next((one.latest for one in reversed(self.levels) if one.latest), self.photo.store)
         area = store.size[0] * store.size[1]
         return store.sample(math.ceil(math.sqrt(area / _PREVIEW_AREA)))
-
-
-def groups_of(styles: Sequence[EncodedStyle]) -> dict[Method, list[int]]:
-    """Returns the numbers of the styles that each method paints."""
-    groups: dict[Method, list[int]] = {}
-    for number, style in enumerate(styles):
-        groups.setdefault(style.method, []).append(number)
-    return groups
 
 
 def with_scaled_masks(
@@ -522,11 +509,7 @@ def scaled_mask(mask: images.ImageLike, size: Size, held: Size) -> Tensor:
         whole = images.read_mask(mask, *size)
         return images.resize(whole[None, None], *held)[0, 0]
     with open_source(Path(mask)) as source:
-        if source.size != size:
-            raise ImageError(
-                f"mask {mask}: it is {source.size[1]}x{source.size[0]}, the photo is "
-                f"{size[1]}x{size[0]}; a mask must have the photo's size"
-            )
+        images.check_mask_size(mask, source.size, size)
         return images.read_mask(source.picture(held), *held)
 
 

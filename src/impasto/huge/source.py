@@ -16,12 +16,11 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from impasto import profiles
-from impasto.controls import MIN_SIDE
 from impasto.errors import ImageError, SetupError
 from impasto.formats import opened_head
 from impasto.huge.resampling import Canvas, Part, Scaling, Size, Write
 from impasto.huge.store import strips
-from impasto.images import Picture
+from impasto.images import Picture, channels_first, check_large_enough
 from impasto.look import render_size
 from impasto.metadata import Metadata
 
@@ -191,8 +190,8 @@ class Source:
                 numbers = np.frombuffer(data, kind).reshape(bottom - top, width, self.bands)
                 values = profiles.scaled(numbers, white)
                 colours, alpha = np.split(values, [self.bands - self.transparent], -1)
-                pixels = _first_channels(profiles.to_srgb(colours, self.head, self.bits)[0])
-                yield part, pixels.expand(1, 3, -1, -1), _first_channels(alpha)
+                pixels = channels_first(profiles.to_srgb(colours, self.head, self.bits)[0])
+                yield part, pixels.expand(1, 3, -1, -1), channels_first(alpha)
 
 
 @contextmanager
@@ -227,12 +226,7 @@ def open_source(path: Path) -> Iterator[Source]:
             transparent,
             16 if image.format == "ushort" else 8,
         )
-        if min(source.size) < MIN_SIDE:
-            height, width = source.size
-            raise ImageError(
-                f"{path}: {width}x{height} is too small, at least {MIN_SIDE}x{MIN_SIDE} pixels are "
-                "needed"
-            )
+        check_large_enough(source.size, str(path))
         yield source
 
 
@@ -269,8 +263,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise ImageError(
             f"{path}: cannot be read, perhaps damaged or cut off ({reason})"
         ) from error
-
-
-def _first_channels(values: profiles.Floats) -> Tensor:
-    """(H, W, C) -> (1, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]

@@ -200,6 +200,4 @@ def _refusals(path: Path) -> Iterator[None]:
             f"{path}: cannot be written ({reason}); free space or choose another place"
         ) from error
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); free space or choose another place"
-        ) from error
+        raise files.cannot_write(path, error) from error
