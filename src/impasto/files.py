@@ -134,8 +134,11 @@ def _check_replaceable(path: Path, mode: int) -> None:
 
 
 def cannot_write(path: Path, error: OSError | ValueError) -> OutputError:
-    """Returns the error that a file cannot be written. Of a `ValueError`, the name is one that no file
-    can have.
+    """Returns the error that a file cannot be written.
+
+    Args:
+        path: the file.
+        error: what the system said; a `ValueError` if no file can have such a name.
     """
     reason = getattr(error, "strerror", None) or error
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -148,14 +148,15 @@ class _Worker:
         self.painter = Painter(kit)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        packed, photo, error = batch["task"][0], batch["photo"][0], batch["error"][0]
+        packed, error = batch["task"][0], batch["error"][0]
         if error:
             yield _row(packed, error=error)
             return
         task: Task = pickle.loads(packed)
+        photo = pickle.loads(batch["photo"][0])
         for style in task.styles:
             try:
-                painted = self.painter.paint(task, pickle.loads(photo), style)
+                painted = self.painter.paint(task, photo, style)
                 yield _row(packed, style, painted=_packed(painted))
             except (WeightsError, SetupError):
                 raise
