@@ -21,7 +21,7 @@ import psutil
 
 from impasto.batch.folders import AnyFolder, LocalFolder, folder_of, pictures_of
 from impasto.batch.painter import Kit, Outcome
-from impasto.batch.plan import Names, labels_of, tasks_of
+from impasto.batch.plan import Names, Task, labels_of, tasks_of
 from impasto.batch.processes import paint_here
 from impasto.batch.report import FAILED, REPORT, Report
 from impasto.batch.styles import found, prepare
@@ -107,18 +107,18 @@ def paint(
         names = Names(labels_of(sources), f".{format}")
         there = target.names()
         tasks = tasks_of(names_of_photos, names, there)
-        total, left = len(names_of_photos) * len(sources), sum(len(task.styles) for task in tasks)
+        total = len(names_of_photos) * len(sources)
         report = Report(
             input=str(photos),
             output=str(output),
             styles=dict(zip(names.labels, (Path(one).name for one in sources), strict=True)),
             recipe={**recipe.options, "strength": strength, "format": format},
             total=total,
-            skipped=total - left,
+            skipped=total - _paintings(tasks),
         )
         if REPORT in there:
             _check_same(target, report)
-        outcomes: Iterator[Outcome] = iter(())
+        on_progress(report)
         if tasks:
             kit = Kit(
                 source,
@@ -130,33 +130,50 @@ def paint(
                 strip_metadata,
                 device,
             )
-            _write(target, replace(report, stopped=True))  # unless it comes to its end
-            if ray is None:
-                count = min(_workers_here(workers, device), len(tasks))
-                report.workers = f"{count} process{'es' * (count > 1)}"
-                outcomes = paint_here(kit, tasks, count, stopped)
-            else:
-                report.workers = f"Ray ({ray})"
-                from impasto.batch.cluster import paint_on_cluster
-
-                outcomes = paint_on_cluster(
-                    kit, tasks, workers=workers, gpus=gpus_per_worker, stopped=stopped
-                )
-        started = time.monotonic()
-        on_progress(report)
-        for outcome in outcomes:
-            report.add(outcome, time.monotonic() - started)
-            on_progress(report)
-    report.stopped = report.painted + report.failed < left
+            report.stopped = True  # unless it comes to its end
+            _write(target, report)
+            report.workers, outcomes = _set_to_work(
+                kit, tasks, workers=workers, ray=ray, gpus=gpus_per_worker, stopped=stopped
+            )
+            started = time.monotonic()
+            for outcome in outcomes:
+                report.add(outcome, time.monotonic() - started)
+                on_progress(report)
+            report.stopped = report.painted + report.failed < _paintings(tasks)
     if report.stopped:  # some may have been painted that nobody told of any more
-        still = tasks_of(names_of_photos, names, target.names())
-        report.painted = left - sum(len(task.styles) for task in still)
+        report.painted = _paintings(tasks) - _paintings(
+            tasks_of(names_of_photos, names, target.names())
+        )
     _write(target, report)
     if report.failures:
         target.write(FAILED, report.failures_csv())
     elif FAILED in there:
         target.remove(FAILED)
     return report
+
+
+def _paintings(tasks: Sequence[Task]) -> int:
+    return sum(len(task.styles) for task in tasks)
+
+
+def _set_to_work(
+    kit: Kit,
+    tasks: Sequence[Task],
+    *,
+    workers: Workers,
+    ray: str | None,
+    gpus: float | None,
+    stopped: Callable[[], bool],
+) -> tuple[str, Iterator[Outcome]]:
+    """What paints, in words, and what becomes of each painting."""
+    if ray is None:
+        assert not isinstance(workers, tuple)
+        count = min(workers or _room_here(kit.device), len(tasks))
+        return f"{count} process{'es' * (count > 1)}", paint_here(kit, tasks, count, stopped)
+    from impasto.batch.cluster import paint_on_cluster
+
+    outcomes = paint_on_cluster(kit, tasks, workers=workers, gpus=gpus, stopped=stopped)
+    return f"Ray ({ray})", outcomes
 
 
 def _cluster(address: str | None) -> AbstractContextManager[None]:
@@ -174,10 +191,8 @@ def _cluster(address: str | None) -> AbstractContextManager[None]:
     return connected(address)
 
 
-def _workers_here(workers: Workers, device: str) -> int:
-    """How many processes paint on this machine: one for each core that has a gigabyte."""
-    if isinstance(workers, int):
-        return workers
+def _room_here(device: str) -> int:
+    """How many processes can paint on this machine: one for each core that has a gigabyte."""
     if find_device(device).type != "cpu":
         return 1
     has_affinity = hasattr(os, "sched_getaffinity")  # the cores that this process may use
