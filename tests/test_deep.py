@@ -271,7 +271,7 @@ def test_a_file_that_is_cut_off_is_one_line(suffix, channels):
 
 
 def test_lab_of_16_bits_is_refused_in_one_line():
-    with pytest.raises(ImageError, match="a TIFF of a kind that is not read"):
+    with pytest.raises(ImageError, match="of a kind that is not read"):
         images.decode(tiff_of(NOISE[..., :3], "<", colour=8), "a")
 
 

@@ -49,7 +49,7 @@ def test_tiffs_of_all_depths(data, tolerance):
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (tiff(photo_array().astype(np.float32), 32, sample_format=3), "TIFF of a kind that is not"),
+        (tiff(photo_array().astype(np.float32), 32, sample_format=3), "of a kind that is not"),
         (tiff(GREY / np.float32(100), 32, sample_format=3), "floats go from 0 to 2.5"),
         (tiff(GREY.astype(np.int16) - 100, 16, sample_format=2), "values go from -100 to"),
         (tiff((GREY - 100).astype(np.int8), 8, sample_format=2), "values go from -"),

@@ -93,6 +93,23 @@ def test_it_survives_being_painted_twice(tmp_path, photo_file, suffix):
     assert images.read_recipe(path) == {"impasto": "2"}
 
 
+@pytest.mark.parametrize("part", ["tags", "exposure", "gps", "xmp", "text", "dpi"])
+@pytest.mark.parametrize("suffix", KEEPING)
+def test_each_part_is_kept_without_the_others(photo_file, suffix, part):
+    """TIFF has a directory of its own for some of them, in which comments are, too."""
+    photo = images.read(photo_file)
+    alone = replace(Metadata(), **{part: getattr(photo.metadata, part)})
+    image = written(replace(photo, metadata=alone), suffix, {"impasto": "1"})
+    kept = Metadata.of(image)
+    if part == "text":
+        told = [*kept.text.values(), kept.exposure.get(Tag.UserComment, b"").decode("utf-16-be")]
+        assert any("a comment" in one for one in told)
+    else:
+        wanted = getattr(alone, part)
+        found = getattr(kept, part)
+        assert wanted.keys() <= found.keys() if isinstance(wanted, dict) else found
+
+
 @pytest.mark.parametrize("suffix", sorted(FORMATS))
 def test_without_metadata_there_is_none(photo_file, suffix):
     bare = replace(images.read(photo_file), metadata=None)

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -43,6 +43,16 @@ def check_writable(path: Path, size: float = 1) -> None:
             f"{path}: needs at least {size / 1e6:.0f} MB and {free / 1e6:.0f} MB are free; free "
             "space or choose another place"
         )
+
+
+def check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
+    """Raises `OutputError` if an output is also an input or another output."""
+    taken = {os.path.realpath(path) for path in inputs}  # also of a loop of links
+    for path in outputs:
+        place = os.path.realpath(path)
+        if place in taken:
+            raise OutputError(f"{path}: is also an input or another output; choose another name")
+        taken.add(place)
 
 
 def make_folder(path: Path, *, parents: bool = False) -> None:

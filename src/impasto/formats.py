@@ -397,7 +397,8 @@ def _why_not(head: bytes) -> str:
             )
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return (
-            "a TIFF of a kind that is not read, such as colours as floats; save it as TIFF or PNG "
+            "a TIFF that is cut off, or of a kind that is not read, such as colours as floats; "
+            "save it anew as TIFF or PNG "
             "with 8 or 16 bits a channel"
         )
     return f"not a picture, or of an unknown format; use {', '.join(readable())}"

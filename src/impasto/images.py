@@ -359,11 +359,15 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 def _from_opened(image: Image.Image, name: str) -> Picture:
     picture = _from_pil(image, name)
+    return replace(picture, notes=(*picture.notes, *only_first(image, name)))
+
+
+def only_first(image: Image.Image, name: str) -> tuple[str, ...]:
+    """The note about a file of several pictures, of which one is painted; none about others."""
     frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # the other pictures of a phone's are small ones
-        note = f"{name}: only the first of {frames} frames is painted"
-        picture = replace(picture, notes=(*picture.notes, note))
-    return picture
+    if frames == 1 or image.format == "MPO":  # the other pictures of a phone's are small ones
+        return ()
+    return (f"{name}: only the first of {frames} frames is painted",)
 
 
 def _from_pil(image: Image.Image, name: str) -> Picture:

@@ -158,7 +158,7 @@ class Metadata:
             options["pnginfo"] = info
         elif self.xmp and kind != "TIFF":
             options["xmp"] = self.xmp
-        if kind == "TIFF" and (self.exposure or self.gps):
+        if kind == "TIFF" and exif is not None and {_IFD.Exif, _IFD.GPSInfo} & exif.keys():
             options["compression"] = None  # libtiff, which compresses, writes no second directory
         if kind == "JPEG" and "Comment" in self.text:
             options["comment"] = self.text["Comment"].encode()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from impasto import Style, Stylizer, images
 from impasto.controls import Controls
-from impasto.errors import ControlError, ImageError, OutputError, Stop
+from impasto.errors import ControlError, ImageError, OutputError, Stop, TooLargeError
 from impasto.huge import Commission, is_large, is_scaled, paint
 from impasto.huge.store import Store
 from tests.helpers.networks import tiny_adain, tiny_styletr, write_fast
@@ -70,6 +70,7 @@ def check_same(stylizer, styles="painting.png", photo="photo.png", close=CLOSE, 
     ("name", "controls"),
     [
         ("adain", {"strength": 0.6, "seed": 3}),
+        ("adain", {"strength": 0.0}),
         ("adain", {"preserve_color": "luminance"}),
         ("adain", {"preserve_color": "histogram"}),
         ("adain", {"stroke_size": 0.0}),
@@ -176,6 +177,57 @@ def test_unfinished_work_is_neither_lost_nor_mixed_with_other_work(stylizers):
             order.paint(resume=True)
 
 
+def test_a_photo_that_was_retouched_is_another(stylizers):
+    """An uncompressed file keeps its length, and its beginning."""
+    photo = np.tile(photo_array(*SIZE), (14, 1, 1))
+    Image.fromarray(photo).save("photo.tif")
+    order = commission(stylizers["adain"], photo="photo.tif", size=260)
+    order.paint(on_step=stopping_after(1))
+    length, photo[-10:] = Path("photo.tif").stat().st_size, 0
+    Image.fromarray(photo).save("photo.tif")
+    assert Path("photo.tif").stat().st_size == length > 2**20
+    with pytest.raises(OutputError, match=r"was painted with another photo; leave it as it was"):
+        order.paint(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        ("photo.raw", None),
+        ("photo.raw", 100),
+        ("apainting1.raw", None),
+        ("apainting1.raw", 100),
+        ("photo.safetensors", 100),
+    ],
+)
+def test_damaged_work_is_not_gone_on_with(stylizers, name, length):
+    order = commission(stylizers["adain"])
+    order.paint(on_step=stopping_after(6))
+    path = Path("out.png.parts", name)
+    if length is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(OutputError, match=r"out.png.parts: is damaged; delete .* begin anew$"):
+        order.paint(resume=True)
+    assert not Path("out.png").exists()
+
+
+def test_what_others_put_into_the_folder_is_left_alone(stylizers):
+    Path("out.png.parts").mkdir()
+    Path("out.png.parts/mine.raw").write_text("mine")
+    with pytest.raises(OutputError, match=r"out.png.parts: is not of an earlier run"):
+        commission(stylizers["adain"]).paint()
+    assert Path("out.png.parts/mine.raw").read_text() == "mine"
+
+
+def test_the_photo_is_not_painted_over(stylizers):
+    before = Path("photo.png").read_bytes()
+    with pytest.raises(OutputError, match=r"photo.png: is also an input"):
+        commission(stylizers["adain"], output="photo.png").paint()
+    assert Path("photo.png").read_bytes() == before
+
+
 def test_stopping_before_a_tile_leaves_nothing(stylizers):
     result = commission(stylizers["adain"]).paint(on_step=stopping_after(0))
     assert result.stopped
@@ -195,6 +247,7 @@ def test_a_full_disk_is_said_before_and_during_the_work(stylizers, monkeypatch):
         patch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
         with pytest.raises(OutputError, match=r"out.png: needs at least 1 MB and 0 MB are free"):
             commission(stylizers["adain"]).paint()
+        assert not Path("out.png.parts").exists()
     order, write = commission(stylizers["adain"]), Store.write
 
     def full(self, part, pixels):
@@ -228,8 +281,28 @@ def test_a_folder_that_is_in_the_way_of_tiles_is_left_alone(stylizers):
     Path("out_files/mine.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"would be replaced by the tiles of out\.dzi"):
         commission(stylizers["adain"], output="out.dzi").paint()
+    Path("out.dzi").write_text("mine, too")
+    with pytest.raises(OutputError, match=r"would be replaced by the tiles of out\.dzi"):
+        commission(stylizers["adain"], output="out.dzi").paint()
     assert Path("out_files/mine.txt").exists()
     assert not Path("out.dzi.parts").exists()
+
+
+def test_a_run_that_ends_while_tiles_are_moved_can_be_gone_on_with(stylizers):
+    order = commission(stylizers["adain"], output="out.dzi")
+    order.paint(on_step=stopping_after(6))
+    # As if the power had failed between the two steps.
+    Path("out.dzi.parts/.impasto-1").mkdir()
+    Path("out.dzi.parts/.impasto-1/new.dzi").touch()
+    Path("out_files").mkdir()
+    assert not order.paint(resume=True).stopped
+    assert Path("out.dzi").exists()
+    assert not list(Path().glob("*.parts"))
+
+
+def test_a_tile_that_does_not_fit_says_which_option_helps(stylizers):
+    with pytest.raises(TooLargeError, match=r"photo.png: a tile does not fit .* smaller --tile"):
+        commission(stylizers["adain"], tile=200_000).paint()
 
 
 def test_which_pictures_are_painted_on_disk(stylizers, monkeypatch):

@@ -142,6 +142,28 @@ def test_what_is_no_photo_is_refused(tmp_path, content):
         read_scaled(path, 40)
 
 
+def test_colours_that_libvips_takes_for_others_are_refused(tmp_path):
+    for mode in ("YCbCr", "LAB"):
+        path = tmp_path / f"{mode}.tif"
+        Image.new(mode, (40, 30)).save(path)
+        with pytest.raises(ImageError, match=rf"{mode}.tif: colours of this kind are not read"):
+            read_scaled(path, 20)
+
+
+def test_a_format_that_libvips_does_not_know_is_told_apart_from_damage(tmp_path):
+    path = tmp_path / "p.bmp"
+    colour().save(path)
+    with pytest.raises(ImageError, match=r"p.bmp: is not read from so large .* save it as TIFF"):
+        read_scaled(path, 40)
+
+
+def test_only_the_first_of_several_pictures_is_read_and_told(tmp_path):
+    path = tmp_path / "pages.tif"
+    colour().save(path, save_all=True, append_images=[Image.new("RGB", SIZE[::-1])])
+    check_same(path)
+    assert read_scaled(path, 40).notes == (f"{path}: only the first of 2 frames is painted",)
+
+
 def test_brackets_in_names_are_no_options(tmp_path):
     path = tmp_path / "p[page=2].tif"
     colour().save(path)

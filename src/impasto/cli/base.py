@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import click
 
-from impasto.errors import OutputError, SetupError
+from impasto.errors import SetupError
 
 FAILED = 2
 """Exit code of a command that could not do all that it was asked for."""
@@ -103,13 +101,3 @@ def fail(message: str) -> int:
     """Says what went wrong; returns the exit code for it."""
     say(f"error: {message}")
     return FAILED
-
-
-def check_apart(outputs: Sequence[Path], inputs: Sequence[Path]) -> None:
-    """Raises `OutputError` if an output is also an input or another output."""
-    taken = {os.path.realpath(path) for path in inputs}  # also of a loop of links
-    for path in outputs:
-        place = os.path.realpath(path)
-        if place in taken:
-            raise OutputError(f"{path}: is also an input or another output; choose another name")
-        taken.add(place)

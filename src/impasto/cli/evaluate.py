@@ -14,7 +14,6 @@ from rich.progress import Progress, track
 from impasto import files, images
 from impasto.cli.base import (
     FAILED,
-    check_apart,
     fail,
     lacking,
     on_terminal,
@@ -93,10 +92,10 @@ def evaluate(painted: Path, content: Path, style: Path, video: bool, **outputs: 
     for path in wanted.values():
         files.check_writable(path)
     if video:
-        check_apart(list(wanted.values()), [painted, content])
+        files.check_apart(list(wanted.values()), [painted, content])
         return _evaluate_film(painted, content, wanted.get("json"))
     pairs, left = find_pairs(painted, content, style)
-    check_apart(
+    files.check_apart(
         list(wanted.values()),
         [*left, *(path for pair in pairs for path in (pair.painted, pair.photo, pair.painting))],
     )

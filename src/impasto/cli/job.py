@@ -17,7 +17,6 @@ from impasto import files, formats, history, huge, images
 from impasto.cli.base import (
     FAILED,
     INTERRUPTED,
-    check_apart,
     fail,
     say,
     tell,
@@ -127,7 +126,8 @@ class Job:
         if huge.is_large(content, target, stylizer, styles, controls):
             if self.save_look:
                 raise ControlError(
-                    "--save-look is for pictures that are painted in memory: give a smaller --size"
+                    "--save-look is for pictures that are painted in memory: give a smaller "
+                    "--size, and no .dzi as --output"
                 )
             told = {"styles": [named(style) for style in self.styles]}
             return huge.Commission(
@@ -168,7 +168,7 @@ class Job:
         for path in extras:
             files.check_writable(path)
         used = [source for style in self.styles for source in (style.source, style.mask) if source]
-        check_apart((*targets, *extras), [*contents, *(Path(str(source)) for source in used)])
+        files.check_apart((*targets, *extras), [*contents, *(Path(str(source)) for source in used)])
 
     def paint_all(self, pictures: Sequence[Commission]) -> int:
         """Paints each photo, and reports; one that fails does not keep the others from being
@@ -218,7 +218,8 @@ class Job:
         ]
         assert look.fitted is not None
         photo = look.fitted.photo
-        notes = [*look.notes, *others, *images.check_fits(target, photo, *photo.size)]
+        again = ["--resume: it is painted in memory, and so from the beginning"] * self.resume
+        notes = [*look.notes, *others, *again, *images.check_fits(target, photo, *photo.size)]
         for note in notes:
             say(f"note: {note}")
         snapshots = Snapshots(look, target, self.snapshot_every)

@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from impasto import images
-from impasto.cli.base import check_apart, tell
+from impasto import files, images
+from impasto.cli.base import tell
 from impasto.cli.job import Job
 from impasto.cli.options import (
     method_option,
@@ -149,7 +149,7 @@ def texture(
 def write_sheet(photo: Path, output: Path, device: str) -> None:
     """Paints a photo in each trained style, all on one sheet: ``impasto styles --sheet``."""
     images.check_writable(output)
-    check_apart([output], [photo])
+    files.check_apart([output], [photo])
     images.write(output, paint_sheet(photo, device=device))
     tell(f"{output}: {photo.name} in each trained style")
 

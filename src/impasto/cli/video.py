@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from impasto import __version__
-from impasto.cli.base import FAILED, INTERRUPTED, check_apart, fail, say, tell
+from impasto import __version__, files
+from impasto.cli.base import FAILED, INTERRUPTED, fail, say, tell
 from impasto.cli.job import named
 from impasto.cli.options import (
     method_option,
@@ -108,7 +108,7 @@ def video(
     _check_styles(given)
     film, target = open_film(path, start, end), output_of(output, codec, crf)
     sources = [Path(str(one)) for style in given for one in (style.source, style.mask) if one]
-    check_apart([output], [path, *sources])
+    files.check_apart([output], [path, *sources])
     _check_outside(output, path)
     notes = [*film.notes, *target.check(film)]
     values = _recipe_of(recipe) | {name: v for name, v in options.items() if v is not None}

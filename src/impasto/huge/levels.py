@@ -160,8 +160,9 @@ class Levels:
             if all(name in self.work.finished for name in names):
                 self.on_work(self._pass(number) + sum(map(_area, boxes)), len(boxes))
             else:
-                if not painting.path.exists():
+                if not self.work.finished.intersection(names):
                     painting.create()
+                painting.check()
                 self._paint_level(number, painting, boxes, names)
             if number > 0:
                 self._photo_at(number - 1).path.unlink(missing_ok=True)

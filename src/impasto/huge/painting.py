@@ -32,7 +32,7 @@ from impasto.huge import writing
 from impasto.huge.levels import MASK_AREA, STREAMED, Levels, Masks, Photo
 from impasto.huge.resampling import Canvas, Part, Scaling, Size
 from impasto.huge.source import Source, open_source
-from impasto.huge.store import Store, strips
+from impasto.huge.store import DamagedWorkError, Store, strips
 from impasto.huge.work import Work
 from impasto.images import Picture, size_at_most
 from impasto.look import render_size
@@ -43,8 +43,8 @@ from impasto.mixing import Mix
 from impasto.options import Options
 from impasto.packing import pack
 from impasto.recipes import Recipe
-from impasto.resuming import fingerprint
 from impasto.stylizer import Stylizer
+from impasto.weights import sha256_of
 
 _STORED_BYTES = 6
 """Bytes of a pixel of a picture on disk."""
@@ -149,7 +149,6 @@ class Commission:
             masks = self._masks(source, size)
             tile = self._tile()
             with Work.of(self.output, self._record(size, masks, tile), resume=resume) as work:
-                _check_space(self.output, work, size, len(by_method(self.styles)))
                 painter = _Painter(self, source, size, masks, tile, work, on_step)
                 stopped = self._painted(painter, metadata)
         return Result(
@@ -168,6 +167,7 @@ class Commission:
         """
         work = painter.work
         try:
+            _check_space(self.output, work, painter.size, len(by_method(self.styles)))
             painter.paint(metadata)
         except Stop:
             if not work.finished:
@@ -177,6 +177,7 @@ class Commission:
             explained = self._explained(error)
             if not work.finished:
                 work.remove()
+            if not work.finished or isinstance(error, DamagedWorkError):
                 raise explained from error
             raise type(explained)(
                 f"{reason(explained)}; what is painted, {work.told}, is kept in {work.folder}: add "
@@ -188,24 +189,22 @@ class Commission:
     def _explained(self, error: Exception) -> ImpastoError:
         """An error as one of ours."""
         if is_want_of_memory(error) and not isinstance(error, ImpastoError):
-            return TooLargeError(
-                f"{self.content}: a tile does not fit into the memory that is free; give a smaller "
-                "--tile"
-            )
+            return self._too_large()
         if isinstance(error, OSError):
             return files.cannot_write(self.output, error)
         return error if isinstance(error, ImpastoError) else ImpastoError(reason(error))
 
     def _check(self) -> None:
         """Raises `ControlError` for what cannot be painted tile by tile."""
+        files.check_apart([self.output], [self.content])
         self.stylizer.check_controls(self.styles, self.controls, self.stylizer.refine)
         if not self.stylizer.paints_in_tiles(self.styles):
             raise ControlError(
                 "the optimiser (gatys, --refine) does not paint in tiles, as is needed here: "
-                "choose another method"
+                "leave out --refine, or choose another method"
             )
         if self.controls.stop_after is not None:
-            raise ControlError("stop_after is for pictures that fit into memory: leave it out")
+            raise ControlError("stop_after is for pictures painted in memory: leave it out")
 
     def _notes(self, source: Source, metadata: Metadata | None) -> list[str]:
         """What the user should know beside what the photo's file says."""
@@ -216,7 +215,10 @@ class Commission:
             for note in one.source.notes
         ]
         if self.output.suffix.lower() == DEEPZOOM:
-            return [*notes, f"{self.output}: DeepZoom keeps no metadata and no recipe"]
+            notes.append(f"{self.output}: DeepZoom keeps no metadata and no recipe")
+            if source.bits > 8:
+                notes.append(f"{self.output}: DeepZoom is written with 8 bits a channel")
+            return notes
         lost = left_out(self.output, metadata, transparent=source.transparent, bits=source.bits)
         return [*notes, *lost]
 
@@ -244,20 +246,29 @@ class Commission:
         else:
             tile = int(asked)
         sizes = [size for one in self.styles if (size := one.size(tile * tile, self.controls))]
-        for footprint in footprints:
-            check_memory(
-                footprint, tile, tile, styles=sizes, tile=tile, device=self.stylizer.device
-            )
+        try:
+            for footprint in footprints:
+                check_memory(
+                    footprint, tile, tile, styles=sizes, tile=tile, device=self.stylizer.device
+                )
+        except TooLargeError as error:
+            raise self._too_large() from error
         return tile
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(
+            f"{self.content}: a tile does not fit into the memory that is free; give a smaller "
+            "--tile"
+        )
 
     def _record(self, size: Size, masks: Masks, tile: int) -> dict[str, Any]:
         """All that decides the pixels."""
         return {
-            "photo": fingerprint(self.content),
+            "photo": sha256_of(self.content),
             "size": size,
-            "styles": [_digest(one) for one in self.styles],
-            "weights or masks": _digest_of([masks.mix.weights]),
-            "side of tiles": tile,
+            "style": [_digest(one) for one in self.styles],
+            "weight or mask": _digest_of([masks.mix.weights]),
+            "--tile": tile,
             "impasto": __version__,
             **self.stylizer.described(self.styles),
             **asdict(self.controls),
@@ -434,7 +445,7 @@ class _Painter:
         """A part of what several methods painted, by the weights of their styles; see
         `impasto.methods.blended`.
         """
-        if len(by_method(self.commission.styles)) == 1:
+        if len(self.shares) == 1 == len(by_method(self.commission.styles)):
             return pictures[0]
         mix = self.masks.part(self.size, part).to(self.commission.stylizer.device)
         content = self.photo.prepared(part).to(self.commission.stylizer.device)

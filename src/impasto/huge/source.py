@@ -20,11 +20,13 @@ from impasto.errors import ImageError, SetupError
 from impasto.formats import opened_head
 from impasto.huge.resampling import Canvas, Part, Scaling, Size, Write
 from impasto.huge.store import strips
-from impasto.images import Picture, channels_first, check_large_enough
+from impasto.images import Picture, channels_first, check_large_enough, only_first
 from impasto.look import render_size
 from impasto.metadata import Metadata
 
 _WHITES = {"uchar": 255, "ushort": 65_535}
+_OTHER_COLOURS = {"LAB", "YCbCr"}
+"""Pillow's names of what libvips takes for red, green and blue."""
 
 
 def libvips() -> Any:
@@ -114,7 +116,8 @@ class Source:
         """What the user should know about how the file is read."""
         black = np.zeros((1, 1, self.bands - self.transparent), np.float32)
         note = profiles.to_srgb(black, self.head, self.bits)[1]
-        return (f"{self.path}: {note}",) if note else ()
+        notes = (f"{self.path}: {note}",) if note else ()
+        return (*notes, *only_first(self.head, str(self.path)))
 
     def read(
         self,
@@ -204,18 +207,12 @@ def open_source(path: Path) -> Iterator[Source]:
     """
     libvips()
     with opened_head(path) as head:
-        with _reading(path):
-            image = _opened(path)
+        if head.mode in _OTHER_COLOURS:
+            raise _other_colours(path)
+        image = _opened(path)
         transparent = bool(image.hasalpha())
-        if (
-            image.format not in _WHITES
-            or head.mode == "LAB"
-            or image.bands - transparent not in (1, 3, 4)
-        ):
-            raise ImageError(
-                f"{path}: colours of this kind are not read from so large a file; save it as RGB "
-                "with 8 or 16 bits a channel"
-            )
+        if image.format not in _WHITES or image.bands - transparent not in (1, 3, 4):
+            raise _other_colours(path)
         orientation = head.getexif().get(ExifTags.Base.Orientation, 1)
         source = Source(
             path,
@@ -228,6 +225,13 @@ def open_source(path: Path) -> Iterator[Source]:
         )
         check_large_enough(source.size, str(path))
         yield source
+
+
+def _other_colours(path: Path) -> ImageError:
+    return ImageError(
+        f"{path}: colours of this kind are not read from so large a file; save it as RGB with 8 or "
+        "16 bits a channel"
+    )
 
 
 def read_scaled(path: Path, longer_side: int) -> Picture:
@@ -250,7 +254,13 @@ def _opened(path: Path) -> Any:
     vips = libvips()
     # Not by its name, in which libvips would take brackets for options.
     file = vips.Source.new_from_file(str(path))
-    return vips.Image.new_from_source(file, "", access="sequential", fail_on="error")
+    try:
+        return vips.Image.new_from_source(file, "", access="sequential", fail_on="error")
+    except vips.Error as error:
+        raise ImageError(
+            f"{path}: is not read from so large a file ({_reason(error)}); save it as TIFF, PNG or "
+            "JPEG with 8 or 16 bits a channel"
+        ) from error
 
 
 @contextmanager
@@ -259,7 +269,11 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except libvips().Error as error:
-        reason = " ".join(str(error.detail or error).split())
         raise ImageError(
-            f"{path}: cannot be read, perhaps damaged or cut off ({reason})"
+            f"{path}: cannot be read, perhaps damaged or cut off ({_reason(error)})"
         ) from error
+
+
+def _reason(error: Any) -> str:
+    """What libvips says, in one line."""
+    return " ".join(str(error.detail or error).split())

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from impasto.errors import OutputError
 from impasto.huge.resampling import Part, Size
+from impasto.resuming import damaged
 
 _WHITE = 65_535
 STRIP_PIXELS = 2**21
@@ -25,6 +27,10 @@ def strips(size: Size) -> Iterator[Part]:
     rows = max(STRIP_PIXELS // width, 1)
     for top in range(0, height, rows):
         yield Part((top, min(top + rows, height)), (0, width))
+
+
+class DamagedWorkError(OutputError):
+    """Unfinished work cannot be gone on with."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Store:
         with self.path.open("wb") as file:
             file.truncate(self.length)
 
+    def check(self) -> None:
+        """Raises `DamagedWorkError` if the file is not there, or not whole."""
+        if not self.path.is_file() or self.path.stat().st_size != self.length:
+            raise damaged(self.path.parent, DamagedWorkError)
+
     @property
     def length(self) -> int:
         """Bytes of the file."""
@@ -55,6 +66,7 @@ class Store:
 
     def read(self, part: Part) -> Tensor:
         """Returns a part of the picture, (1, C, h, w) in [0, 1]."""
+        self.check()
         (top, bottom), (left, right) = part.rows, part.columns
         values = np.empty((bottom - top, right - left, self.bands), "<u2")
         with self.path.open("rb", buffering=0) as file:
@@ -73,6 +85,7 @@ class Store:
 
     def write(self, part: Part, pixels: Tensor) -> None:
         """Writes a part of the picture, (1, C, h, w) in [0, 1]."""
+        self.check()
         values = (pixels[0].cpu().clamp(0, 1) * _WHITE).round().permute(1, 2, 0).contiguous()
         numbers = values.numpy().astype("<u2")
         with self.path.open("r+b", buffering=0) as file:

@@ -17,7 +17,7 @@ from torch import Tensor
 from impasto import files
 from impasto.errors import OutputError
 from impasto.huge.resampling import Size
-from impasto.huge.store import Store
+from impasto.huge.store import DamagedWorkError, Store
 from impasto.resuming import check_record, damaged, folder_of, locked, write_record
 
 _RECORD, _JOURNAL = "picture.json", "journal.txt"
@@ -62,6 +62,7 @@ class Work:
             # A line without its end was being written when the work ended.
             self.finished = {line[:-1] for line in text.splitlines(True) if line.endswith("\n")}
         if not self.finished:
+            self._check_own()
             self._clear()
             write_record(self.folder / _RECORD, record)
             return
@@ -71,6 +72,15 @@ class Work:
                 "them, or delete this folder to begin anew"
             )
         check_record(self.folder / _RECORD, record, set(record), OutputError)
+
+    def _check_own(self) -> None:
+        """Raises `OutputError` if a folder without a record holds what somebody else put there."""
+        others = (p for p in self.folder.iterdir() if not p.name.startswith(".impasto-"))
+        if not (self.folder / _RECORD).exists() and any(others):
+            raise OutputError(
+                f"{self.folder}: is not of an earlier run, and is needed for what is painted so "
+                "far; move it away, or choose another output"
+            )
 
     @property
     def told(self) -> str:
@@ -104,7 +114,7 @@ class Work:
             with safe_open(path, "pt") as file:
                 return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError) as error:
-            raise damaged(self.folder, OutputError) from error
+            raise damaged(self.folder, DamagedWorkError) from error
 
     def _kept(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"

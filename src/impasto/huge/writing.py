@@ -14,12 +14,16 @@ from impasto.huge.heads import WithHead, add_tags, jpeg_parts, png_parts
 from impasto.huge.source import libvips
 from impasto.huge.store import Store
 from impasto.metadata import Metadata
+from impasto.resuming import folder_of
 
 _TILE = 256
 """Side of the tiles of a pyramid, in pixels."""
 CLASSIC_BYTES = 2**31
 """Pictures of more bytes are written as BigTIFF, since other TIFFs end at 4 GiB."""
-_DEEPZOOM_QUALITY = 90
+_DEEPZOOM_QUALITY, _DEEPZOOM_BYTES = 90, 1000
+"""The quality of its tiles, and how long the file beside them is at most."""
+_TEMPORARY, _NEW = ".impasto-", "new"
+"""What a DeepZoom that is being made is called."""
 FORMATS = (".dzi", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """What large pictures are written in, by extension."""
 _BYTES_PER_PIXEL = {".tif": 8.0, ".tiff": 8.0, ".png": 6.0}
@@ -41,7 +45,7 @@ def check(path: Path, height: int, width: int) -> None:
     files.check_writable(path)
     if path.suffix.lower() != formats.DEEPZOOM:
         formats.check_size(path, height, width)
-    elif _tiles_of(path).exists() and not path.exists():
+    elif _tiles_of(path).exists() and not _is_deepzoom(path) and not _was_moving(path):
         raise OutputError(
             f"{_tiles_of(path)}: would be replaced by the tiles of {path}; give another name, or "
             "remove it"
@@ -154,16 +158,33 @@ def _tiles_of(path: Path) -> Path:
     return path.with_name(f"{path.stem}_files")
 
 
+def _is_deepzoom(path: Path) -> bool:
+    """Whether a file is there that says what tiles a folder beside it has."""
+    try:
+        return b"schemas.microsoft.com/deepzoom" in path.read_bytes()[:_DEEPZOOM_BYTES]
+    except OSError:
+        return False
+
+
+def _was_moving(path: Path) -> bool:
+    """Whether a run ended after it had moved its tiles to their place, and not yet the file."""
+    left = folder_of(path).glob(f"{_TEMPORARY}*/{_NEW}.dzi")
+    return any(not file.with_name(f"{_NEW}_files").exists() for file in left)
+
+
 def _write_deepzoom(path: Path, image: Any, folder: Path) -> None:
     """Writes NAME.dzi and the folder NAME_files, the former last: what it is of is then there."""
     tiles = _tiles_of(path)
     suffix = ".png" if image.hasalpha() else f".jpg[Q={_DEEPZOOM_QUALITY}]"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".impasto-") as name:
-        image.dzsave(f"{name}/new", suffix=suffix, tile_size=_TILE - 2, overlap=1, keep="none")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as name:
+        new = Path(name, _NEW)
+        image.dzsave(str(new), suffix=suffix, tile_size=_TILE - 2, overlap=1, keep="none")
+        made = new.with_name(f"{_NEW}_files")
+        (made / "vips-properties.xml").unlink(missing_ok=True)  # it holds the date
         with suppress(FileNotFoundError):
-            tiles.rename(Path(name) / "old_files")
-        (Path(name) / "new_files").rename(tiles)
-        (Path(name) / "new.dzi").replace(path)
+            tiles.rename(new.with_name("old_files"))
+        made.rename(tiles)
+        new.with_name(f"{_NEW}.dzi").replace(path)
 
 
 @contextmanager

@@ -319,12 +319,17 @@ class StyletrNetwork(Network):
             cosines = _cosines(content.frozen.float(), tokens.frozen.float())
             attention = (sharpness * cosines).softmax(-1)  # (N, T, S)
             # (N, T, S) @ (N, S, 2 C) -> (N, T, 2 C)
-            mixed = {layer: attention @ _in_line(both) for layer, both in style.local.items()}
-        means, deviations = {}, {}
-        for layer, both in mixed.items():
-            mean, square = _on_grid(both, grid).chunk(2, 1)  # (N, C, h, w) each
-            means[layer] = mean
-            deviations[layer] = (square - mean.square()).clamp_min(_MIN_VARIANCE).sqrt()
+            means, deviations = {}, {}
+            for layer, both in style.local.items():
+                mean, square = _in_line(both).chunk(2, -1)  # (N, S, C) each
+                # About their centre, since squares less squares lose digits.
+                centre = mean.mean(1, keepdim=True)
+                square = square - 2 * centre * mean + centre.square()
+                mixed = attention @ torch.cat((mean - centre, square), -1)  # (N, T, 2 C)
+                offset, square = mixed.chunk(2, -1)  # (N, T, C) each
+                variance = (square - offset.square()).clamp_min(_MIN_VARIANCE)
+                means[layer] = _on_grid(centre + offset, grid)
+                deviations[layer] = _on_grid(variance.sqrt(), grid)
         means[DEEPEST] = means[DEEPEST] + self._decoded(content, tokens)
         return Targets(means, deviations, style.whole)
 
