@@ -83,7 +83,7 @@ def reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{name}{error.strerror}"
-    if isinstance(error, MemoryError):
+    if is_want_of_memory(error):
         return "there is not enough memory for this; give a smaller size"
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

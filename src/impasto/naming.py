@@ -12,9 +12,15 @@ MAX_BYTES = 255
 _CLUTTER = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 
 
-def fitted(stem: str, ending: str) -> str:
-    """``stem + ending``, with the stem cut short where the name would be too long for the disk."""
-    room = MAX_BYTES - len(os.fsencode(ending))
+def fitted(stem: str, ending: str, longest: int = MAX_BYTES) -> str:
+    """``stem + ending``, with the stem cut short where the name would be too long for the disk.
+
+    Args:
+        stem: the beginning of the name.
+        ending: the rest of it, which is shorter than ``longest``.
+        longest: bytes that the name may have.
+    """
+    room = longest - len(os.fsencode(ending))
     while len(os.fsencode(stem)) > room:
         stem = stem[:-1]
     return stem + ending

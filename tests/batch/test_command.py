@@ -11,7 +11,7 @@ import time
 import pytest
 from PIL import Image
 
-from impasto import images
+from impasto import batch, images
 from impasto.batch.plan import drawn
 from impasto.pairs import find_pairs
 from tests.helpers.cli import command
@@ -136,6 +136,91 @@ def test_other_settings_need_another_folder(photos, refused, run):
     run(*BATCH)
     assert "another stroke_size" in refused(*BATCH, "--stroke-size", "0.5")
     assert "another style" in refused("batch", "photos", "other.png", "-o", "out", *NETWORK)
+    assert "another strip_metadata" in refused(*BATCH, "--strip-metadata")
+    (photos / "out" / "a.png").unlink()
+    assert "unknown method 'magic'" in refused(*BATCH[:5], "--method", "magic")
+
+
+def test_other_photos_and_paintings_of_the_same_names_need_another_folder(photos, refused, run):
+    (photos / "mine").mkdir()
+    Image.fromarray(photo_array(40, 64)).save(photos / "mine" / "a.jpg")
+    run(*CROSS)
+    line = refused("batch", "mine", *CROSS[2:])
+    assert f"out: holds paintings of the photos in {photos / 'photos'}" in line
+    assert f"for those in {photos / 'mine'}" in line
+    (photos / "other.png").write_bytes((photos / "painting.png").read_bytes())
+    assert "another style" in refused(*CROSS)
+    for painting in (photos / "out").rglob("*.png"):
+        painting.unlink()
+    assert run("batch", "mine", *CROSS[2:]).code == 0  # nothing is there to be taken for its own
+
+
+def test_a_photo_of_the_same_folder_may_follow(photos, run):
+    for name in ("a.jpg", "b.png", "a.jpg"):
+        assert run("batch", f"photos/{name}", *BATCH[2:]).code == 0
+    assert sorted(contents(photos / "out")) == ["a.png", "b.png"]
+
+
+def test_what_is_nobodys_report_is_left_alone(photos, refused):
+    for name in ("failed.csv", "report.json"):
+        (photos / "out").mkdir(exist_ok=True)
+        (photos / "out" / name).write_text('{"mine": 1}')
+        assert f"out/{name}: is not of a batch" in refused(*BATCH)
+        assert (photos / "out" / name).read_text() == '{"mine": 1}'
+
+
+def test_a_report_outlives_a_run_that_had_nothing_to_do(photos, run):
+    run(*BATCH)
+    before = (photos / "out/report.json").read_bytes()
+    assert "0 painted, 3 there already" in run(*BATCH).out
+    assert (photos / "out/report.json").read_bytes() == before
+
+
+def test_no_photo_is_taken_for_its_painting(photos, refused):
+    line = refused("batch", "photos/b.png", "painting.png", "-o", "photos", *NETWORK)
+    assert "photos/b.png: would be painted over" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems want names in UTF-8")
+def test_names_that_are_not_utf8(photos, run):
+    odd = os.fsdecode(b"bad\xff.jpg")
+    (photos / "photos" / "a.jpg").rename(photos / "photos" / odd)
+    code, _, err = run(*CROSS, "--strength", "0.5..1")
+    assert code == 0, err
+    assert os.fsdecode(b"bad\xff_other.png") in contents(photos / "out")
+
+
+def test_ctrl_c_is_heard_while_styles_are_measured(photos):
+    report = batch.paint(
+        "photos",
+        [photos / "painting.png", photos / "other.png"],
+        photos / "out",
+        method="adain.small",
+        workers=1,
+        stopped=lambda: True,
+    )
+    assert (report.stopped, report.painted) == (True, 0)
+
+
+def test_want_of_memory_is_told_in_our_words(photos, run, monkeypatch):
+    def large(*_, **__):
+        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr("impasto.batch.painter.Painter.paint", large)
+    assert "there is not enough memory for this; give a smaller size" in run(*BATCH).err
+
+
+@pytest.mark.slow
+def test_a_program_without_a_guard_is_told_so(photos):
+    (photos / "program.py").write_text(
+        "import impasto.batch\n"
+        "impasto.batch.paint('photos', 'painting.png', 'out', method='adain.small', workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "program.py"], check=False, capture_output=True, text=True
+    )
+    assert "SetupError: the processes that paint cannot be started" in done.stderr
+    assert not contents(photos / "out")
 
 
 def test_looks_and_trained_styles_are_styles_too(photos, run):

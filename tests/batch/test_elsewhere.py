@@ -4,12 +4,13 @@ import csv
 import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from impasto.batch.folders import RemoteFolder, folder_of
+from impasto.batch.folders import LocalFolder, RemoteFolder, folder_of, parent_of
 from impasto.errors import OutputError
 from tests.helpers.cli import run_apart
 from tests.helpers.pictures import photo_array
@@ -85,6 +86,36 @@ def test_a_file_of_another_system_is_whole_or_absent(monkeypatch):
     with pytest.raises(OutputError, match="the line is cut"):
         folder.write("a/c.png", b"half")
     assert folder.names() == {"a/b.png"}
+
+
+def test_urls_of_files_name_their_folder():
+    assert parent_of("s3://bucket/a/my%20b.look") == (RemoteFolder("s3://bucket/a"), "my b.look")
+    archive = RemoteFolder("zip://::holiday.zip")
+    assert parent_of("zip://beach.jpg::holiday.zip") == (archive, "beach.jpg")
+    for url in ("file:///a/b", "file://localhost/a/b"):
+        assert folder_of(url) == LocalFolder(Path("/a/b"))
+    with pytest.raises(OutputError, match=r"file://a/b: names a machine, a; write file:///folder"):
+        folder_of("file://a/b")
+
+
+def test_photos_of_an_archive_and_a_single_one(photos, run):
+    with zipfile.ZipFile("holiday.zip", "w") as archive:
+        archive.write("photos/a.jpg", "a.jpg")
+        archive.write("photos/b.png", "trip/b.png")
+    for source, names in (
+        ("zip://a.jpg::holiday.zip", ["a.png"]),
+        ("zip://trip::holiday.zip", ["b.png"]),
+    ):
+        out = Path(f"out-{names[0]}")
+        assert run("batch", source, "painting.png", "-o", str(out), *NETWORK).code == 0
+        assert sorted(path.name for path in out.glob("*.png")) == names
+
+
+def test_an_output_within_the_photos_is_found_however_it_is_spelled(photos, s3, refused):
+    s3.upload_file("photos/a.jpg", "bucket", "photos2/a.jpg")
+    inside = "s3://bucket/photos%32/o"
+    line = refused("batch", "s3://bucket/photos2", "painting.png", "-o", inside)
+    assert "is in the folder that is painted" in line
 
 
 CLUSTER = """

@@ -48,6 +48,10 @@ def test_names_that_are_too_long_are_cut_and_told_apart():
     names = names_of(long, ["wave", "sun"])
     assert len(set(names)) == 4
     assert max(len(name) for name in names) <= 255
+    labels = labels_of(["y" * 250 + ".jpg", "y" * 251 + ".jpg", "z"])
+    names = names_of(long, labels)
+    assert len(set(names)) == 6
+    assert max(len(name) for name in names) <= 255
 
 
 def test_labels_are_names_without_folder_and_extension_unless_two_are_alike():

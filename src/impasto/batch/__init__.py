@@ -11,11 +11,12 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import psutil
 
@@ -25,10 +26,11 @@ from impasto.batch.plan import Names, Task, labels_of, tasks_of
 from impasto.batch.processes import paint_here
 from impasto.batch.report import FAILED, REPORT, Report
 from impasto.batch.styles import found, prepare
-from impasto.errors import ControlError, OutputError, SetupError
+from impasto.errors import ControlError, ImageError, OutputError, SetupError
 from impasto.formats import FORMATS
 from impasto.recipes import Recipe
 from impasto.stylizer import find_device
+from impasto.weights import sha256_of
 
 __all__ = ["Report", "Workers", "paint"]
 
@@ -38,7 +40,7 @@ Workers = int | tuple[int, int] | None
 
 def paint(
     photos: str | os.PathLike[str],
-    styles: str | Sequence[str],
+    styles: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output: str | os.PathLike[str],
     *,
     strength: float | tuple[float, float] = 1.0,
@@ -103,27 +105,38 @@ def paint(
         source, names_of_photos = pictures_of(photos)
         if source == folder_of(photos):
             _check_apart(source, target)
-        sources = found([styles] if isinstance(styles, str) else styles, scratch)
+        given = [styles] if isinstance(styles, (str, os.PathLike)) else styles
+        sources = found(given, scratch)
         names = Names(labels_of(sources), f".{format}")
+        _check_not_over(source, names_of_photos, target, names)
         there = target.names()
+        before = _earlier(target, there)
         tasks = tasks_of(names_of_photos, names, there)
         total = len(names_of_photos) * len(sources)
         report = Report(
-            input=str(photos),
+            input=str(source.absolute()),
             output=str(output),
-            styles=dict(zip(names.labels, (Path(one).name for one in sources), strict=True)),
-            recipe={**recipe.options, "strength": strength, "format": format},
+            styles=dict(zip(names.labels, map(_identity, sources), strict=True)),
+            recipe={
+                **recipe.options,
+                "strength": strength,
+                "format": format,
+                "strip_metadata": strip_metadata,
+            },
             total=total,
             skipped=total - _paintings(tasks),
         )
-        if REPORT in there:
-            _check_same(target, report)
         on_progress(report)
-        if tasks:
+        looks = "cpu" if ray else device  # where they are measured
+        ready = prepare(sources, recipe, looks, scratch, stopped) if tasks else ()
+        if before is not None and there - {REPORT, FAILED}:
+            _check_same(target, report, before)
+        report.stopped = bool(tasks) and len(ready) < len(sources)
+        if ready and not report.stopped:
             kit = Kit(
                 source,
                 target,
-                prepare(sources, recipe, "cpu" if ray else device, scratch),
+                ready,
                 names,
                 recipe.given,
                 strengths,
@@ -144,7 +157,8 @@ def paint(
         report.painted = _paintings(tasks) - _paintings(
             tasks_of(names_of_photos, names, target.names())
         )
-    _write(target, report)
+    if tasks or before is None or before["stopped"] or FAILED in there:
+        _write(target, report)
     if report.failures:
         target.write(FAILED, report.failures_csv())
     elif FAILED in there:
@@ -231,25 +245,67 @@ def _check_apart(source: AnyFolder, target: AnyFolder) -> None:
     if isinstance(source, LocalFolder) and isinstance(target, LocalFolder):
         inside = target.path.resolve().is_relative_to(source.path.resolve())
     else:
-        inside = f"{target}/".startswith(f"{str(source).rstrip('/')}/")
+        inside = unquote(f"{target}/").startswith(unquote(str(source)).rstrip("/") + "/")
     if inside:
         raise OutputError(f"{target}: is in the folder that is painted; choose another place")
 
 
-def _check_same(target: AnyFolder, report: Report) -> None:
-    """Raises `OutputError` if an earlier run painted with other settings into the folder: what it
-    painted would be taken for what this run paints.
+def _check_not_over(
+    source: AnyFolder, photos: Sequence[str], target: AnyFolder, names: Names
+) -> None:
+    """Raises `OutputError` if a painting would have the place of a photo."""
+    if source.absolute() != target.absolute():
+        return
+    every = range(len(names.labels))
+    paintings = {names.of(stem, style) for stem in names.stems(photos) for style in every}
+    for name in sorted(paintings.intersection(photos)):
+        raise OutputError(f"{target}/{name}: would be painted over; choose another folder")
+
+
+def _identity(source: str) -> dict[str, str]:
+    """What a style is known by again."""
+    name, path = Path(source).name, Path(source.partition("#")[0])
+    return {"source": name, "sha256": sha256_of(path)} if path.is_file() else {"source": name}
+
+
+def _earlier(target: AnyFolder, there: Set[str]) -> dict[str, Any] | None:
+    """What the report of an earlier run says; None if there was none.
+
+    Raises:
+        OutputError: what would be overwritten is not of a batch.
     """
-    try:
-        before = json.loads(target.read(REPORT))
-        now_told = json.loads(json.dumps(report.as_dict()))
-        now, then = now_told["recipe"], before["recipe"]
-        changed = {name for name in now | then if now.get(name) != then.get(name)}
-        now_styles, then_styles = now_told["styles"], before["styles"]
-        if len(now_styles) == len(then_styles) == 1 and now_styles != then_styles:
-            changed.add("style")
-    except (ValueError, LookupError, TypeError):
-        return  # it is the report of something else
+    if not {REPORT, FAILED} & there:
+        return None
+    with suppress(ValueError, FileNotFoundError, ImageError):
+        told = json.loads(target.read(REPORT))
+        if isinstance(told, dict) and {"input", "styles", "recipe", "stopped"} <= told.keys():
+            return told
+    name = REPORT if REPORT in there else FAILED
+    raise OutputError(
+        f"{target}/{name}: is not of a batch, and would be overwritten; move it away, or choose "
+        "another folder"
+    )
+
+
+def _check_same(target: AnyFolder, report: Report, before: Mapping[str, Any]) -> None:
+    """Raises `OutputError` if an earlier run painted other photos or with other settings into the
+    folder: what it painted would be taken for what this run paints.
+    """
+    now = json.loads(json.dumps(report.as_dict()))
+    if now["input"] != before["input"]:
+        raise OutputError(
+            f"{target}: holds paintings of the photos in {before['input']}; choose another folder "
+            f"for those in {now['input']}"
+        )
+    recipes = now["recipe"], before["recipe"]
+    changed = {
+        name for one in recipes for name in one if len({repr(r.get(name)) for r in recipes}) > 1
+    }
+    styles, were = now["styles"], before["styles"]
+    if len(styles) == len(were) == 1:  # whose name is not in those of paintings
+        styles, were = {"": [*styles.values()]}, {"": [*were.values()]}
+    if any(styles[label] != were[label] for label in styles.keys() & were.keys()):
+        changed.add("style")
     if changed:
         raise OutputError(
             f"{target}: holds pictures painted with another {min(changed)}; choose another folder, "

@@ -174,7 +174,7 @@ def folder_of(place: str | os.PathLike[str]) -> AnyFolder:
     """The folder that a path or a URL means.
 
     Raises:
-        OutputError: it is an empty text.
+        OutputError: it is an empty text, or the URL of a file on another machine.
     """
     text = os.fspath(place)
     if not text:
@@ -183,6 +183,8 @@ def folder_of(place: str | os.PathLike[str]) -> AnyFolder:
         return LocalFolder(Path(text))
     parts = urlsplit(text)
     if parts.scheme == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise OutputError(f"{text}: names a machine, {parts.netloc}; write file:///folder")
         return LocalFolder(Path(url2pathname(parts.path)))
     return RemoteFolder(text)
 
@@ -198,9 +200,17 @@ def pictures_of(place: str | os.PathLike[str]) -> tuple[AnyFolder, list[str]]:
         if folder.path.is_file():
             return LocalFolder(folder.path.parent), [folder.path.name]
     elif folder.is_file():
-        parent, _, name = folder.url.rpartition("/")
-        return RemoteFolder(parent), [unquote(name)]
+        parent, name = parent_of(folder.url)
+        return parent, [name]
     return folder, folder.pictures()
+
+
+def parent_of(url: str) -> tuple[RemoteFolder, str]:
+    """The folder of a file at a URL, and its name in it."""
+    place, mark, archive = url.partition("::")  # such as zip://beach.jpg::holiday.zip
+    scheme, _, path = place.partition("://")
+    folder, _, name = path.rpartition("/")
+    return RemoteFolder(f"{scheme}://{folder}{mark}{archive}"), unquote(name)
 
 
 @cache

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from impasto.naming import MAX_BYTES, distinct, fitted
+
+_LONGEST_LABEL = 100
+"""Bytes of a style's name in those of paintings."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Names:
         """
         ending = f"_{self.labels[style]}{self.suffix}" if len(self.labels) > 1 else self.suffix
         folder, _, name = stem.rpartition("/")
-        if len((name + ending).encode()) > MAX_BYTES:  # cut short, it must still be told apart
-            ending = f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}{ending}"
+        if len(os.fsencode(name + ending)) > MAX_BYTES:  # cut short, it must still be told apart
+            ending = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}{ending}"
         return f"{folder}/{fitted(name, ending)}".lstrip("/")
 
     def stems(self, photos: Sequence[str]) -> Iterator[str]:
@@ -76,12 +80,11 @@ def labels_of(sources: Sequence[str]) -> tuple[str, ...]:
     names = [PurePosixPath(source.replace("\\", "/")).name for source in sources]
     names = [name.rpartition("#")[2] if ".safetensors#" in name else name for name in names]
     count = Counter(_without_extension(name).casefold() for name in names)
-    return tuple(
-        distinct(
-            name if count[_without_extension(name).casefold()] > 1 else _without_extension(name)
-            for name in names
-        )
-    )
+    plain = [
+        name if count[_without_extension(name).casefold()] > 1 else _without_extension(name)
+        for name in names
+    ]
+    return tuple(distinct(fitted(name, "", _LONGEST_LABEL) for name in plain))
 
 
 def tasks_of(photos: Sequence[str], names: Names, done: Set[str]) -> list[Task]:
@@ -111,8 +114,8 @@ def drawn(strengths: tuple[float, float], seed: int, photo: str, style: str) -> 
         style: name of the style.
     """
     low, high = strengths
-    digest = hashlib.sha256(f"{seed}\n{photo}\n{style}".encode()).digest()
-    return low + (high - low) * int.from_bytes(digest[:8]) / 2**64
+    digest = hashlib.sha256(f"{seed}\n{photo}\n{style}".encode(errors="surrogateescape"))
+    return low + (high - low) * int.from_bytes(digest.digest()[:8]) / 2**64
 
 
 def _without_extension(name: str) -> str:

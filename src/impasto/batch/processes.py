@@ -17,6 +17,7 @@ import torch
 
 from impasto.batch.painter import Kit, Outcome, Painter
 from impasto.batch.plan import Task
+from impasto.errors import SetupError
 
 _POLL_S = 0.2
 """How often it is looked whether to stop."""
@@ -40,7 +41,7 @@ def paint_here(
         What became of each painting, as it comes.
 
     Raises:
-        WeightsError, SetupError: something is wrong whatever the photo.
+        WeightsError, SetupError: something is wrong whatever the photo, or no process starts.
     """
     if workers == 1:
         with _threads_kept():
@@ -65,8 +66,8 @@ def _pooled(
     """
     # Not forked: PyTorch's threads do not survive that.
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (kit, stop))
+    stop, started = context.Event(), context.Event()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (kit, stop, started))
     running: dict[Future[list[Outcome]], Task] = {}
     try:
         while (left or running) and not stopped():
@@ -77,7 +78,12 @@ def _pooled(
                 outcomes = future.result()
                 del running[future]
                 yield from outcomes
-    except BrokenProcessPool:
+    except BrokenProcessPool as error:
+        if not started.is_set():
+            raise SetupError(
+                "the processes that paint cannot be started; a program that starts them does so "
+                'under `if __name__ == "__main__":`, and one process (workers 1) needs none'
+            ) from error
         return list(running.values())
     finally:
         stop.set()
@@ -85,12 +91,13 @@ def _pooled(
     return []
 
 
-def _start_worker(kit: Kit, stop: Any) -> None:
+def _start_worker(kit: Kit, stop: Any, started: Any) -> None:
     """Makes a process ready to paint. Ctrl-C is for its parent, without which it ends."""
     global _worker  # noqa: PLW0603 - there is no other place that lasts from task to task
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = Painter(kit), stop.is_set
+    started.set()
 
 
 def _end_with_parent() -> None:

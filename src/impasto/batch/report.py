@@ -20,9 +20,10 @@ class Report:
     """What became of a batch, in numbers of paintings."""
 
     input: str
+    """The folder of the photos."""
     output: str
-    styles: Mapping[str, str]
-    """The styles' sources by their names in those of paintings."""
+    styles: Mapping[str, Mapping[str, str]]
+    """The styles by their names in those of paintings: ``source``, and ``sha256`` of a file."""
     recipe: Mapping[str, Any]
     """Method, controls and settings that were given."""
     total: int

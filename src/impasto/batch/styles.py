@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from impasto import gallery
-from impasto.batch.folders import AnyFolder, LocalFolder, RemoteFolder, folder_of, pictures_of
+from impasto.batch.folders import AnyFolder, LocalFolder, folder_of, parent_of, pictures_of
 from impasto.batch.painter import StyleKit
 from impasto.batch.plan import labels_of
 from impasto.controls import LOOK_SUFFIX, Style
@@ -27,7 +28,7 @@ _SIDE = 64
 """Of the stand-in photo that settings are tried on, where nothing is measured at its size."""
 
 
-def found(styles: Sequence[str], scratch: Path) -> list[str]:
+def found(styles: Sequence[str | os.PathLike[str]], scratch: Path) -> list[str]:
     """Styles one by one: folders are searched, and what is elsewhere is fetched.
 
     Args:
@@ -43,7 +44,8 @@ def found(styles: Sequence[str], scratch: Path) -> list[str]:
         folder = folder_of(style)
         if isinstance(folder, LocalFolder):
             inside = folder.path.is_dir()
-            sources += [str(folder.path / one) for one in folder.pictures()] if inside else [style]
+            pictures = folder.pictures() if inside else []
+            sources += [str(folder.path / one) for one in pictures] or [os.fspath(style)]
         else:
             sources += _fetched(folder.url, scratch / str(len(sources)))
     if not sources:
@@ -54,8 +56,8 @@ def found(styles: Sequence[str], scratch: Path) -> list[str]:
 def _fetched(url: str, scratch: Path) -> Iterator[str]:
     """The files of pictures at a URL, fetched."""
     if url.endswith((LOOK_SUFFIX, ".safetensors")):
-        parent, _, name = url.rpartition("/")
-        folder: AnyFolder = RemoteFolder(parent)
+        folder: AnyFolder
+        folder, name = parent_of(url)
         names = [name]
     else:
         folder, names = pictures_of(url)
@@ -67,7 +69,11 @@ def _fetched(url: str, scratch: Path) -> Iterator[str]:
 
 
 def prepare(
-    sources: Sequence[str], recipe: Recipe, device: str, scratch: Path
+    sources: Sequence[str],
+    recipe: Recipe,
+    device: str,
+    scratch: Path,
+    stopped: Callable[[], bool],
 ) -> tuple[StyleKit, ...]:
     """Makes styles ready: measures them, if that does not depend on the photo.
 
@@ -76,6 +82,7 @@ def prepare(
         recipe: method, controls and settings.
         device: where to measure.
         scratch: folder for the looks.
+        stopped: whether to stop; then some are missing.
 
     Raises:
         ImpastoError: a style cannot be painted so.
@@ -88,6 +95,8 @@ def prepare(
     stylizers: dict[bool, Stylizer] = {}
     kits = []
     for number, (source, label) in enumerate(zip(sources, labels_of(sources), strict=True)):
+        if stopped():
+            break
         if saved[number]:
             kits.append(_of_look(source, label, recipe, device))
             continue
