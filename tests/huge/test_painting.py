@@ -10,7 +10,14 @@ from PIL import Image
 
 from impasto import Style, Stylizer, images
 from impasto.controls import Controls
-from impasto.errors import ControlError, ImageError, OutputError, Stop, TooLargeError
+from impasto.errors import (
+    ControlError,
+    ImageError,
+    ImpastoError,
+    OutputError,
+    Stop,
+    TooLargeError,
+)
 from impasto.huge import Commission, is_large, is_scaled, paint
 from impasto.huge.store import Store
 from tests.helpers.networks import tiny_adain, tiny_styletr, write_fast
@@ -213,6 +220,17 @@ def test_damaged_work_is_not_gone_on_with(stylizers, name, length):
     assert not Path("out.png").exists()
 
 
+def test_a_result_that_is_cut_short_is_not_written(stylizers, monkeypatch):
+    order = commission(stylizers["adain"])
+    with monkeypatch.context() as patch:
+        patch.setattr("impasto.huge.writing._loaded", lambda *_, **__: 1 // 0)
+        with pytest.raises(ImpastoError, match="add --resume"):
+            order.paint()
+    Path("out.png.parts/result.raw").write_bytes(b"short")
+    with pytest.raises(OutputError, match=r"out.png.parts: is damaged"):
+        order.paint(resume=True)
+
+
 def test_what_others_put_into_the_folder_is_left_alone(stylizers):
     Path("out.png.parts").mkdir()
     Path("out.png.parts/mine.raw").write_text("mine")
@@ -221,11 +239,12 @@ def test_what_others_put_into_the_folder_is_left_alone(stylizers):
     assert Path("out.png.parts/mine.raw").read_text() == "mine"
 
 
-def test_the_photo_is_not_painted_over(stylizers):
-    before = Path("photo.png").read_bytes()
-    with pytest.raises(OutputError, match=r"photo.png: is also an input"):
-        commission(stylizers["adain"], output="photo.png").paint()
-    assert Path("photo.png").read_bytes() == before
+@pytest.mark.parametrize("name", ["photo.png", "painting.png"])
+def test_what_is_painted_from_is_not_painted_over(stylizers, name):
+    before = Path(name).read_bytes()
+    with pytest.raises(OutputError, match=f"{name}: is also an input"):
+        commission(stylizers["adain"], output=name).paint()
+    assert Path(name).read_bytes() == before
 
 
 def test_stopping_before_a_tile_leaves_nothing(stylizers):

@@ -196,7 +196,9 @@ class Commission:
 
     def _check(self) -> None:
         """Raises `ControlError` for what cannot be painted tile by tile."""
-        files.check_apart([self.output], [self.content])
+        given = [one for s in self.styles for one in (s.style.source, s.style.mask)]
+        paths = [Path(one) for one in given if isinstance(one, (str, os.PathLike))]
+        files.check_apart([self.output], [self.content, *paths])
         self.stylizer.check_controls(self.styles, self.controls, self.stylizer.refine)
         if not self.stylizer.paints_in_tiles(self.styles):
             raise ControlError(
@@ -327,6 +329,7 @@ class _Painter:
         if self.work.kept("result") is None:
             self._paint(known["small"], result)
             self.work.keep("result", done=torch.ones(1))
+        result.check()
         self.tiles, self.done = self.tiles_in_all, self._work - self._writing
         for path in self.work.folder.glob("*.raw"):
             if path != result.path:
