@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from PIL import ExifTags, Image
 from impasto import images
 from impasto.errors import ImageError
 from impasto.formats import FORMATS
+from impasto.huge.source import read_scaled
 from impasto.metadata import Metadata, recipe_text
 
 from .helpers.pictures import photo_array
@@ -108,6 +110,40 @@ def test_each_part_is_kept_without_the_others(photo_file, suffix, part):
         wanted = getattr(alone, part)
         found = getattr(kept, part)
         assert wanted.keys() <= found.keys() if isinstance(wanted, dict) else found
+
+
+@pytest.mark.parametrize("size", [None, 24])
+def test_what_a_png_says_behind_its_pixels_is_kept(tmp_path, size):
+    """Where ExifTool writes; also of photos that are read row by row."""
+    path, file = tmp_path / "photo.png", io.BytesIO()
+    Image.fromarray(photo_array(32, 48)).save(file, "PNG")
+    exif = photo_exif().tobytes().removeprefix(b"Exif\0\0")
+    chunks = {b"eXIf": exif, b"tEXt": b"Author\0Anna", b"zTXt": packed(XMP)}
+    behind = b"".join(
+        len(data).to_bytes(4) + name + data + zlib.crc32(name + data).to_bytes(4)
+        for name, data in chunks.items()
+    )
+    path.write_bytes(file.getvalue()[:-12] + behind + file.getvalue()[-12:])
+    if size is not None:
+        pytest.importorskip("pyvips")
+    photo = images.read(path) if size is None else read_scaled(path, size)
+    assert photo.size == ((48, 32) if size is None else (24, 16))  # it was turned
+    assert photo.metadata.tags[Tag.ImageDescription] == "Family at the lake"
+    assert photo.metadata.text == {"Author": "Anna"}
+    assert b"<dc:title>Lake" in photo.metadata.xmp
+
+
+def packed(xmp):
+    return b"XML:com.adobe.xmp\0\0" + zlib.compress(xmp)
+
+
+def test_iptc_that_is_lost_is_told(photo_file):
+    photo = replace(images.read(photo_file), metadata=Metadata(iptc=b"\x1c\x02\x78\0\x01a"))
+    for suffix in (".png", ".webp"):
+        (note,) = images.check_fits(Path(f"a{suffix}"), photo, *photo.size)
+        assert "keeps no IPTC fields" in note
+    for suffix in (".jpg", ".tif"):
+        assert images.check_fits(Path(f"a{suffix}"), photo, *photo.size) == ()
 
 
 @pytest.mark.parametrize("suffix", sorted(FORMATS))

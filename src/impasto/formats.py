@@ -6,7 +6,7 @@ import ctypes
 import io
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -81,6 +81,7 @@ _COLOURS = 320
 """A tag of TIFF."""
 _HEAD = 16
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = {b"eXIf", b"iTXt", b"tEXt", b"zTXt"}
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1"}
 
 
@@ -153,6 +154,13 @@ def left_out(
         )
     if transparent and not kind.alpha:
         notes.append(f"{path}: {kind.kind} has no transparency; transparent parts become white")
+    if (
+        metadata is not None
+        and metadata.iptc
+        and kind.metadata
+        and kind.kind not in ("JPEG", "TIFF")
+    ):
+        notes.append(f"{path}: {kind.kind} keeps no IPTC fields; JPEG and TIFF do")
     if not kind.metadata:
         notes.append(f"{path}: {kind.kind} keeps no metadata, no colour profile and no recipe")
     elif metadata is not None and metadata.fitting(kind.kind) != metadata:
@@ -446,7 +454,7 @@ def _completed(image: Image.Image, source: BinaryIO) -> Image.Image:
     return image
 
 
-def _one_pixel(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
+def _one_pixel(chunks: Iterable[tuple[bytes, bytes]]) -> bytes:
     """A PNG with these chunks, but of one pixel."""
     (_, header), *others = chunks
     header = bytes([0, 0, 0, 1] * 2) + header[8:12] + b"\0"
@@ -458,13 +466,15 @@ def _one_pixel(chunks: Sequence[tuple[bytes, bytes]]) -> bytes:
     return b"".join(written)
 
 
-def _chunks(source: BinaryIO) -> list[tuple[bytes, bytes]]:
-    """The chunks of a PNG before its pixels."""
+def _chunks(source: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG before its pixels, and those behind them that say something of it."""
     source.seek(len(_PNG_SIGNATURE))
-    chunks: list[tuple[bytes, bytes]] = []
-    while True:
-        header = source.read(8)
-        if len(header) < 8 or header[4:] in (b"IDAT", b"IEND"):
-            return chunks
-        chunks.append((header[4:], source.read(int.from_bytes(header[:4]))))
+    behind = False
+    while len(header := source.read(8)) == 8 and header[4:] != b"IEND":
+        length, name = int.from_bytes(header[:4]), header[4:]
+        behind = behind or name == b"IDAT"
+        if behind and name not in _PNG_TEXTS:
+            source.seek(length, io.SEEK_CUR)
+        else:
+            yield name, source.read(length)
         source.seek(4, io.SEEK_CUR)

@@ -121,10 +121,12 @@ class Metadata:
             if tag not in {*_DROPPED, _RECIPE_TAG}
         }
         gps = dict(_storable(exif.get_ifd(_IFD.GPSInfo), _IFD.GPSInfo))
-        xmp = info.get("xmp") or exif.get(_XMP_TAG) or b""
+        texts = getattr(image, "text", {})  # of PNG; what is not international is Latin-1
+        in_png = texts.get(_XMP_IN_PNG, "").encode("latin-1", "replace")
+        xmp = info.get("xmp") or in_png or exif.get(_XMP_TAG) or b""
         text = {
             str(key): str(value)
-            for key, value in getattr(image, "text", {}).items()
+            for key, value in texts.items()
             if key not in (RECIPE, _XMP_IN_PNG, "Software") and "profile" not in key.lower()
         }
         if isinstance(info.get("comment"), bytes):  # JPEG's

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from impasto import images
 from impasto.errors import ImageError
+from impasto.train.data import find_pictures
 
 _Named: TypeAlias = Sequence[tuple[Path, str]]
 """Files, and what the names of painted pictures have in common with them: "" where any will do."""
@@ -30,7 +31,9 @@ def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], l
     """Finds the photo and the painting that each painted picture was made from.
 
     A picture's name begins with that of its photo and ends with that of its painting, with anything
-    between (``cat_renoir.png``). If several photos and paintings fit, the longest names win.
+    between (``cat_renoir.png``); names may have their extensions. If several photos and paintings
+    fit, the longest names win. Pictures in a folder within the folder have photos in one of the
+    same name.
     If none fits, the recipe inside the picture names the painting, and the photo has the picture's
     own name.
 
@@ -45,11 +48,12 @@ def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], l
     Raises:
         ImageError: a file is missing, a folder holds no pictures, or no picture belongs to any.
     """
-    contents = [(photo, "" if content.is_file() else photo.stem) for photo in images.find(content)]
-    styles = [(picture, "" if style.is_file() else picture.stem) for picture in images.find(style)]
+    contents = [(photo, name) for photo in _found(content) for name in _names(photo, content)]
+    styles = [(one, Path(name).name) for one in _found(style) for name in _names(one, style)]
     pairs, left = [], []
-    for path in images.find(painted):
-        match = _by_name(path.stem, contents, styles) or _by_recipe(path, contents, styles)
+    for path in _found(painted):
+        stem = str((path.relative_to(painted) if painted.is_dir() else path).with_suffix(""))
+        match = _by_name(stem, contents, styles) or _by_recipe(path, stem, contents, styles)
         if match is None:
             left.append(path)
         else:
@@ -60,6 +64,18 @@ def find_pairs(painted: Path, content: Path, style: Path) -> tuple[list[Pair], l
             f"{style}; name them PHOTO_PAINTING.png"
         )
     return pairs, left
+
+
+def _found(place: Path) -> list[Path]:
+    return find_pictures(place) if place.is_dir() else images.find(place)
+
+
+def _names(file: Path, place: Path) -> tuple[str, ...]:
+    """What names of painted pictures may have in common with a file, by where it was found."""
+    if place.is_file():
+        return ("",)
+    name = file.relative_to(place)
+    return str(name.with_suffix("")), str(name)
 
 
 def _by_name(stem: str, contents: _Named, styles: _Named) -> tuple[Path, Path] | None:
@@ -73,11 +89,13 @@ def _by_name(stem: str, contents: _Named, styles: _Named) -> tuple[Path, Path] |
     return max(matches, key=lambda match: match[:2])[2:] if matches else None
 
 
-def _by_recipe(painted: Path, contents: _Named, styles: _Named) -> tuple[Path, Path] | None:
+def _by_recipe(
+    painted: Path, stem: str, contents: _Named, styles: _Named
+) -> tuple[Path, Path] | None:
     try:
         source = images.read_recipe(painted)["styles"][0]["source"]
     except (ImageError, TypeError, KeyError, IndexError):
         return None
-    photos = [photo for photo, name in contents if name in ("", painted.stem)]
+    photos = [photo for photo, name in contents if name in ("", stem)]
     paintings = [painting for painting, _ in styles if painting.name == source]
     return (photos[0], paintings[0]) if photos and paintings else None

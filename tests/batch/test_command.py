@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -43,7 +44,7 @@ def test_a_cross_paints_what_stylize_paints(photos, run):
     run("stylize", "photos/trip/c.jpg", "other.png", "-o", "one.png", "--method", "adain.small")
     assert (photos / "one.png").read_bytes() == (photos / "out/trip/c_other.png").read_bytes()
     pairs, left = find_pairs(photos / "out", photos / "photos", photos)
-    assert (len(pairs), left) == (4, [])
+    assert (len(pairs), left) == (6, [])
     assert all(p.painted.stem == f"{p.photo.stem}_{p.painting.stem}" for p in pairs)
 
 
@@ -155,6 +156,60 @@ def test_other_photos_and_paintings_of_the_same_names_need_another_folder(photos
     assert run("batch", "mine", *CROSS[2:]).code == 0  # nothing is there to be taken for its own
 
 
+def test_styles_of_runs_before_the_last_are_remembered(photos, refused, run):
+    lone = ["batch", "photos", "other.png", "-o", "out", *NETWORK]
+    run(*BATCH)
+    assert run(*CROSS).code == 0
+    assert "another style" in refused(*lone)
+    (photos / "third.png").write_bytes((photos / "other.png").read_bytes())
+    assert run("batch", "photos", "third.png", *CROSS[3:]).code == 0
+    (photos / "painting.png").write_bytes((photos / "other.png").read_bytes())
+    assert "another style" in refused(*CROSS)
+
+
+def test_a_folder_is_the_same_however_it_is_spelled(photos, refused, run):
+    run(*BATCH)
+    (photos / "link").symlink_to("photos")
+    for source in ("photos/", "link", "photos/../photos", str(photos / "photos")):
+        code, out, err = run("batch", source, *BATCH[2:])
+        assert (code, "0 painted, 3 there already" in out) == (0, True), err
+    (photos / "here").symlink_to("photos")
+    for output in ("link", "photos/../here"):
+        asked = ["batch", "photos/b.png", "painting.png", "-o", output, *NETWORK]
+        assert "b.png: would be painted over" in refused(*asked)
+
+
+def test_pictures_of_unknown_origin_are_not_taken_for_paintings(photos, refused, run):
+    run(*BATCH)
+    (photos / "out/report.json").unlink()
+    assert "out: holds 3 pictures of these names, and no report.json" in refused(*BATCH)
+    (photos / "out/report.json").write_text(
+        '{"input": "x", "styles": [], "recipe": 3, "stopped": 0}'
+    )
+    assert "report.json: is not of a batch" in refused(*BATCH)
+
+
+def test_a_style_that_is_named_twice_is_painted_once_and_may_be_a_url(photos, run):
+    url = (photos / "painting.png").as_uri()
+    asked = ["batch", "photos/a.jpg", url, "painting.png", url, "-o", "out", *NETWORK]
+    assert run(*asked[:3], *asked[4:]).code == 0
+    assert files(photos / "out") == ["a.png", "report.json"]
+
+
+def test_evaluate_finds_all_of_a_batch(photos, run):
+    (photos / "paintings/old").mkdir(parents=True)
+    for name in ("painting.png", "old/painting.png", "other.png"):
+        (photos / "paintings" / name).write_bytes((photos / Path(name).name).read_bytes())
+    (photos / "photos/b.jpg").write_bytes((photos / "photos/a.jpg").read_bytes())
+    run("batch", "photos", "--styles", "paintings", "-o", "out", *NETWORK)
+    pairs, left = find_pairs(photos / "out", photos / "photos", photos / "paintings")
+    found = {(p.photo.relative_to(photos / "photos").as_posix(), p.painting.name) for p in pairs}
+    names = ("a.jpg", "b.jpg", "b.png", "trip/c.jpg")
+    assert found >= {(name, "other.png") for name in names}
+    assert all("painting-2" in path.name for path in left)
+    assert len(pairs) + len(left) == 12
+
+
 def test_a_photo_of_the_same_folder_may_follow(photos, run):
     for name in ("a.jpg", "b.png", "a.jpg"):
         assert run("batch", f"photos/{name}", *BATCH[2:]).code == 0
@@ -234,7 +289,8 @@ def test_looks_and_trained_styles_are_styles_too(photos, run):
         "--save-look",
         "p.look",
     )
-    code, _, err = run("batch", "photos", "p.look", "starry-night", "-o", "out", "--workers", "1")
+    styles = ["p.look", "starry-night", "other.png"]
+    code, _, err = run("batch", "photos", *styles, "-o", "out", *NETWORK)
     assert code == 0, err
     run("stylize", "photos/b.png", "p.look", "-o", "b.png")
     assert (photos / "b.png").read_bytes() == (photos / "out/b_p.png").read_bytes()

@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
 
 import psutil
 
-from impasto.batch.folders import AnyFolder, LocalFolder, folder_of, pictures_of
+from impasto.batch.folders import AnyFolder, folder_of, pictures_of
 from impasto.batch.painter import Kit, Outcome
 from impasto.batch.plan import Names, Task, labels_of, tasks_of
 from impasto.batch.processes import paint_here
@@ -114,9 +113,9 @@ def paint(
         tasks = tasks_of(names_of_photos, names, there)
         total = len(names_of_photos) * len(sources)
         report = Report(
-            input=str(source.absolute()),
+            input=source.identity,
             output=str(output),
-            styles=dict(zip(names.labels, map(_identity, sources), strict=True)),
+            styles=dict(zip(names.endings, map(_identity, sources), strict=True)),
             recipe={
                 **recipe.options,
                 "strength": strength,
@@ -129,8 +128,9 @@ def paint(
         on_progress(report)
         looks = "cpu" if ray else device  # where they are measured
         ready = prepare(sources, recipe, looks, scratch, stopped) if tasks else ()
-        if before is not None and there - {REPORT, FAILED}:
+        if there - {REPORT, FAILED}:
             _check_same(target, report, before)
+            report.styles = {**(before or {}).get("styles", {}), **report.styles}
         report.stopped = bool(tasks) and len(ready) < len(sources)
         if ready and not report.stopped:
             kit = Kit(
@@ -152,6 +152,7 @@ def paint(
             for outcome in outcomes:
                 report.add(outcome, time.monotonic() - started)
                 on_progress(report)
+            report.seconds = time.monotonic() - started
             report.stopped = report.painted + report.failed < _paintings(tasks)
     if report.stopped:  # some may have been painted that nobody told of any more
         report.painted = _paintings(tasks) - _paintings(
@@ -242,11 +243,7 @@ def _check_workers(workers: Workers, ray: str | None, gpus: float | None) -> Non
 
 def _check_apart(source: AnyFolder, target: AnyFolder) -> None:
     """Raises `OutputError` if paintings would be among the photos of the next run."""
-    if isinstance(source, LocalFolder) and isinstance(target, LocalFolder):
-        inside = target.path.resolve().is_relative_to(source.path.resolve())
-    else:
-        inside = unquote(f"{target}/").startswith(unquote(str(source)).rstrip("/") + "/")
-    if inside:
+    if PurePosixPath(target.identity).is_relative_to(source.identity):
         raise OutputError(f"{target}: is in the folder that is painted; choose another place")
 
 
@@ -254,7 +251,7 @@ def _check_not_over(
     source: AnyFolder, photos: Sequence[str], target: AnyFolder, names: Names
 ) -> None:
     """Raises `OutputError` if a painting would have the place of a photo."""
-    if source.absolute() != target.absolute():
+    if source.identity != target.identity:
         return
     every = range(len(names.labels))
     paintings = {names.of(stem, style) for stem in names.stems(photos) for style in every}
@@ -278,7 +275,8 @@ def _earlier(target: AnyFolder, there: Set[str]) -> dict[str, Any] | None:
         return None
     with suppress(ValueError, FileNotFoundError, ImageError):
         told = json.loads(target.read(REPORT))
-        if isinstance(told, dict) and {"input", "styles", "recipe", "stopped"} <= told.keys():
+        kinds = {"input": str, "styles": dict, "recipe": dict, "stopped": bool}
+        if isinstance(told, dict) and all(isinstance(told.get(k), kinds[k]) for k in kinds):
             return told
     name = REPORT if REPORT in there else FAILED
     raise OutputError(
@@ -287,10 +285,17 @@ def _earlier(target: AnyFolder, there: Set[str]) -> dict[str, Any] | None:
     )
 
 
-def _check_same(target: AnyFolder, report: Report, before: Mapping[str, Any]) -> None:
+def _check_same(target: AnyFolder, report: Report, before: Mapping[str, Any] | None) -> None:
     """Raises `OutputError` if an earlier run painted other photos or with other settings into the
-    folder: what it painted would be taken for what this run paints.
+    folder, or nobody knows: what is there would be taken for what this run paints.
     """
+    if before is None:
+        if report.skipped:
+            raise OutputError(
+                f"{target}: holds {report.skipped} pictures of these names, and no {REPORT} that "
+                "says how they were painted; choose another folder, or remove them"
+            )
+        return
     now = json.loads(json.dumps(report.as_dict()))
     if now["input"] != before["input"]:
         raise OutputError(
@@ -302,9 +307,7 @@ def _check_same(target: AnyFolder, report: Report, before: Mapping[str, Any]) ->
         name for one in recipes for name in one if len({repr(r.get(name)) for r in recipes}) > 1
     }
     styles, were = now["styles"], before["styles"]
-    if len(styles) == len(were) == 1:  # whose name is not in those of paintings
-        styles, were = {"": [*styles.values()]}, {"": [*were.values()]}
-    if any(styles[label] != were[label] for label in styles.keys() & were.keys()):
+    if any(styles[ending] != were[ending] for ending in styles.keys() & were.keys()):
         changed.add("style")
     if changed:
         raise OutputError(

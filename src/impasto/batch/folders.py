@@ -37,6 +37,11 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self.path)
 
+    @property
+    def identity(self) -> str:
+        """What the folder is known by, however it is spelled."""
+        return str(self.path.resolve())
+
     def absolute(self) -> LocalFolder:
         """The folder, whatever the working folder is."""
         return LocalFolder(self.path.absolute())
@@ -86,6 +91,11 @@ class RemoteFolder:
 
     def __str__(self) -> str:
         return self.url
+
+    @property
+    def identity(self) -> str:
+        """As of `LocalFolder`."""
+        return unquote(self.url).rstrip("/")
 
     def absolute(self) -> RemoteFolder:
         """As of `LocalFolder`."""
@@ -182,7 +192,7 @@ def folder_of(place: str | os.PathLike[str]) -> AnyFolder:
     if "://" not in text:
         return LocalFolder(Path(text))
     parts = urlsplit(text)
-    if parts.scheme == "file":
+    if parts.scheme in ("file", "local"):
         if parts.netloc not in ("", "localhost"):
             raise OutputError(f"{text}: names a machine, {parts.netloc}; write file:///folder")
         return LocalFolder(Path(url2pathname(parts.path)))

@@ -38,6 +38,11 @@ class Names:
     suffix: str
     """The extension of all paintings."""
 
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """What the names of paintings in each style end in, before the extension."""
+        return tuple(f"_{label}" for label in self.labels) if len(self.labels) > 1 else ("",)
+
     def of(self, stem: str, style: int) -> str:
         """The name of a photo's painting.
 
@@ -45,7 +50,7 @@ class Names:
             stem: of the task.
             style: number of the style.
         """
-        ending = f"_{self.labels[style]}{self.suffix}" if len(self.labels) > 1 else self.suffix
+        ending = f"{self.endings[style]}{self.suffix}"
         folder, _, name = stem.rpartition("/")
         if len(os.fsencode(name + ending)) > MAX_BYTES:  # cut short, it must still be told apart
             ending = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}{ending}"

@@ -23,7 +23,9 @@ class Report:
     """The folder of the photos."""
     output: str
     styles: Mapping[str, Mapping[str, str]]
-    """The styles by their names in those of paintings: ``source``, and ``sha256`` of a file."""
+    """The styles that the output holds paintings in, by what these paintings' names end in, which
+    is nothing where a run has a single style: ``source``, and ``sha256`` of a file.
+    """
     recipe: Mapping[str, Any]
     """Method, controls and settings that were given."""
     total: int

@@ -45,12 +45,12 @@ def found(styles: Sequence[str | os.PathLike[str]], scratch: Path) -> list[str]:
         if isinstance(folder, LocalFolder):
             inside = folder.path.is_dir()
             pictures = folder.pictures() if inside else []
-            sources += [str(folder.path / one) for one in pictures] or [os.fspath(style)]
+            sources += [str(folder.path / one) for one in pictures] or [str(folder.path)]
         else:
             sources += _fetched(folder.url, scratch / str(len(sources)))
     if not sources:
         raise ControlError("no style is given: name a picture, or a folder with --styles")
-    return sources
+    return list(dict.fromkeys(sources))
 
 
 def _fetched(url: str, scratch: Path) -> Iterator[str]:
@@ -98,7 +98,8 @@ def prepare(
         if stopped():
             break
         if saved[number]:
-            kits.append(_of_look(source, label, recipe, device))
+            own = recipe if all(saved) else replace(recipe, method="auto", settings={})
+            kits.append(_of_look(source, label, own, device))
             continue
         kind = trained[number]
         if kind not in stylizers:
