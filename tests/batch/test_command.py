@@ -208,6 +208,8 @@ def test_evaluate_finds_all_of_a_batch(photos, run):
     assert found >= {(name, "other.png") for name in names}
     assert all("painting-2" in path.name for path in left)
     assert len(pairs) + len(left) == 12
+    told = run("evaluate", "out", "--content", "photos", "--style", "paintings").out
+    assert "\ntrip/c_other.png " in told
 
 
 def test_a_photo_of_the_same_folder_may_follow(photos, run):

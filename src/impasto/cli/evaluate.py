@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -175,7 +176,11 @@ def _show(report: Report) -> None:
     """Prints the means, and each pair if there are few."""
     lines = [("mean", report.mean), ("median", report.median)]
     if len(report.results) <= FEW_PAIRS:
-        lines[:0] = [(result.pair.painted.name, result.values()) for result in report.results]
+        folder = os.path.commonpath([result.pair.painted.parent for result in report.results])
+        lines[:0] = [
+            (str(result.pair.painted.relative_to(folder)), result.values())
+            for result in report.results
+        ]
     width = max(len(name) for name, _ in lines)
     tell("  ".join([" " * width, *(f"{name:>9}" for name in report.mean)]))
     for name, values in lines:
