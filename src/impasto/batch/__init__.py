@@ -300,7 +300,7 @@ def _check_same(target: AnyFolder, report: Report, before: Mapping[str, Any] | N
     if now["input"] != before["input"]:
         raise OutputError(
             f"{target}: holds paintings of the photos in {before['input']}; choose another folder "
-            f"for those in {now['input']}"
+            f"for those in {now['input']}, or change 'input' in {REPORT} if it was moved"
         )
     recipes = now["recipe"], before["recipe"]
     changed = {
