@@ -13,6 +13,9 @@ from pathlib import Path
 
 from impasto.errors import OutputError
 
+TEMPORARY = ".impasto-"
+"""What the names of files begin with that are being written, and are left if the power fails."""
+
 
 def check_writable(path: Path, size: float = 1) -> None:
     """Finds out whether a file can be written to ``path``, leaving no trace.
@@ -106,7 +109,7 @@ def replacing(path: Path, folder: Path | None = None) -> Iterator[Path]:
         _check_replaceable(path, mode)
         # The name of the file itself may be as long as names can be.
         beside = folder if folder is not None and target == path else target.parent
-        handle, temporary = tempfile.mkstemp(dir=beside, prefix=".impasto-")
+        handle, temporary = tempfile.mkstemp(dir=beside, prefix=TEMPORARY)
         os.close(handle)
         yield Path(temporary)
         os.chmod(temporary, stat.S_IMODE(mode))  # mkstemp makes private files

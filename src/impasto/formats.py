@@ -154,17 +154,15 @@ def left_out(
         )
     if transparent and not kind.alpha:
         notes.append(f"{path}: {kind.kind} has no transparency; transparent parts become white")
-    if (
-        metadata is not None
-        and metadata.iptc
-        and kind.metadata
-        and kind.kind not in ("JPEG", "TIFF")
-    ):
-        notes.append(f"{path}: {kind.kind} keeps no IPTC fields; JPEG and TIFF do")
     if not kind.metadata:
         notes.append(f"{path}: {kind.kind} keeps no metadata, no colour profile and no recipe")
-    elif metadata is not None and metadata.fitting(kind.kind) != metadata:
-        notes.append(f"{path}: some of the metadata is too long for {kind.kind} and is left out")
+    elif metadata is not None:
+        if metadata.iptc and kind.kind not in ("JPEG", "TIFF"):
+            notes.append(f"{path}: {kind.kind} keeps no IPTC fields; JPEG and TIFF do")
+        if metadata.fitting(kind.kind) != metadata:
+            notes.append(
+                f"{path}: some of the metadata is too long for {kind.kind} and is left out"
+            )
     return tuple(notes)
 
 
@@ -406,8 +404,7 @@ def _why_not(head: bytes) -> str:
     if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return (
             "a TIFF that is cut off, or of a kind that is not read, such as colours as floats; "
-            "save it anew as TIFF or PNG "
-            "with 8 or 16 bits a channel"
+            "save it anew as TIFF or PNG with 8 or 16 bits a channel"
         )
     return f"not a picture, or of an unknown format; use {', '.join(readable())}"
 

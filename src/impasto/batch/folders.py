@@ -143,7 +143,7 @@ class RemoteFolder:
                 system.pipe_file(path, data)
                 return
             folder = path.rpartition("/")[0]
-            temporary = f"{folder}/.impasto-{secrets.token_hex(8)}"
+            temporary = f"{folder}/{files.TEMPORARY}{secrets.token_hex(8)}"
             system.makedirs(folder, exist_ok=True)
             try:
                 system.pipe_file(temporary, data)

@@ -46,6 +46,11 @@ def libvips() -> Any:
     return pyvips
 
 
+def reason_of(error: Any) -> str:
+    """What libvips says, in one line."""
+    return " ".join(str(error.detail or error).split())
+
+
 @dataclass(frozen=True)
 class Turn:
     """How a picture is turned so that it is upright: by swapping its sides, then by flipping."""
@@ -258,8 +263,8 @@ def _opened(path: Path) -> Any:
         return vips.Image.new_from_source(file, "", access="sequential", fail_on="error")
     except vips.Error as error:
         raise ImageError(
-            f"{path}: is not read from so large a file ({_reason(error)}); save it as TIFF, PNG or "
-            "JPEG with 8 or 16 bits a channel"
+            f"{path}: is not read from so large a file ({reason_of(error)}); save it as TIFF, PNG "
+            "or JPEG with 8 or 16 bits a channel"
         ) from error
 
 
@@ -270,10 +275,5 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except libvips().Error as error:
         raise ImageError(
-            f"{path}: cannot be read, perhaps damaged or cut off ({_reason(error)})"
+            f"{path}: cannot be read, perhaps damaged or cut off ({reason_of(error)})"
         ) from error
-
-
-def _reason(error: Any) -> str:
-    """What libvips says, in one line."""
-    return " ".join(str(error.detail or error).split())

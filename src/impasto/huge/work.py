@@ -75,7 +75,7 @@ class Work:
 
     def _check_own(self) -> None:
         """Raises `OutputError` if a folder without a record holds what somebody else put there."""
-        others = (p for p in self.folder.iterdir() if not p.name.startswith(".impasto-"))
+        others = (p for p in self.folder.iterdir() if not p.name.startswith(files.TEMPORARY))
         if not (self.folder / _RECORD).exists() and any(others):
             raise OutputError(
                 f"{self.folder}: is not of an earlier run, and is needed for what is painted so "
@@ -128,7 +128,7 @@ class Work:
 
     def _clear(self) -> None:
         self.finished = set()
-        for pattern in (_JOURNAL, "*.raw", "*.safetensors", ".impasto-*"):
+        for pattern in (_JOURNAL, "*.raw", "*.safetensors", f"{files.TEMPORARY}*"):
             for path in self.folder.glob(pattern):
                 if path.is_dir():
                     shutil.rmtree(path)

@@ -11,7 +11,7 @@ from typing import Any
 from impasto import files, formats
 from impasto.errors import OutputError, Stop
 from impasto.huge.heads import WithHead, add_tags, jpeg_parts, png_parts
-from impasto.huge.source import libvips
+from impasto.huge.source import libvips, reason_of
 from impasto.huge.store import Store
 from impasto.metadata import Metadata
 from impasto.resuming import folder_of
@@ -20,9 +20,10 @@ _TILE = 256
 """Side of the tiles of a pyramid, in pixels."""
 CLASSIC_BYTES = 2**31
 """Pictures of more bytes are written as BigTIFF, since other TIFFs end at 4 GiB."""
-_DEEPZOOM_QUALITY, _DEEPZOOM_BYTES = 90, 1000
-"""The quality of its tiles, and how long the file beside them is at most."""
-_TEMPORARY, _NEW = ".impasto-", "new"
+_DEEPZOOM_QUALITY = 90
+_DEEPZOOM_BYTES = 1000
+"""The file of a DeepZoom says within so many bytes that it is one."""
+_NEW = "new"
 """What a DeepZoom that is being made is called."""
 FORMATS = (".dzi", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 """What large pictures are written in, by extension."""
@@ -161,14 +162,15 @@ def _tiles_of(path: Path) -> Path:
 def _is_deepzoom(path: Path) -> bool:
     """Whether a file is there that says what tiles a folder beside it has."""
     try:
-        return b"schemas.microsoft.com/deepzoom" in path.read_bytes()[:_DEEPZOOM_BYTES]
+        with path.open("rb") as file:
+            return b"schemas.microsoft.com/deepzoom" in file.read(_DEEPZOOM_BYTES)
     except OSError:
         return False
 
 
 def _was_moving(path: Path) -> bool:
     """Whether a run ended after it had moved its tiles to their place, and not yet the file."""
-    left = folder_of(path).glob(f"{_TEMPORARY}*/{_NEW}.dzi")
+    left = folder_of(path).glob(f"{files.TEMPORARY}*/{_NEW}.dzi")
     return any(not file.with_name(f"{_NEW}_files").exists() for file in left)
 
 
@@ -176,7 +178,7 @@ def _write_deepzoom(path: Path, image: Any, folder: Path) -> None:
     """Writes NAME.dzi and the folder NAME_files, the former last: what it is of is then there."""
     tiles = _tiles_of(path)
     suffix = ".png" if image.hasalpha() else f".jpg[Q={_DEEPZOOM_QUALITY}]"
-    with tempfile.TemporaryDirectory(dir=folder, prefix=_TEMPORARY) as name:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=files.TEMPORARY) as name:
         new = Path(name, _NEW)
         image.dzsave(str(new), suffix=suffix, tile_size=_TILE - 2, overlap=1, keep="none")
         made = new.with_name(f"{_NEW}_files")
@@ -216,9 +218,8 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except libvips().Error as error:
-        reason = " ".join(str(error.detail or error).split())
         raise OutputError(
-            f"{path}: cannot be written ({reason}); free space or choose another place"
+            f"{path}: cannot be written ({reason_of(error)}); free space or choose another place"
         ) from error
     except OSError as error:
         raise files.cannot_write(path, error) from error

@@ -119,7 +119,7 @@ class Parts:
 
     def remove(self) -> None:
         """Removes all of it, and what a run that was killed has left."""
-        for pattern in ("[0-9]*.nut", "[0-9]*.safetensors", _RECORD, ".impasto-*"):
+        for pattern in ("[0-9]*.nut", "[0-9]*.safetensors", _RECORD, f"{files.TEMPORARY}*"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
         with suppress(OSError):  # somebody has put something else there
