@@ -17,13 +17,15 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from impasto import abstraction
+from impasto.abstraction import abstracted, blurred
 from impasto.controls import MIN_SIDE
 from impasto.errors import Stop
 from impasto.images import at_most, resize
@@ -39,10 +41,19 @@ _COARSEST_SIDE = 192
 """Square root of the first level's area in pixels; small pictures begin at half of their side."""
 _SHORTEST_SIDE = 2 * MIN_SIDE
 """Shortest side of the first level in pixels, unless the photo's own is shorter."""
-_DRAFT_STEP, _DRAFTS_END, _FINER_STEP = 2**0.5, 2.0, 2.0
-"""Levels grow by the first factor until they are so many times the coarsest, then by the last."""
-_FINER_DETAIL = 0.5
-"""Factor of ``detail`` in the finer levels, where strokes only become sharper."""
+_DRAFT_STEP, _DRAFTS_END, _LARGEST = 2**0.5, 2.0, 4.0
+"""Levels grow by the first factor until they are so many times the coarsest; one more, as large as
+the picture, is so many times the coarsest at most."""
+_LAST_DETAIL = 0.5
+"""Factor of ``detail`` in that level, where strokes only become sharper."""
+_STROKES = 0.0007
+"""Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
+_FORMS = 12.0
+"""Scale of the abstraction of the photo, relative to the painting's, for ``detail`` 0."""
+_LARGEST_STROKES = 4.0
+"""Largest scale of the abstraction of a painting; larger ones would see across whole tiles."""
+ABSTRACTING = 0.15
+"""Work of abstracting a pixel, relative to painting it."""
 _NOISE = 0.5
 """Standard deviation of the noise, relative to that of the style's own texture."""
 _PLAIN_NOISE = 0.03
@@ -67,7 +78,8 @@ class Level:
 
 
 def levels(height: int, width: int, stroke_size: float, detail: float) -> list[Level]:
-    """Returns the sizes at which a picture is painted, ascending; the last one is its own.
+    """Returns the sizes at which a picture is painted, ascending; the last one is its own, or four
+    times the first.
 
     Args:
         height: height of the picture in pixels.
@@ -77,23 +89,18 @@ def levels(height: int, width: int, stroke_size: float, detail: float) -> list[L
     """
     if stroke_size == 0:
         return [Level(height, width, 1.0)]
-    side = math.sqrt(height * width)
+    side = _side(height, width)
     coarsest = min(_COARSEST_SIDE, side / 2) / stroke_size
     coarsest = max(coarsest, side * _SHORTEST_SIDE / min(height, width))
     growth = max(side / coarsest, 1.0)
-    drafted = min(growth, _DRAFTS_END)
-    drafts = _between(1.0, drafted, _DRAFT_STEP)
-    finer = _between(drafted, growth, _FINER_STEP)
+    drafted, last = min(growth, _DRAFTS_END), min(growth, _LARGEST)
+    count = math.ceil(math.log(drafted, _DRAFT_STEP) - 1e-6)
+    drafts = [drafted ** (n / count) for n in range(1, count + 1)]
     scales = [(1.0, 1.0), *((scale, detail) for scale in drafts)]
-    scales += [(scale, detail * _FINER_DETAIL) for scale in finer]
+    if last > drafted:
+        scales.append((last, detail * _LAST_DETAIL))
     sides = partial(_scaled, height, width)
     return [Level(*sides(scale / growth), share) for scale, share in scales]
-
-
-def _between(first: float, last: float, step: float) -> list[float]:
-    """Values after ``first``, up to ``last``, each at most ``step`` times the one before."""
-    count = math.ceil(math.log(last / first, step) - 1e-6)
-    return [first * (last / first) ** (n / count) for n in range(1, count + 1)]
 
 
 def _scaled(height: int, width: int, scale: float) -> tuple[int, int]:
@@ -113,7 +120,7 @@ class Texture:
     def of(cls, style: Tensor) -> Texture:
         """Measures the texture of a picture (1, 3, h, w), sRGB in [0, 1]."""
         light = style.mean(1, keepdim=True).cpu()
-        texture = light - _blurred(light, _TEXTURE_SCALE)
+        texture = light - blurred(light, _TEXTURE_SCALE)
         height, width = texture.shape[-2:]
         windowed = texture * _window(height)[:, None] * _window(width)
         correlation = torch.fft.ifft2(torch.fft.fft2(windowed).abs().square()).real
@@ -170,8 +177,12 @@ class CoarseToFine(Transfer):
     """The method that paints each level."""
     styles: Sequence[StyleCode]
     """What was measured of each style."""
-    levels: Sequence[Level]
-    """The sizes that the photo is painted at, ascending."""
+    size: tuple[int, int]
+    """Height and width of the picture in pixels."""
+    stroke_size: float
+    """Size of the largest strokes, relative to the usual; 0 for a single pass."""
+    detail: float
+    """How much of the photo's detail there is between the strokes, 0..1."""
     tile: str | int
     """Side of tiles in pixels, or ``auto`` for tiles only if memory is short."""
     seed: int
@@ -182,6 +193,11 @@ class CoarseToFine(Transfer):
     """For the photo (0) and for the painting (1), the map of colours to each style's palette; empty
     until a photo is painted."""
 
+    @cached_property
+    def levels(self) -> list[Level]:
+        """The sizes that the photo is painted at, ascending."""
+        return levels(*self.size, self.stroke_size, self.detail)
+
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
         """Paints the photo, or N frames of a film, (N, 3, H, W), if none was painted yet, since
         that fits the levels.
@@ -190,8 +206,11 @@ class CoarseToFine(Transfer):
             self(content, mix)
 
     def steps(self, content: Tensor) -> int:
-        """Returns the number of steps: one for each level, and one for each of its tiles."""
-        return sum(1 + len(self._boxes(level, content.device)) for level in self.levels)
+        """Returns the number of steps: one for each level, one for each of its tiles, and one for
+        each tile of the painting as it is brought to its size.
+        """
+        tiles = sum(1 + len(self._boxes(level, content.device)) for level in self.levels)
+        return tiles + len(self.finishing_boxes)
 
     @torch.no_grad()
     def __call__(self, content: Tensor, mix: Mix, on_step: OnStep | None = None) -> Tensor:
@@ -248,24 +267,94 @@ class CoarseToFine(Transfer):
             paths: how far each point of the first level has moved since the noise was made, in
                 pixels, x before y, (1, 2, h, w); None for not at all.
         """
-        size = (content.shape[-2], content.shape[-1])
         boxes = [self._boxes(level, content.device) for level in self.levels]
-        steps = _Steps(on_step, boxes, size)
-        recoloured = self._recoloured(0, content, mix)
+        steps = _Steps(on_step, boxes, self.finishing_boxes, self.size)
+        photo = self._recoloured(0, content, mix)
+        last = self.levels[-1]
+        forms = resize(photo, last.height, last.width)
+        keep = mix.resized(last.height, last.width).photo
+        forms = _in_tiles(self.forms, self.forms_boxes(), forms, keep)
         painted = before = None
         for number, level in enumerate(self.levels):
-            photo = resize(recoloured, level.height, level.width)
+            form = resize(forms, level.height, level.width)
             local = mix.resized(level.height, level.width)
             if painted is None or before is None:
-                image = self.first_input(photo, local, paths)
+                image = self.first_input(form, local, paths)
             else:
-                image = revised(photo, painted, before, level.detail, local.photo)
+                image = revised(form, painted, before, level.detail, local.photo)
             painted = steadied(number, self._painted(number, image, local, steps))
             if steps.stopped:
-                return resize(painted, *size)
-            before = photo
+                return resize(painted, *self.size)
+            before = form
         assert painted is not None
-        return self._recoloured(1, painted, mix)
+        painted = self._recoloured(1, painted, local)
+        if not self.strokes:
+            return painted
+        return _in_tiles(
+            self.finished,
+            self.finishing_boxes,
+            resize(painted, *self.size),
+            mix.photo,
+            *((photo, resize(forms, *self.size)) if mix.photo.any() else ()),
+            on_tile=lambda _, so_far: steps.report(so_far),
+        )
+
+    def forms(self, photo: Tensor, keep: Tensor) -> Tensor:
+        """A part of the photo without its fine detail.
+
+        Args:
+            photo: the photo at the size of the last level, (N, 3, h, w).
+            keep: where the result is the photo itself, 0..1, (h, w) or (1, 1).
+        """
+        if not self._forms_scale:
+            return photo
+        return torch.lerp(abstracted(photo, self._forms_scale), photo, keep)
+
+    def finished(
+        self,
+        painted: Tensor,
+        keep: Tensor,
+        photo: Tensor | None = None,
+        forms: Tensor | None = None,
+    ) -> Tensor:
+        """A part of the painting, brought to its own size.
+
+        Args:
+            painted: the painting of the last level, enlarged, (N, 3, H, W).
+            keep: how much of the photo there is, 0..1, (H, W) or (1, 1).
+            photo: the photo, (N, 3, H, W); None if there is nothing of it.
+            forms: what `forms` returned, enlarged, (N, 3, H, W); None likewise.
+        """
+        strokes = abstracted(painted, self.strokes)
+        if photo is None or forms is None:
+            return strokes
+        return torch.lerp(strokes, (painted + photo - forms).clamp(0, 1), keep)
+
+    @property
+    def strokes(self) -> float:
+        """Scale of the abstraction of the painting, in pixels; 0 for none."""
+        if len(self.levels) == 1:
+            return 0.0
+        return min(_STROKES * self.stroke_size * _side(*self.size), _LARGEST_STROKES)
+
+    @property
+    def _forms_scale(self) -> float:
+        """Scale of the abstraction of the photo, in pixels of the last level; 0 for none."""
+        if len(self.levels) == 1:
+            return 0.0
+        last = self.levels[-1]
+        strokes = _STROKES * self.stroke_size * _side(last.height, last.width)
+        return _FORMS * (1 - self.detail) * strokes
+
+    def forms_boxes(self) -> list[Box]:
+        """Returns the tiles for `forms`."""
+        last = self.levels[-1]
+        return abstraction.boxes(last.height, last.width, self._forms_scale)
+
+    @cached_property
+    def finishing_boxes(self) -> list[Box]:
+        """The tiles for `finished`; none if the painting of the last level is left as it is."""
+        return abstraction.boxes(*self.size, self.strokes) if self.strokes else []
 
     def _boxes(self, level: Level, device: torch.device) -> list[Box]:
         footprint = self.method.footprint
@@ -377,6 +466,8 @@ class _Steps:
     on_step: OnStep | None
     boxes: Sequence[Sequence[Box]]
     """The tiles of each level."""
+    finishing: Sequence[Box]
+    """The tiles of the painting as it is brought to its size."""
     size: tuple[int, int]
     """Height and width of the picture."""
     done: int = 0
@@ -388,6 +479,7 @@ class _Steps:
         if self.on_step is None:
             return
         steps = list(itertools.chain(*map(_work, self.boxes)))
+        steps += [ABSTRACTING * box.area for box in self.finishing]
         fraction = sum(steps[: self.done]) / sum(steps)
         whole = partial(resize, image, *self.size)
         try:
@@ -403,12 +495,35 @@ class _Steps:
         return not self.stopped
 
 
-def _work(boxes: Sequence[Box]) -> list[int]:
+def _work(boxes: Sequence[Box]) -> list[float]:
     """The work of each step of a level, in pixels: of fitting it, and of its tiles."""
-    tiles = [
-        (box.outer_bottom - box.outer_top) * (box.outer_right - box.outer_left) for box in boxes
-    ]
+    tiles = [box.area for box in boxes]
     return [min(sum(tiles), MEASURED_AREA), *tiles]
+
+
+def _in_tiles(
+    function: Callable[..., Tensor],
+    boxes: Sequence[Box],
+    image: Tensor,
+    keep: Tensor,
+    *others: Tensor,
+    on_tile: Callable[[int, Tensor], None] = lambda *_: None,
+) -> Tensor:
+    """Calls a function of parts of pictures tile by tile; ``keep`` (1, 1) is the same for all."""
+    parts = (
+        function(
+            box.outer(image),
+            keep if keep.shape == (1, 1) else box.outer(keep),
+            *map(box.outer, others),
+        )
+        for box in boxes
+    )
+    return render(parts, image, boxes, on_tile)
+
+
+def _side(height: int, width: int) -> float:
+    """The side of a square of the same area."""
+    return math.sqrt(height * width)
 
 
 def revised(
@@ -467,20 +582,6 @@ def noise(height: int, width: int, texture: Texture | None, seed: int) -> Tensor
 def _window(length: int) -> Tensor:
     """A Hann window whose ends are not zero."""
     return torch.hann_window(length + 2, periodic=False)[1:-1]
-
-
-def _blurred(image: Tensor, deviation: float) -> Tensor:
-    """(1, 1, H, W) convolved with a Gaussian, the border repeated."""
-    reach = math.ceil(3 * deviation)
-    offsets = torch.arange(-reach, reach + 1)
-    kernel = torch.exp(-offsets.square() / (2 * deviation**2))
-    kernel = (kernel / kernel.sum()).to(image)
-    for sides, shape in (
-        ((reach, reach, 0, 0), (1, 1, 1, -1)),
-        ((0, 0, reach, reach), (1, 1, -1, 1)),
-    ):
-        image = F.conv2d(F.pad(image, sides, mode="replicate"), kernel.view(shape))
-    return image
 
 
 def _fit_palettes(painted: Tensor, palettes: Sequence[Moments], mix: Mix) -> list[Affine]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from impasto import __version__, color, gallery, images
-from impasto.coarse_to_fine import CoarseToFine, StyleCode, levels
+from impasto.coarse_to_fine import CoarseToFine, StyleCode
 from impasto.controls import Controls, Style
 from impasto.encoding import EncodedStyle, Styles, as_styles, by_method, resolve, weights_used
 from impasto.errors import ControlError, SetupError
@@ -441,8 +441,15 @@ def _fitted(
         if isinstance(transfer, GatysTransfer):
             transfer = replace(transfer, stop_after=controls.stop_after)
         return transfer
-    sizes = levels(*inputs.photo.size, controls.stroke_size, controls.detail)
-    return CoarseToFine(method, codes, sizes, controls.tile, controls.seed)
+    return CoarseToFine(
+        method,
+        codes,
+        inputs.photo.size,
+        controls.stroke_size,
+        controls.detail,
+        controls.tile,
+        controls.seed,
+    )
 
 
 @overload

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from impasto.errors import Stop
 
@@ -54,11 +53,22 @@ class Tiling:
                     min(left + step + margin, width),
                 )
 
-    def padded(self, maps: Tensor) -> Tensor:
-        """Pads maps (N, C, H, W) to multiples of the stride by repeating last rows and columns."""
-        height, width = maps.shape[-2:]
-        margins = (0, -width % self.stride, 0, -height % self.stride)
-        return F.pad(maps, margins, mode="replicate")
+    def padded(self, maps: Tensor, margin: int = 0) -> Tensor:
+        """Continues maps (N, C, H, W) beyond their edges by mirroring them.
+
+        Args:
+            maps: the maps.
+            margin: how far to each side, in pixels; below and on the right it is as much more as
+                makes the sides multiples of the stride.
+        """
+        rows, columns = (self._mirrored(side, margin).to(maps.device) for side in maps.shape[-2:])
+        return maps.index_select(-2, rows).index_select(-1, columns)
+
+    def _mirrored(self, side: int, margin: int) -> Tensor:
+        """The numbers of the rows or columns that follow each other when ``side`` are mirrored."""
+        end = side + margin + -(side + 2 * margin) % self.stride
+        numbers = torch.arange(-margin, end) % (2 * side)
+        return torch.minimum(numbers, 2 * side - 1 - numbers)
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,11 @@ class Box:
     outer_left: int
     outer_bottom: int
     outer_right: int
+
+    @property
+    def area(self) -> int:
+        """Number of pixels of the tile with its halo."""
+        return (self.outer_bottom - self.outer_top) * (self.outer_right - self.outer_left)
 
     def outer(self, maps: Tensor) -> Tensor:
         """Returns the part of a picture's maps (..., H, W) that is the tile with its halo."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from impasto import color
-from impasto.coarse_to_fine import CoarseToFine, with_detail
+from impasto.coarse_to_fine import ABSTRACTING, CoarseToFine, with_detail
 from impasto.huge.resampling import Canvas, Part, Scaling, Size, scaled_part
 from impasto.huge.store import Store, strips
 from impasto.huge.work import Work
@@ -116,18 +116,16 @@ class Levels:
     @property
     def tiles(self) -> int:
         """How many tiles there are in all."""
-        return sum(len(self.boxes(number)) for number in range(len(self.sizes)))
+        levels = sum(len(self.boxes(number)) for number in range(len(self.sizes)))
+        return levels + len(self.transfer.finishing_boxes)
 
     @cached_property
     def total(self) -> float:
         """How much work it is, in pixels that are painted."""
-        tiles = sum(sum(map(_area, self.boxes(n))) for n in range(len(self.sizes)))
-        passes = self._pass(-1) * 2 + sum(map(self._pass, range(len(self.sizes))))
-        return tiles + passes
-
-    def _pass(self, number: int) -> float:
-        """The work of going through a level once."""
-        return self.sizes[number][0] * self.sizes[number][1] * STREAMED
+        tiles = sum(box.area for number in range(len(self.sizes)) for box in self.boxes(number))
+        finishing = sum(box.area for box in self.transfer.finishing_boxes) * ABSTRACTING
+        passes = sum(map(_pass, [self.photo.store.size, self.sizes[-1], *self.sizes]))
+        return tiles + finishing + passes
 
     def prepare(self, small: Tensor) -> None:
         """Makes the photo of each level.
@@ -138,36 +136,59 @@ class Levels:
         if self.transfer.recolours:
             self.transfer.fit_palettes(small.to(self.device), self._small_mix(small))
         if self.work.kept(f"{self.name}photos") is None:
-            stores = [self._photo_at(number) for number in range(len(self.sizes) - 1)]
-            for store in stores:
+            *coarse, last = [self._photo_at(number) for number in range(len(self.sizes))]
+            plain = self.work.store(f"{self.name}plain", last.size)
+            for store in (plain, *coarse, last):
                 store.create()
-            scalings = [Scaling(self.photo.store.size, one.size, one.write) for one in stores]
-            for part in strips(self.photo.store.size):
-                rows = self._photo_part(len(self.sizes) - 1, part)
-                for scaling in scalings:
-                    scaling.add(rows)
-                self.on_work(_pixels(part) * STREAMED)
+            self._scale(self.photo.store.size, self._recoloured_photo, [plain])
+            for box in self.transfer.forms_boxes():
+                part = Part.of(box)
+                keep = self.masks.part(last.size, part).photo.to(self.device)
+                forms = self.transfer.forms(plain.read(part).to(self.device), keep)
+                last.write(_inner(box), box.inner(forms, 1))
+            self._scale(last.size, last.read, coarse)
+            plain.path.unlink(missing_ok=True)
             self.work.keep(f"{self.name}photos", done=torch.ones(1))
         else:
-            self.on_work(self._pass(-1))
+            self.on_work(_pass(self.photo.store.size) + _pass(self.sizes[-1]))
+
+    def _scale(
+        self, size: Size, read: Callable[[Part], Tensor], to: Sequence[Store | Canvas]
+    ) -> None:
+        """Scales a picture that is read strip by strip to the sizes of pictures on disk."""
+        scalings = [Scaling(size, one.size, one.write) for one in to]
+        for part in strips(size):
+            rows = read(part).cpu()
+            for scaling in scalings:
+                scaling.add(rows)
+            self.on_work(_pass((part.rows[1] - part.rows[0], size[1])))
 
     def paint(self) -> Store:
-        """Paints all levels; returns the painting of the last."""
+        """Paints all levels; returns the painting at its own size."""
         for number in range(len(self.sizes)):
             self.latest = painting = self._painting_at(number)
             boxes = self.boxes(number)
             names = [f"{self.name}{number} {tile}" for tile in range(len(boxes))]
-            if all(name in self.work.finished for name in names):
-                self.on_work(self._pass(number) + sum(map(_area, boxes)), len(boxes))
-            else:
-                if not self.work.finished.intersection(names):
-                    painting.create()
-                painting.check()
+            if self._begin(painting, names):
                 self._paint_level(number, painting, boxes, names)
+            else:
+                self.on_work(_pass(painting.size) + sum(box.area for box in boxes), len(boxes))
             if number > 0:
-                self._photo_at(number - 1).path.unlink(missing_ok=True)
                 self._painting_at(number - 1).path.unlink(missing_ok=True)
+        if self.transfer.strokes:
+            self.latest = painting = self._enlarged(painting)
         return painting
+
+    def _begin(self, painting: Store, names: Sequence[str]) -> bool:
+        """Makes the file of a painting, unless a part of it is painted; returns whether any tile is
+        left to paint.
+        """
+        if all(name in self.work.finished for name in names):
+            return False
+        if not self.work.finished.intersection(names):
+            painting.create()
+        painting.check()
+        return True
 
     @torch.no_grad()
     def _paint_level(
@@ -185,11 +206,46 @@ class Levels:
                 part = Part.of(box)
                 mix = self.masks.part(size, part).to(self.device)
                 painted = paint(self._input(number, part), mix, box)
-                painting.write(
-                    Part((box.top, box.bottom), (box.left, box.right)), box.inner(painted, 1)
-                )
+                painting.write(_inner(box), box.inner(painted, 1))
                 self.work.finish(name, painting)
-            self.on_work(_area(box), 1)
+            self.on_work(box.area, 1)
+
+    @torch.no_grad()
+    def _enlarged(self, painting: Store) -> Store:
+        """The painting of the last level with its colours moved, brought to its own size; see
+        `CoarseToFine`.
+        """
+        size, last = self.photo.store.size, painting.size
+        enlarged = self.work.store(f"{self.name}painting", size)
+        boxes = self.transfer.finishing_boxes
+        names = [f"{self.name}size {tile}" for tile in range(len(boxes))]
+        if not self._begin(enlarged, names):
+            self.on_work(sum(box.area for box in boxes) * ABSTRACTING, len(boxes))
+            return enlarged
+        if self.transfer.recolours:
+            canvas = Canvas(size_at_most(*last, MEASURED_AREA))
+            self._scale(last, painting.read, [canvas])
+            small = canvas.pixels.to(self.device)
+            self.transfer.fit_palettes(small, self._small_mix(small))
+        for box, name in zip(boxes, names, strict=True):
+            if name not in self.work.finished:
+                finished = self._finished(painting, Part.of(box))
+                enlarged.write(_inner(box), box.inner(finished, 1))
+                self.work.finish(name, enlarged)
+            self.on_work(box.area * ABSTRACTING, 1)
+        return enlarged
+
+    def _finished(self, painting: Store, part: Part) -> Tensor:
+        """A part of the painting at its own size, (1, 3, h, w)."""
+        size, last = self.photo.store.size, painting.size
+        source = part.needed(last, size)
+        painted = self._recoloured(1, painting.read(source), last, source)
+        keep = self.masks.part(size, part).photo.to(self.device)
+        enlarged = scaled_part(painted, last, size, part)
+        if not keep.any():
+            return self.transfer.finished(enlarged, keep)
+        forms = scaled_part(self._photo_at(-1).read(source).to(self.device), last, size, part)
+        return self.transfer.finished(enlarged, keep, self._recoloured_photo(part), forms)
 
     def _seen(self, number: int) -> dict[str, Tensor]:
         """What a level paints, scaled down to be measured, and to be seen as a whole if the method
@@ -198,31 +254,20 @@ class Levels:
         name, size = f"{self.name}seen{number}", self.sizes[number]
         kept = self.work.kept(name)
         if kept is not None:
-            self.on_work(self._pass(number))
+            self.on_work(_pass(size))
             return kept
         canvases = {"small": Canvas(size_at_most(*size, MEASURED_AREA))}
         whole = self.transfer.method.seen_size(*size)
         if whole is not None:
             canvases["whole"] = Canvas(whole)
-        self._go_through(size, lambda part: self._input(number, part), list(canvases.values()))
+        self._scale(size, lambda part: self._input(number, part), list(canvases.values()))
         seen = {key: canvas.pixels for key, canvas in canvases.items()}
         self.work.keep(name, **seen)
         return seen
 
-    def _go_through(
-        self, size: Size, read: Callable[[Part], Tensor], canvases: Sequence[Canvas]
-    ) -> None:
-        """Scales down a picture that is read strip by strip."""
-        scalings = [Scaling(size, canvas.size, canvas.write) for canvas in canvases]
-        for part in strips(size):
-            rows = read(part).cpu()
-            for scaling in scalings:
-                scaling.add(rows)
-            self.on_work(_pixels(part) * STREAMED)
-
     def _input(self, number: int, part: Part) -> Tensor:
         """A part of what a level paints, (1, 3, h, w); see `impasto.coarse_to_fine.revised`."""
-        photo = self._photo_part(number, part)
+        photo = self._photo_at(number).read(part).to(self.device)
         if number == 0 and len(self.sizes) == 1:
             return photo
         if number == 0:
@@ -245,52 +290,37 @@ class Levels:
         """What the first of several levels paints, whole: it is small."""
         whole = Part((0, self.sizes[0][0]), (0, self.sizes[0][1]))
         mix = self.masks.part(self.sizes[0], whole).to(self.device)
-        return self.transfer.first_input(self._photo_part(0, whole), mix)
+        return self.transfer.first_input(self._photo_at(0).read(whole).to(self.device), mix)
 
-    def _photo_part(self, number: int, part: Part) -> Tensor:
-        """A part of the photo of a level, recoloured, on the device."""
-        if number < len(self.sizes) - 1:
-            return self._photo_at(number).read(part).to(self.device)
-        return self._recoloured(0, self.photo.prepared(part), part)
+    def _recoloured_photo(self, part: Part) -> Tensor:
+        """A part of the photo with its colours moved, on the device."""
+        return self._recoloured(0, self.photo.prepared(part), self.photo.store.size, part)
 
-    def _recoloured(self, number: int, pixels: Tensor, part: Part) -> Tensor:
-        """A part of the photo (0), or of the painting (1), with its colours moved."""
+    def _recoloured(self, number: int, pixels: Tensor, size: Size, part: Part) -> Tensor:
+        """A part of the photo (0), or of the painting (1), of some size, with its colours moved."""
         pixels = pixels.to(self.device)
         if not self.transfer.recolours:
             return pixels
-        weights = self.masks.part(self.sizes[-1], part).weights.to(self.device)
+        weights = self.masks.part(size, part).weights.to(self.device)
         return self.transfer.recoloured(number, pixels, weights)
-
-    def finish(self, painting: Store) -> Iterator[Tensor]:
-        """Yields the painting strip by strip, with its colours moved.
-
-        Args:
-            painting: what `paint` returned.
-        """
-        if self.transfer.recolours:
-            canvas = Canvas(size_at_most(*painting.size, MEASURED_AREA))
-            self._go_through(painting.size, painting.read, [canvas])
-            small = canvas.pixels.to(self.device)
-            self.transfer.fit_palettes(small, self._small_mix(small))
-        else:
-            self.on_work(self._pass(-1))
-        for part in strips(painting.size):
-            yield self._recoloured(1, painting.read(part), part)
 
     def _small_mix(self, small: Tensor) -> Mix:
         """The mix at the size of a picture that is scaled down to be measured."""
         return self.masks.mix.resized(small.shape[-2], small.shape[-1]).to(self.device)
 
     def _photo_at(self, number: int) -> Store:
+        number %= len(self.sizes)
         return self.work.store(f"{self.name}photo{number}", self.sizes[number])
 
     def _painting_at(self, number: int) -> Store:
         return self.work.store(f"{self.name}painting{number}", self.sizes[number])
 
 
-def _area(box: Box) -> float:
-    return (box.outer_bottom - box.outer_top) * (box.outer_right - box.outer_left)
+def _inner(box: Box) -> Part:
+    """The part that is a tile without its halo."""
+    return Part((box.top, box.bottom), (box.left, box.right))
 
 
-def _pixels(part: Part) -> int:
-    return (part.rows[1] - part.rows[0]) * (part.columns[1] - part.columns[0])
+def _pass(size: Size) -> float:
+    """The work of going through a picture once."""
+    return size[0] * size[1] * STREAMED

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from impasto import __version__, color, files, images
-from impasto.coarse_to_fine import CoarseToFine, levels
+from impasto.coarse_to_fine import CoarseToFine
 from impasto.controls import Controls
 from impasto.encoding import EncodedStyle, Styles, by_method
 from impasto.errors import (
@@ -393,12 +393,20 @@ class _Painter:
             mix = self.masks.mix
             if not mix.part(numbers).any():
                 continue
-            sizes = levels(*self.size, controls.stroke_size, controls.detail)
+            transfer = CoarseToFine(
+                method,
+                [],
+                self.size,
+                controls.stroke_size,
+                controls.detail,
+                self.tile,
+                controls.seed,
+            )
             masks = self.masks if len(groups) == 1 else Masks(mix.only(numbers))
             self.levels.append(
                 Levels(
                     "abcdefgh"[len(self.levels)],
-                    CoarseToFine(method, [], sizes, self.tile, controls.seed),
+                    transfer,
                     self.tile,
                     self.photo,
                     masks,
@@ -432,10 +440,9 @@ class _Painter:
         for one in self.levels:
             one.prepare(small)
             painted.append(one.paint())
-        finished = [one.finish(store) for one, store in zip(self.levels, painted, strict=True)]
         result.create()
-        for part, *pictures in zip(strips(self.size), *finished, strict=True):
-            pixels = self._blended(part, pictures).cpu()
+        for part in strips(self.size):
+            pixels = self._blended(part, [one.read(part) for one in painted]).cpu()
             pixels = color.finish(
                 pixels, self.photo.store.read(part), self.commission.controls.preserve_color
             )
@@ -454,7 +461,7 @@ class _Painter:
         content = self.photo.prepared(part).to(self.commission.stylizer.device)
         result = content
         for numbers, painted in zip(self.shares, pictures, strict=True):
-            result = result + mix.part(numbers) * (painted - content)
+            result = result + mix.part(numbers) * (painted.to(content) - content)
         return result
 
     def _tell(self, pixels: float, tiles: int = 0) -> None:

@@ -38,6 +38,9 @@ from impasto.tiling import Tiling
 
 Blending = Literal["parameters", "outputs"]
 
+_MARGIN = 24
+"""Pixels by which pictures are continued to each side: networks that were trained with a loss
+network that pads with zeros paint a frame there."""
 _BYTES_PER_PIXEL = 20
 """Peak memory per pixel, for each of the network's channels at full size."""
 
@@ -239,8 +242,9 @@ class Painter:
 
         height, width = image.shape[-2:]
         with calculated_in(self.method.precision, image):
-            painted = network.run(network.tiling.padded(image), normalise)
-        return painted[..., :height, :width].clamp(0, 1)
+            painted = network.run(network.tiling.padded(image, _MARGIN), normalise)
+        inside = painted[..., _MARGIN : _MARGIN + height, _MARGIN : _MARGIN + width]
+        return inside.clamp(0, 1)
 
 
 @dataclass(frozen=True)

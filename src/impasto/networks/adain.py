@@ -268,4 +268,4 @@ def _taps(encoder: Encoder) -> list[str]:
 def _encoder(config: AdainNetworkConfig) -> Encoder:
     if config.encoder == "compact":
         return CompactEncoder(config.widths)
-    return load_encoder(config.encoder)
+    return load_encoder(config.encoder, padding="replicate")

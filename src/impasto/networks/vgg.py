@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,8 @@ from impasto import weights as weights_files
 from impasto.errors import ControlError, WeightsError
 from impasto.networks.encoder import Encoder, Tap, dtype_of
 from impasto.networks.layers import channels_last
+
+Padding: TypeAlias = Literal["zeros", "replicate"]
 
 _BLOCKS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _CHANNELS = (64, 128, 256, 512, 512)
@@ -47,6 +50,7 @@ class VGG(Encoder):
         pooling: ``max`` or ``average``.
         precision: the type that the convolutions are calculated in; features have the picture's.
         width: channels of the first block; 64 in the published networks. Tests use fewer.
+        padding: what lies beyond the border of features: ``zeros`` as trained, or ``replicate``.
 
     Raises:
         ControlError: there is no such architecture or pooling.
@@ -59,6 +63,7 @@ class VGG(Encoder):
         pooling: str = "max",
         precision: torch.dtype = torch.float32,
         width: int = 64,
+        padding: Padding = "zeros",
     ) -> None:
         super().__init__()
         if architecture not in _BLOCKS:
@@ -77,8 +82,10 @@ class VGG(Encoder):
             for index in range(1, count + 1):
                 layer = f"{block + 1}_{index}"
                 # The first convolution has no padding: `forward` repeats the border instead.
-                padding = 0 if in_channels == 3 else 1
-                self.convs[layer] = nn.Conv2d(in_channels, out_channels, 3, padding=padding)
+                around = 0 if in_channels == 3 else 1
+                self.convs[layer] = nn.Conv2d(
+                    in_channels, out_channels, 3, padding=around, padding_mode=padding
+                )
                 self.taps[f"conv{layer}"] = self.taps[f"relu{layer}"] = Tap(out_channels, 2**block)
                 in_channels = out_channels
         self.requires_grad_(False)
@@ -187,6 +194,7 @@ def load_encoder(
     *,
     pooling: str = "max",
     precision: str = "float32",
+    padding: Padding = "zeros",
     weights: Path | None = None,
 ) -> Encoder:
     """Loads the encoder ``vgg16`` or ``vgg19``, with the bundled ImageNet weights or a file's.
@@ -196,13 +204,15 @@ def load_encoder(
         pooling: ``max`` as trained, or ``average``, which Gatys et al. 2016 found smoother.
         precision: ``float32``, ``bfloat16``, or ``auto``: bfloat16 on processors that multiply it
             natively, which halves time and memory; the difference cannot be seen.
+        padding: what lies beyond the border of features: ``zeros`` as trained, or ``replicate``,
+            which continues them, so that no frame can be seen in what is painted.
         weights: a safetensors file with other weights of the same architecture.
 
     Raises:
         ControlError: there is no such architecture or pooling.
         WeightsError: the weights are damaged or of another architecture.
     """
-    vgg = VGG(name, pooling=pooling, precision=dtype_of(precision))
+    vgg = VGG(name, pooling=pooling, precision=dtype_of(precision), padding=padding)
     path = weights or weights_files.fetch(f"{name}.imagenet")
     vgg.load(weights_files.read(path), path)
     return vgg

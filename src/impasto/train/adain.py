@@ -135,7 +135,7 @@ class AdainTask(ArbitraryStyleTask):
             self.network = load_network(init_from, AdainNetwork).network
             config = _agreeing(config, self.network.config)
         super().__init__(config, run, init_from)
-        self.loss_network = load_encoder("vgg16", precision="auto")
+        self.loss_network = load_encoder("vgg16", precision="auto", padding="replicate")
         same_encoder = self.loss_network.name == self.network.encoder.name
         self.shared_layers = self.network.taps if same_encoder else []
         """Layers of the loss network at which the network needs the styles' features as well."""

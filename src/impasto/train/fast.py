@@ -131,7 +131,7 @@ class FastTask(Task):
         super().__init__(config, run, init_from)
         self.styles = [read_style(path, config.style_size) for path in run.styles]
         self.names = _unique_names(run)
-        self.loss_network = load_encoder(config.loss_network, precision="auto")
+        self.loss_network = load_encoder(config.loss_network, precision="auto", padding="replicate")
         self.style_layers = layer_names(config.style_layers)
         self.loss_network.check([config.content_layer, *self.style_layers])
         grams = [self._grams(style) for style in self.styles]

@@ -116,7 +116,7 @@ class StyletrTask(ArbitraryStyleTask):
     def __init__(self, config: StyletrTraining, run: Run, init_from: str | None = None) -> None:
         super().__init__(config, run, init_from)
         self.network = _new(config) if init_from is None else _continued(config, init_from)
-        self.loss_network = load_encoder("vgg16", precision="auto")
+        self.loss_network = load_encoder("vgg16", precision="auto", padding="replicate")
         self.content_layers = layer_names(config.content_layers)
         self.style_layers = layer_names(config.style_layers)
         self.identity_layers = list(dict.fromkeys(self.content_layers + self.style_layers))
