@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from impasto import coarse_to_fine
 from impasto.coarse_to_fine import Texture, levels, revised
+from impasto.controls import Style
 from impasto.mixing import Mix
 from impasto.stylizer import Stylizer
 from tests.helpers.networks import tiny_adain
@@ -21,24 +22,25 @@ def sides(found):
 def test_levels_follow_the_picture():
     """The same forms settle at the same sizes, whatever the resolution."""
     small, large = levels(512, 512, 1, 0.6), levels(6000, 6000, 1, 0.6)
-    assert [level.height for level in small] == [192, 272, 384, 512]
-    assert large[:3] == small[:3]
-    assert [level.detail for level in large] == [1.0, 0.6, 0.6, 0.3, 0.3, 0.3, 0.3]
+    assert [level.height for level in small] == [128, 181, 256, 512]
+    assert large == small
+    assert [level.detail for level in large] == [1.0, 0.6, 0.6, 0.3]
 
 
 def test_a_small_picture_begins_at_half_of_its_size():
-    assert [level.height for level in levels(256, 256, 1, 0.6)] == [128, 181, 256]
+    assert [level.height for level in levels(200, 200, 1, 0.6)] == [100, 141, 200]
 
 
 def test_larger_strokes_begin_smaller():
-    first = [sides(levels(1500, 2000, size, 0.6))[0] for size in (4, 2, 1, 0.5)]
-    np.testing.assert_allclose(first, [48, 96, 192, 384], rtol=0.01)
+    first = [sides(levels(1500, 2000, size, 0.6))[0] for size in (3, 2, 1, 0.5)]
+    np.testing.assert_allclose(first, [42.7, 64, 128, 256], rtol=0.01)
 
 
 @given(st.integers(16, 7000), st.integers(16, 7000), st.floats(0, 4, allow_subnormal=False))
 def test_levels_of_any_picture(height, width, stroke_size):
     found = levels(height, width, stroke_size, 0.6)
-    assert (found[-1].height, found[-1].width) == (height, width)
+    whole = (found[-1].height, found[-1].width) == (height, width)
+    assert whole or sides(found)[-1] == pytest.approx(4 * sides(found)[0], rel=0.05)
     assert all(min(level.height, level.width) >= 16 for level in found)
     growth = [b / a for a, b in zip(sides(found), sides(found)[1:], strict=False)]
     assert all(0.97 < factor < 2.1 for factor in growth)
@@ -121,3 +123,29 @@ def test_colours_come_close_to_the_palette_of_the_style(monkeypatch, painting):
     near = distance()
     monkeypatch.setattr(coarse_to_fine, "PALETTE", 0.0)
     assert near < distance()
+
+
+def test_strokes_have_the_same_size_on_a_picture_of_any_size(painting):
+    """Fine stripes are gone, and so are those of a photo of twice the size."""
+    network = Stylizer(tiny_adain(), device="cpu")
+    transfers = [
+        network.fit(as_tensor(photo_array(side, side)), painting).transfer for side in (256, 512)
+    ]
+    small, large = (transfer.strokes for transfer in transfers)
+    assert large == pytest.approx(2 * small)
+    assert transfers[0].finishing_boxes
+
+
+def test_what_is_kept_of_the_photo_keeps_its_detail(painting):
+    photo, network = as_tensor(photo_array(96, 96)), Stylizer(tiny_adain(), device="cpu")
+    mask = np.full((96, 96), 255, np.uint8)
+    mask[:, :48] = 0
+    painted = network.stylize(photo, Style(painting, mask=mask))
+    assert torch.equal(painted[..., :46], photo[..., :46])
+    assert torch.equal(network.stylize(photo, painting, strength=0), photo)
+
+
+def test_full_detail_is_the_photo_that_the_network_sees(photo, painting):
+    """`--detail 1` asks for all of the photo: nothing is abstracted before it is painted."""
+    transfer = Stylizer(tiny_adain(), device="cpu").fit(photo, painting, detail=1).transfer
+    assert torch.equal(transfer.forms(photo, torch.zeros(1, 1)), photo)

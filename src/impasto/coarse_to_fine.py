@@ -37,7 +37,7 @@ from impasto.moments import Moments, one_above_the_other
 from impasto.motion import sampled_around
 from impasto.tiling import Box, by_strips, render
 
-_COARSEST_SIDE = 192
+_COARSEST_SIDE = 128
 """Square root of the first level's area in pixels; small pictures begin at half of their side."""
 _SHORTEST_SIDE = 2 * MIN_SIDE
 """Shortest side of the first level in pixels, unless the photo's own is shorter."""
@@ -46,7 +46,7 @@ _DRAFT_STEP, _DRAFTS_END, _LARGEST = 2**0.5, 2.0, 4.0
 the picture, is so many times the coarsest at most."""
 _LAST_DETAIL = 0.5
 """Factor of ``detail`` in that level, where strokes only become sharper."""
-_STROKES = 0.0007
+_STROKES = 0.001
 """Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
 _FORMS = 12.0
 """Scale of the abstraction of the photo, relative to the painting's, for ``detail`` 0."""
