@@ -34,6 +34,15 @@ def seeded():
 
 
 @pytest.fixture
+def one_thread():
+    """Sums do not depend on the number of processors, as they do to the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def photo():
     return as_tensor(photo_array())
 

@@ -4,6 +4,11 @@ from PIL import Image
 from tests.helpers.pictures import painting_array, photo_array
 
 
+@pytest.fixture(autouse=True)
+def reproducible(one_thread):
+    """What is to be equal is added up in the same order."""
+
+
 @pytest.fixture
 def photos(folder):
     """``photos`` with two photos and one in a subfolder, and ``painting.png`` and ``other.png``."""

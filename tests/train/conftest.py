@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from impasto.train import adain, fast, styletr, validation
@@ -12,12 +11,8 @@ from tests.helpers.train import FakeEvaluator
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def reproducible(one_thread):
     """What is to be equal is added up in the same order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
