@@ -87,7 +87,11 @@ def networks() -> Image.Image:
 
 def failures() -> Image.Image:
     """What goes wrong: small faces, pale skies, halos."""
-    chosen = [("astronaut", "great-wave"), ("astronaut", "chrysanthemums"), ("chelsea", "shipwreck")]
+    chosen = [
+        ("astronaut", "great-wave"),
+        ("astronaut", "chrysanthemums"),
+        ("chelsea", "shipwreck"),
+    ]
     return rows([painted(*pair) for pair in chosen], height=300)
 
 

@@ -37,7 +37,7 @@ from impasto.moments import Moments, one_above_the_other
 from impasto.motion import sampled_around
 from impasto.tiling import Box, by_strips, render
 
-_COARSEST_SIDE = 128
+_COARSEST_SIDE = 160
 """Square root of the first level's area in pixels; small pictures begin at half of their side."""
 _SHORTEST_SIDE = 2 * MIN_SIDE
 """Shortest side of the first level in pixels, unless the photo's own is shorter."""
@@ -48,8 +48,10 @@ _LAST_DETAIL = 0.5
 """Factor of ``detail`` in that level, where strokes only become sharper."""
 _STROKES = 0.001
 """Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
+_FINEST = 0.35
+"""What is taken from that, in pixels: small pictures are as sharp as the network painted them."""
 _FORMS = 12.0
-"""Scale of the abstraction of the photo, relative to the painting's, for ``detail`` 0."""
+"""Scale of the abstraction of the photo, relative to `_STROKES`, for ``detail`` 0."""
 _LARGEST_STROKES = 4.0
 """Largest scale of the abstraction of a painting; larger ones would see across whole tiles."""
 ABSTRACTING = 0.15
@@ -198,6 +200,11 @@ class CoarseToFine(Transfer):
         """The sizes that the photo is painted at, ascending."""
         return levels(*self.size, self.stroke_size, self.detail)
 
+    @property
+    def single_pass(self) -> bool:
+        """Whether the network paints the photo as it is, once."""
+        return len(self.levels) == 1
+
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
         """Paints the photo, or N frames of a film, (N, 3, H, W), if none was painted yet, since
         that fits the levels.
@@ -288,7 +295,7 @@ class CoarseToFine(Transfer):
             before = form
         assert painted is not None
         painted = self._recoloured(1, painted, local)
-        if not self.strokes:
+        if self.single_pass:
             return painted
         return _in_tiles(
             self.finished,
@@ -325,7 +332,7 @@ class CoarseToFine(Transfer):
             photo: the photo, (N, 3, H, W); None if there is nothing of it.
             forms: what `forms` returned, enlarged, (N, 3, H, W); None likewise.
         """
-        strokes = abstracted(painted, self.strokes)
+        strokes = abstracted(painted, self.strokes) if self.strokes else painted
         if photo is None or forms is None:
             return strokes
         return torch.lerp(strokes, (painted + photo - forms).clamp(0, 1), keep)
@@ -333,14 +340,13 @@ class CoarseToFine(Transfer):
     @property
     def strokes(self) -> float:
         """Scale of the abstraction of the painting, in pixels; 0 for none."""
-        if len(self.levels) == 1:
-            return 0.0
-        return min(_STROKES * self.stroke_size * _side(*self.size), _LARGEST_STROKES)
+        strokes = _STROKES * self.stroke_size * _side(*self.size) - _FINEST
+        return min(max(strokes, 0.0), _LARGEST_STROKES)
 
     @property
     def _forms_scale(self) -> float:
         """Scale of the abstraction of the photo, in pixels of the last level; 0 for none."""
-        if len(self.levels) == 1:
+        if self.single_pass:
             return 0.0
         last = self.levels[-1]
         strokes = _STROKES * self.stroke_size * _side(last.height, last.width)
@@ -353,8 +359,8 @@ class CoarseToFine(Transfer):
 
     @cached_property
     def finishing_boxes(self) -> list[Box]:
-        """The tiles for `finished`; none if the painting of the last level is left as it is."""
-        return abstraction.boxes(*self.size, self.strokes) if self.strokes else []
+        """The tiles for `finished`; none if there is a single level, which is left as it is."""
+        return [] if self.single_pass else abstraction.boxes(*self.size, self.strokes)
 
     def _boxes(self, level: Level, device: torch.device) -> list[Box]:
         footprint = self.method.footprint
@@ -407,7 +413,7 @@ class CoarseToFine(Transfer):
             paths: how far each point has moved since the noise was made, in pixels, x before y,
                 (1, 2, h, w); None for not at all.
         """
-        if len(self.levels) == 1:
+        if self.single_pass:
             return photo
         height, width = photo.shape[-2:]
 
@@ -439,7 +445,7 @@ class CoarseToFine(Transfer):
     @property
     def recolours(self) -> bool:
         """Whether the photo and the painting are moved towards the styles' palettes."""
-        return len(self.levels) > 1 and all(style.palette is not None for style in self.styles)
+        return not self.single_pass and all(style.palette is not None for style in self.styles)
 
     def fit_palettes(self, small: Tensor, mix: Mix) -> None:
         """Fits the next of `palettes` to a picture that is scaled down to be measured."""

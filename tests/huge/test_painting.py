@@ -40,6 +40,7 @@ def small_parts(monkeypatch, tmp_path):
     monkeypatch.setattr("impasto.huge.store.STRIP_PIXELS", 40 * SIZE[1])
     for module in ("coarse_to_fine", "huge.levels", "huge.painting"):
         monkeypatch.setattr(f"impasto.{module}.MEASURED_AREA", 90 * 90)
+    monkeypatch.setattr("impasto.coarse_to_fine._FINEST", 0.0)  # so that these are abstracted
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo_array(*SIZE)).save("photo.png")
     Image.fromarray(painting_array()).save("painting.png")

@@ -175,7 +175,7 @@ class Levels:
                 self.on_work(_pass(painting.size) + sum(box.area for box in boxes), len(boxes))
             if number > 0:
                 self._painting_at(number - 1).path.unlink(missing_ok=True)
-        if self.transfer.strokes:
+        if not self.transfer.single_pass:
             self.latest = painting = self._enlarged(painting)
         return painting
 
@@ -268,7 +268,7 @@ class Levels:
     def _input(self, number: int, part: Part) -> Tensor:
         """A part of what a level paints, (1, 3, h, w); see `impasto.coarse_to_fine.revised`."""
         photo = self._photo_at(number).read(part).to(self.device)
-        if number == 0 and len(self.sizes) == 1:
+        if self.transfer.single_pass:
             return photo
         if number == 0:
             return self._first_input[..., slice(*part.rows), slice(*part.columns)]
