@@ -1,5 +1,7 @@
 """Levels, noise like a style's texture, and what is given from level to level."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -131,7 +133,8 @@ def test_strokes_have_the_same_size_on_a_picture_of_any_size(painting):
 
     def strokes(side, **controls):
         photo = as_tensor(photo_array(side, side))
-        return network.fit(photo, painting, **controls).transfer.strokes
+        transfer: Any = network.fit(photo, painting, **controls).transfer
+        return transfer.strokes
 
     assert strokes(256) == 0  # as sharp as the network paints it
     small, large = strokes(600), strokes(1200)
@@ -151,5 +154,5 @@ def test_what_is_kept_of_the_photo_keeps_its_detail(painting):
 
 def test_full_detail_is_the_photo_that_the_network_sees(photo, painting):
     """`--detail 1` asks for all of the photo: nothing is abstracted before it is painted."""
-    transfer = Stylizer(tiny_adain(), device="cpu").fit(photo, painting, detail=1).transfer
+    transfer: Any = Stylizer(tiny_adain(), device="cpu").fit(photo, painting, detail=1).transfer
     assert torch.equal(transfer.forms(photo, torch.zeros(1, 1)), photo)

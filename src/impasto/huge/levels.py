@@ -124,7 +124,11 @@ class Levels:
         """How much work it is, in pixels that are painted."""
         tiles = sum(box.area for number in range(len(self.sizes)) for box in self.boxes(number))
         finishing = sum(box.area for box in self.transfer.finishing_boxes) * ABSTRACTING
-        passes = sum(map(_pass, [self.photo.store.size, self.sizes[-1], *self.sizes]))
+        # The photo and its forms are scaled, all levels are measured, and the painting once more.
+        gone_through = [self.photo.store.size, self.sizes[-1], *self.sizes]
+        if not self.transfer.single_pass:
+            gone_through.append(self.sizes[-1])
+        passes = sum(map(_pass, gone_through))
         return tiles + finishing + passes
 
     def prepare(self, small: Tensor) -> None:
@@ -220,13 +224,15 @@ class Levels:
         boxes = self.transfer.finishing_boxes
         names = [f"{self.name}size {tile}" for tile in range(len(boxes))]
         if not self._begin(enlarged, names):
-            self.on_work(sum(box.area for box in boxes) * ABSTRACTING, len(boxes))
+            self.on_work(_pass(last) + sum(box.area for box in boxes) * ABSTRACTING, len(boxes))
             return enlarged
         if self.transfer.recolours:
             canvas = Canvas(size_at_most(*last, MEASURED_AREA))
             self._scale(last, painting.read, [canvas])
             small = canvas.pixels.to(self.device)
             self.transfer.fit_palettes(small, self._small_mix(small))
+        else:
+            self.on_work(_pass(last))
         for box, name in zip(boxes, names, strict=True):
             if name not in self.work.finished:
                 finished = self._finished(painting, Part.of(box))
