@@ -1,4 +1,4 @@
-"""Paints the sample pictures of README and of the docs, all with the settings' defaults.
+"""Paints the sample pictures of README and of the docs.
 
 ``python tools/make_samples.py`` paints all of them; names of files paint those alone.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 
 import impasto
 from impasto import Style
-from impasto.images import like
+from impasto.images import to_pil
 from impasto.stylizer import paint_sheet
 
 ROOT = Path(__file__).parent.parent
@@ -105,7 +105,7 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "coffee-masks.jpg": masked,
     "networks.jpg": networks,
     "failures.jpg": failures,
-    "gallery.jpg": lambda: like(paint_sheet(str(EXAMPLES / "chelsea.jpg")), Path()),
+    "gallery.jpg": lambda: to_pil(paint_sheet(str(EXAMPLES / "chelsea.jpg"))),
 }
 
 

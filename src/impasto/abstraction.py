@@ -23,7 +23,7 @@ _DIRECTION_BLUR = 2.0
 """Standard deviation of the Gaussian that averages directions, relative to the scale."""
 _SMOOTHING = 4.0
 """Standard deviation of the Gaussian along the lines, relative to the scale."""
-_SAMPLES = 8
+_SAMPLES = 6
 """Samples to each side along a line, over two standard deviations."""
 _SHARPENING = 0.7
 """Share of the sharpened picture, 0..1."""
@@ -33,10 +33,10 @@ _EDGE = 0.02
 
 def boxes(height: int, width: int, scale: float) -> list[Box]:
     """Returns the tiles of a picture, each with all that `abstracted` looks at."""
-    # Directions and lines; then directions, since what is sharpened lies within their reach.
-    once = (3 * _DIRECTION_BLUR + 2 * _SMOOTHING + 3 * _DIRECTION_BLUR) * scale
-    rounding = 4  # of two blurs, two slopes and two interpolations
-    halo = math.ceil(_ITERATIONS * (once + rounding))
+    directions = math.ceil(3 * _DIRECTION_BLUR * scale) + 1
+    lines = math.ceil(2 * _SMOOTHING * scale) + 1
+    # What is sharpened looks no further than the directions across which it is.
+    halo = _ITERATIONS * (2 * directions + lines)
     return list(Tiling(halo, 1).boxes(height, width, _TILE))
 
 
@@ -96,7 +96,8 @@ def _smoothed(image: Tensor, gradients: Tensor, scale: float) -> Tensor:
             place = place + direction
             sampled = _at(maps, place)
             weight = math.exp(-2 * (n / _SAMPLES) ** 2)
-            total, weights = total.add_(sampled[:, :3], alpha=weight), weights + weight
+            total += weight * sampled[:, :3]
+            weights += weight
             # Tangents have no sign: the line goes on in the half-plane that it comes from.
             ahead = (sampled[:, 3:] * direction).sum(1, keepdim=True)
             direction = torch.where(ahead < 0, -step, step) * sampled[:, 3:]
@@ -128,4 +129,5 @@ def _at(maps: Tensor, places: Tensor) -> Tensor:
     height, width = maps.shape[-2:]
     size = torch.tensor([width, height]).to(maps)
     grid = places.movedim(1, -1) * 2 / (size - 1) - 1
-    return F.grid_sample(maps, grid, padding_mode="border", align_corners=True)
+    # Apple's GPUs lack the padding mode "border".
+    return F.grid_sample(maps, grid.clamp(-1, 1), align_corners=True)

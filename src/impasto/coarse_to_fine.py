@@ -7,7 +7,10 @@ it is one.) All that this takes is a network's `Method.fit`, so that it serves a
 
 The sizes of the levels follow from the size of the *picture*: from the coarsest one, the same for
 photos of any resolution, in steps of a square root of two to twice that, which is where forms and
-strokes settle; then in steps of two or less, which only make them finer.
+strokes settle; then once more, twice as large, which only makes them finer.
+
+What is painted is not the photo itself but its forms, without fine detail, and the painting of the
+last level is brought to the picture's size by enlarging its strokes (`impasto.abstraction`).
 """
 
 from __future__ import annotations
@@ -48,12 +51,12 @@ _LAST_DETAIL = 0.5
 """Factor of ``detail`` in that level, where strokes only become sharper."""
 _STROKES = 0.001
 """Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
-_FINEST = 0.35
+_FINEST = 0.4
 """What is taken from that, in pixels: small pictures are as sharp as the network painted them."""
 _FORMS = 12.0
 """Scale of the abstraction of the photo, relative to `_STROKES`, for ``detail`` 0."""
-_LARGEST_STROKES = 4.0
-"""Largest scale of the abstraction of a painting; larger ones would see across whole tiles."""
+_LARGEST_SCALE = 8.0
+"""Largest scale of abstractions, in pixels; larger ones would mostly see other tiles."""
 ABSTRACTING = 0.15
 """Work of abstracting a pixel, relative to painting it."""
 _NOISE = 0.5
@@ -205,12 +208,13 @@ class CoarseToFine(Transfer):
         """Whether the network paints the photo as it is, once."""
         return len(self.levels) == 1
 
+    @torch.no_grad()
     def finish_fitting(self, content: Tensor, mix: Mix) -> None:
-        """Paints the photo, or N frames of a film, (N, 3, H, W), if none was painted yet, since
-        that fits the levels.
+        """Paints the levels of the photo, or of N frames of a film, (N, 3, H, W), if none was
+        painted yet, since that fits them.
         """
         if len(self.palettes) < 2:
-            self(content, mix)
+            self._paint_levels(content, mix, self._steps(content, None))
 
     def steps(self, content: Tensor) -> int:
         """Returns the number of steps: one for each level, one for each of its tiles, and one for
@@ -264,47 +268,69 @@ class CoarseToFine(Transfer):
         steadied: Callable[[int, Tensor], Tensor] = lambda _, painted: painted,
         paths: Tensor | None = None,
     ) -> Tensor:
+        """Paints level by level, and brings the painting to its size; see `_paint_levels`."""
+        steps = self._steps(content, on_step)
+        photo, forms, painted = self._paint_levels(content, mix, steps, steadied, paths)
+        enlarged = resize(painted, *self.size)
+        if self.single_pass:
+            return enlarged
+        some = bool(mix.photo.any())
+        so_far = torch.lerp(enlarged, photo, mix.photo) if some else enlarged
+        if steps.stopped:
+            return so_far
+        others = (photo, resize(forms, *self.size)) if some else ()
+        return _in_tiles(
+            self.finished,
+            self.finishing_boxes,
+            so_far,
+            (enlarged, mix.photo, *others),
+            lambda _, so_far: steps.report(so_far),
+        )
+
+    def _paint_levels(
+        self,
+        content: Tensor,
+        mix: Mix,
+        steps: _Steps,
+        steadied: Callable[[int, Tensor], Tensor] = lambda _, painted: painted,
+        paths: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Paints level by level.
 
         Args:
-            content: the photo (1, 3, H, W).
+            content: the photo, or N frames of a film, (N, 3, H, W).
             mix: how much of which style goes where.
-            on_step: called after each step.
-            steadied: what to make of the painting (1, 3, h, w) of a level, given its number.
+            steps: counts and reports the steps.
+            steadied: what to make of the painting (N, 3, h, w) of a level, given its number.
             paths: how far each point of the first level has moved since the noise was made, in
                 pixels, x before y, (1, 2, h, w); None for not at all.
+
+        Returns:
+            The photo (N, 3, H, W) with its colours moved; its `forms`, (N, 3, h, w); and the
+            painting of the last level, (N, 3, h, w), or of another if the user stopped there.
         """
-        boxes = [self._boxes(level, content.device) for level in self.levels]
-        steps = _Steps(on_step, boxes, self.finishing_boxes, self.size)
         photo = self._recoloured(0, content, mix)
+        mixes = [mix.resized(level.height, level.width) for level in self.levels]
         last = self.levels[-1]
         forms = resize(photo, last.height, last.width)
-        keep = mix.resized(last.height, last.width).photo
-        forms = _in_tiles(self.forms, self.forms_boxes(), forms, keep)
-        painted = before = None
-        for number, level in enumerate(self.levels):
+        if self.forms_scale:
+            forms = _in_tiles(self.forms, self.forms_boxes, forms, (forms, mixes[-1].photo))
+        painted = before = forms
+        for number, (level, local) in enumerate(zip(self.levels, mixes, strict=True)):
             form = resize(forms, level.height, level.width)
-            local = mix.resized(level.height, level.width)
-            if painted is None or before is None:
+            if number == 0:
                 image = self.first_input(form, local, paths)
             else:
                 image = revised(form, painted, before, level.detail, local.photo)
             painted = steadied(number, self._painted(number, image, local, steps))
             if steps.stopped:
-                return resize(painted, *self.size)
+                return photo, forms, painted
             before = form
-        assert painted is not None
-        painted = self._recoloured(1, painted, local)
-        if self.single_pass:
-            return painted
-        return _in_tiles(
-            self.finished,
-            self.finishing_boxes,
-            resize(painted, *self.size),
-            mix.photo,
-            *((photo, resize(forms, *self.size)) if mix.photo.any() else ()),
-            on_tile=lambda _, so_far: steps.report(so_far),
-        )
+        return photo, forms, self._recoloured(1, painted, mixes[-1])
+
+    def _steps(self, content: Tensor, on_step: OnStep | None) -> _Steps:
+        boxes = [self._boxes(level, content.device) for level in self.levels]
+        return _Steps(on_step, boxes, self.finishing_boxes, self.size)
 
     def forms(self, photo: Tensor, keep: Tensor) -> Tensor:
         """A part of the photo without its fine detail.
@@ -313,9 +339,7 @@ class CoarseToFine(Transfer):
             photo: the photo at the size of the last level, (N, 3, h, w).
             keep: where the result is the photo itself, 0..1, (h, w) or (1, 1).
         """
-        if not self._forms_scale:
-            return photo
-        return torch.lerp(abstracted(photo, self._forms_scale), photo, keep)
+        return torch.lerp(abstracted(photo, self.forms_scale), photo, keep)
 
     def finished(
         self,
@@ -332,35 +356,41 @@ class CoarseToFine(Transfer):
             photo: the photo, (N, 3, H, W); None if there is nothing of it.
             forms: what `forms` returned, enlarged, (N, 3, H, W); None likewise.
         """
-        strokes = abstracted(painted, self.strokes) if self.strokes else painted
+        strokes = abstracted(painted, self.strokes_scale) if self.strokes_scale else painted
         if photo is None or forms is None:
             return strokes
-        return torch.lerp(strokes, (painted + photo - forms).clamp(0, 1), keep)
+        detailed = (painted + photo - forms).clamp(0, 1)
+        return torch.where(keep == 1, photo, torch.lerp(strokes, detailed, keep))
 
     @property
-    def strokes(self) -> float:
+    def strokes_scale(self) -> float:
         """Scale of the abstraction of the painting, in pixels; 0 for none."""
-        strokes = _STROKES * self.stroke_size * _side(*self.size) - _FINEST
-        return min(max(strokes, 0.0), _LARGEST_STROKES)
+        scale = self._stroke * _side(*self.size) - _FINEST
+        return 0.0 if self.single_pass else min(max(scale, 0.0), _LARGEST_SCALE)
 
     @property
-    def _forms_scale(self) -> float:
+    def forms_scale(self) -> float:
         """Scale of the abstraction of the photo, in pixels of the last level; 0 for none."""
-        if self.single_pass:
-            return 0.0
         last = self.levels[-1]
-        strokes = _STROKES * self.stroke_size * _side(last.height, last.width)
-        return _FORMS * (1 - self.detail) * strokes
+        scale = _FORMS * (1 - self.detail) * self._stroke * _side(last.height, last.width)
+        return 0.0 if self.single_pass else min(scale, _LARGEST_SCALE)
 
+    @property
+    def _stroke(self) -> float:
+        """Scale of strokes, relative to the side; they are no larger than the first level says."""
+        first = self.levels[0]
+        return _STROKES * min(self.stroke_size, _COARSEST_SIDE / _side(first.height, first.width))
+
+    @cached_property
     def forms_boxes(self) -> list[Box]:
-        """Returns the tiles for `forms`."""
+        """The tiles for `forms`."""
         last = self.levels[-1]
-        return abstraction.boxes(last.height, last.width, self._forms_scale)
+        return abstraction.boxes(last.height, last.width, self.forms_scale)
 
     @cached_property
     def finishing_boxes(self) -> list[Box]:
         """The tiles for `finished`; none if there is a single level, which is left as it is."""
-        return [] if self.single_pass else abstraction.boxes(*self.size, self.strokes)
+        return [] if self.single_pass else abstraction.boxes(*self.size, self.strokes_scale)
 
     def _boxes(self, level: Level, device: torch.device) -> list[Box]:
         footprint = self.method.footprint
@@ -467,7 +497,9 @@ class CoarseToFine(Transfer):
 
 @dataclass
 class _Steps:
-    """Counts and reports the steps of all levels: one as a level begins, and one for each tile."""
+    """Counts and reports the steps of all levels: one as a level begins, and one for each tile;
+    then one for each tile of the painting as it is brought to its size.
+    """
 
     on_step: OnStep | None
     boxes: Sequence[Sequence[Box]]
@@ -510,21 +542,18 @@ def _work(boxes: Sequence[Box]) -> list[float]:
 def _in_tiles(
     function: Callable[..., Tensor],
     boxes: Sequence[Box],
-    image: Tensor,
-    keep: Tensor,
-    *others: Tensor,
+    so_far: Tensor,
+    maps: Sequence[Tensor],
     on_tile: Callable[[int, Tensor], None] = lambda *_: None,
 ) -> Tensor:
-    """Calls a function of parts of pictures tile by tile; ``keep`` (1, 1) is the same for all."""
+    """Calls a function of the parts of maps (..., H, W) tile by tile; those of one pixel are the
+    same everywhere. What is not done yet is that of a picture so far, (N, 3, H, W).
+    """
     parts = (
-        function(
-            box.outer(image),
-            keep if keep.shape == (1, 1) else box.outer(keep),
-            *map(box.outer, others),
-        )
+        function(*(one if one.shape[-2:] == (1, 1) else box.outer(one) for one in maps))
         for box in boxes
     )
-    return render(parts, image, boxes, on_tile)
+    return render(parts, so_far, boxes, on_tile)
 
 
 def _side(height: int, width: int) -> float:

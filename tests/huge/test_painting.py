@@ -40,7 +40,10 @@ def small_parts(monkeypatch, tmp_path):
     monkeypatch.setattr("impasto.huge.store.STRIP_PIXELS", 40 * SIZE[1])
     for module in ("coarse_to_fine", "huge.levels", "huge.painting"):
         monkeypatch.setattr(f"impasto.{module}.MEASURED_AREA", 90 * 90)
-    monkeypatch.setattr("impasto.coarse_to_fine._FINEST", 0.0)  # so that these are abstracted
+    # The last level is smaller than the picture, which is abstracted in several tiles.
+    monkeypatch.setattr("impasto.coarse_to_fine._FINEST", 0.0)
+    monkeypatch.setattr("impasto.coarse_to_fine._COARSEST_SIDE", 40)
+    monkeypatch.setattr("impasto.abstraction._TILE", 64)
     monkeypatch.chdir(tmp_path)
     Image.fromarray(photo_array(*SIZE)).save("photo.png")
     Image.fromarray(painting_array()).save("painting.png")

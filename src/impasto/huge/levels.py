@@ -100,7 +100,7 @@ class Levels:
     on_work: OnWork
     """Told of what was done since it was called last."""
     latest: Store | None = None
-    """The painting of the level that is painted now."""
+    """What is painted now: the painting of a level, or the one at its own size."""
 
     @property
     def sizes(self) -> list[Size]:
@@ -123,13 +123,13 @@ class Levels:
     def total(self) -> float:
         """How much work it is, in pixels that are painted."""
         tiles = sum(box.area for number in range(len(self.sizes)) for box in self.boxes(number))
-        finishing = sum(box.area for box in self.transfer.finishing_boxes) * ABSTRACTING
-        # The photo and its forms are scaled, all levels are measured, and the painting once more.
-        gone_through = [self.photo.store.size, self.sizes[-1], *self.sizes]
-        if not self.transfer.single_pass:
-            gone_through.append(self.sizes[-1])
-        passes = sum(map(_pass, gone_through))
-        return tiles + finishing + passes
+        measured = sum(map(_pass, self.sizes))
+        if self.transfer.single_pass:
+            return tiles + measured
+        boxes = [*self.transfer.forms_boxes, *self.transfer.finishing_boxes]
+        # The photo and its forms are scaled, and the painting is measured once more.
+        scaled = sum(map(_pass, [self.photo.store.size, self.sizes[-1], self.sizes[-1]]))
+        return tiles + measured + scaled + sum(box.area for box in boxes) * ABSTRACTING
 
     def prepare(self, small: Tensor) -> None:
         """Makes the photo of each level.
@@ -137,24 +137,31 @@ class Levels:
         Args:
             small: the photo scaled down to `MEASURED_AREA` at most.
         """
+        if self.transfer.single_pass:
+            return
         if self.transfer.recolours:
             self.transfer.fit_palettes(small.to(self.device), self._small_mix(small))
+        boxes = self.transfer.forms_boxes
         if self.work.kept(f"{self.name}photos") is None:
             *coarse, last = [self._photo_at(number) for number in range(len(self.sizes))]
             plain = self.work.store(f"{self.name}plain", last.size)
             for store in (plain, *coarse, last):
                 store.create()
             self._scale(self.photo.store.size, self._recoloured_photo, [plain])
-            for box in self.transfer.forms_boxes():
+            for box in boxes:
                 part = Part.of(box)
-                keep = self.masks.part(last.size, part).photo.to(self.device)
-                forms = self.transfer.forms(plain.read(part).to(self.device), keep)
+                forms = plain.read(part).to(self.device)
+                if self.transfer.forms_scale:
+                    keep = self.masks.part(last.size, part).photo.to(self.device)
+                    forms = self.transfer.forms(forms, keep)
                 last.write(_inner(box), box.inner(forms, 1))
+                self.on_work(box.area * ABSTRACTING)
             self._scale(last.size, last.read, coarse)
             plain.path.unlink(missing_ok=True)
             self.work.keep(f"{self.name}photos", done=torch.ones(1))
         else:
-            self.on_work(_pass(self.photo.store.size) + _pass(self.sizes[-1]))
+            scaled = _pass(self.photo.store.size) + _pass(self.sizes[-1])
+            self.on_work(scaled + sum(box.area for box in boxes) * ABSTRACTING)
 
     def _scale(
         self, size: Size, read: Callable[[Part], Tensor], to: Sequence[Store | Canvas]
@@ -178,10 +185,16 @@ class Levels:
             else:
                 self.on_work(_pass(painting.size) + sum(box.area for box in boxes), len(boxes))
             if number > 0:
-                self._painting_at(number - 1).path.unlink(missing_ok=True)
+                self._remove(number - 1)
         if not self.transfer.single_pass:
             self.latest = painting = self._enlarged(painting)
+            self._remove(len(self.sizes) - 1)
         return painting
+
+    def _remove(self, number: int) -> None:
+        """Removes what a level needed from the disk."""
+        for store in (self._photo_at(number), self._painting_at(number)):
+            store.path.unlink(missing_ok=True)
 
     def _begin(self, painting: Store, names: Sequence[str]) -> bool:
         """Makes the file of a painting, unless a part of it is painted; returns whether any tile is
@@ -247,10 +260,11 @@ class Levels:
         source = part.needed(last, size)
         painted = self._recoloured(1, painting.read(source), last, source)
         keep = self.masks.part(size, part).photo.to(self.device)
-        enlarged = scaled_part(painted, last, size, part)
+        enlarged = scaled_part(painted.cpu(), last, size, part).to(self.device)
         if not keep.any():
             return self.transfer.finished(enlarged, keep)
-        forms = scaled_part(self._photo_at(-1).read(source).to(self.device), last, size, part)
+        forms = self._photo_at(len(self.sizes) - 1).read(source)
+        forms = scaled_part(forms, last, size, part).to(self.device)
         return self.transfer.finished(enlarged, keep, self._recoloured_photo(part), forms)
 
     def _seen(self, number: int) -> dict[str, Tensor]:
@@ -273,9 +287,9 @@ class Levels:
 
     def _input(self, number: int, part: Part) -> Tensor:
         """A part of what a level paints, (1, 3, h, w); see `impasto.coarse_to_fine.revised`."""
-        photo = self._photo_at(number).read(part).to(self.device)
         if self.transfer.single_pass:
-            return photo
+            return self._recoloured_photo(part)
+        photo = self._photo_at(number).read(part).to(self.device)
         if number == 0:
             return self._first_input[..., slice(*part.rows), slice(*part.columns)]
         size, before = self.sizes[number], self.sizes[number - 1]
@@ -315,7 +329,6 @@ class Levels:
         return self.masks.mix.resized(small.shape[-2], small.shape[-1]).to(self.device)
 
     def _photo_at(self, number: int) -> Store:
-        number %= len(self.sizes)
         return self.work.store(f"{self.name}photo{number}", self.sizes[number])
 
     def _painting_at(self, number: int) -> Store:

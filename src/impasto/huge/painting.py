@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from impasto import __version__, color, files, images
-from impasto.coarse_to_fine import CoarseToFine
+from impasto.coarse_to_fine import CoarseToFine, levels
 from impasto.controls import Controls
 from impasto.encoding import EncodedStyle, Styles, by_method
 from impasto.errors import (
@@ -167,7 +167,7 @@ class Commission:
         """
         work = painter.work
         try:
-            _check_space(self.output, work, painter.size, len(by_method(self.styles)))
+            self._check_space(work, painter.size)
             painter.paint(metadata)
         except Stop:
             if not work.finished:
@@ -185,6 +185,18 @@ class Commission:
             ) from error
         work.remove()
         return False
+
+    def _check_space(self, work: Work, size: Size) -> None:
+        """Raises `OutputError` if the disk has not room for what is going to be on it: the photo,
+        the painting by each method, what the last level needs for it, and the result.
+        """
+        area, methods = size[0] * size[1], len(by_method(self.styles))
+        *before, last = levels(*size, self.controls.stroke_size, self.controls.detail)
+        at_last_level = 3 * last.height * last.width if before else 0
+        stored = 2 * area + methods * (area + at_last_level)
+        needed = stored * _STORED_BYTES + writing.bytes_of(self.output, area)
+        held = sum(file.stat().st_size for file in work.folder.glob("*.raw"))
+        files.check_writable(self.output, max(needed - held, 1))
 
     def _explained(self, error: Exception) -> ImpastoError:
         """An error as one of ours."""
@@ -549,13 +561,3 @@ def _digest_of(tensors: Iterable[Tensor], text: str = "") -> str:
     for tensor in tensors:
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _check_space(output: Path, work: Work, size: Size, methods: int) -> None:
-    """Raises `OutputError` if the disk has not room for what is going to be on it: the photo, the
-    painting at the last two levels, and the result.
-    """
-    area = size[0] * size[1]
-    needed = area * _STORED_BYTES * (2 + 1.7 * methods) + writing.bytes_of(output, area)
-    held = sum(file.stat().st_size for file in work.folder.glob("*.raw"))
-    files.check_writable(output, max(needed - held, 1))
