@@ -27,7 +27,7 @@ _SAMPLES = 6
 """Samples to each side along a line, over two standard deviations."""
 _SHARPENING = 0.7
 """Share of the sharpened picture, 0..1."""
-_EDGE = 0.02
+_EDGE = 0.03
 """Second derivative across an edge, in pixel values, from which on it is fully sharpened."""
 
 

@@ -52,9 +52,9 @@ _LAST_DETAIL = 0.5
 _STROKES = 0.001
 """Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
 _FINEST = 0.4
-"""What is taken from that, in pixels: small pictures are as sharp as the network painted them."""
-_FORMS = 12.0
-"""Scale of the abstraction of the photo, relative to `_STROKES`, for ``detail`` 0."""
+"""What is taken from either, in pixels: small pictures have no finer detail than strokes."""
+_FORMS = 0.013
+"""Scale of the abstraction of the photo, likewise, for ``detail`` 0."""
 _LARGEST_SCALE = 8.0
 """Largest scale of abstractions, in pixels; larger ones would mostly see other tiles."""
 ABSTRACTING = 0.15
@@ -365,21 +365,23 @@ class CoarseToFine(Transfer):
     @property
     def strokes_scale(self) -> float:
         """Scale of the abstraction of the painting, in pixels; 0 for none."""
-        scale = self._stroke * _side(*self.size) - _FINEST
-        return 0.0 if self.single_pass else min(max(scale, 0.0), _LARGEST_SCALE)
+        return self._scale(_STROKES * _side(*self.size))
 
     @property
     def forms_scale(self) -> float:
         """Scale of the abstraction of the photo, in pixels of the last level; 0 for none."""
         last = self.levels[-1]
-        scale = _FORMS * (1 - self.detail) * self._stroke * _side(last.height, last.width)
-        return 0.0 if self.single_pass else min(scale, _LARGEST_SCALE)
+        return self._scale(_FORMS * (1 - self.detail) * _side(last.height, last.width))
 
-    @property
-    def _stroke(self) -> float:
-        """Scale of strokes, relative to the side; they are no larger than the first level says."""
+    def _scale(self, usual: float) -> float:
+        """The scale of an abstraction in pixels, given what it is for strokes of the usual size.
+        Strokes are no larger than the first level says.
+        """
+        if self.single_pass:
+            return 0.0
         first = self.levels[0]
-        return _STROKES * min(self.stroke_size, _COARSEST_SIDE / _side(first.height, first.width))
+        stroke = min(self.stroke_size, _COARSEST_SIDE / _side(first.height, first.width))
+        return min(max(stroke * usual - _FINEST, 0.0), _LARGEST_SCALE)
 
     @cached_property
     def forms_boxes(self) -> list[Box]:

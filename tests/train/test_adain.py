@@ -25,7 +25,7 @@ def test_bad_settings_of_adain_are_refused(values):
 def test_the_frozen_encoder_is_neither_trained_nor_stored(place, monkeypatch):
     published = tiny_vgg()
     published.sha256 = "ab" * 32
-    monkeypatch.setattr("impasto.networks.adain.load_encoder", lambda _: published)
+    monkeypatch.setattr("impasto.networks.adain.load_encoder", lambda *_, **__: published)
     made = trained(encoder="vgg16", steps=2)
     assert same(made.task.network.encoder.state_dict(), tiny_vgg().state_dict())
     stored = load_file("my.safetensors")
