@@ -51,10 +51,10 @@ _LAST_DETAIL = 0.5
 """Factor of ``detail`` in that level, where strokes only become sharper."""
 _STROKES = 0.001
 """Scale of the abstraction of a painting, relative to its side, for ``stroke_size`` 1."""
-_FINEST = 0.4
-"""What is taken from either, in pixels: small pictures have no finer detail than strokes."""
 _FORMS = 0.013
 """Scale of the abstraction of the photo, likewise, for ``detail`` 0."""
+_FINEST = 0.4
+"""What is taken from both, in pixels: in small pictures strokes are as fine as can be painted."""
 _LARGEST_SCALE = 8.0
 """Largest scale of abstractions, in pixels; larger ones would mostly see other tiles."""
 ABSTRACTING = 0.15
